@@ -1,0 +1,73 @@
+"""RunStatus: everything that a person may see of a run, as one immutable record with a version."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+StepState = Literal["waiting", "active", "done", "failed"]
+OperatorState = Literal["waiting", "starting", "ready", "running", "ended", "failed"]
+Verdict = Literal["complete", "degraded", "failed"]
+
+STEPS = ("identify and set up resources", "launch services", "connect network", "execute graph")
+
+
+class StepStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the four steps: how many of its parts are done, and a sentence for people."""
+
+    title: str
+    state: StepState = "waiting"
+    done: int = 0
+    total: int = 0
+    text: str = ""
+
+
+class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One operator: where it runs, what it is doing, and the facts that it told."""
+
+    name: str
+    use: str
+    kind: str
+    site: str
+    state: OperatorState = "waiting"
+    text: str = ""
+    facts: dict[str, Any] = {}
+
+
+class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One link, counted in frames: sent = acknowledged + lost + in flight; `dropped` ones were never sent."""
+
+    name: str
+    source: str
+    target: str
+    kind: str = ""
+    policy: str = "block"
+    sent: int = 0
+    received: int = 0
+    acknowledged: int = 0
+    dropped: dict[str, int] = {}
+    lost: dict[str, int] = {}
+    in_flight: int = 0
+    bytes: int = 0
+    frames_per_s: float = 0.0
+    bytes_per_s: float = 0.0
+    age_ms: dict[str, float] = {}
+    queue_bytes: int = 0
+    peak_queue_bytes: int = 0
+    limit_bytes: int = 0
+
+
+class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole run at one moment; `version` rises with every change."""
+
+    version: int
+    workflow: str
+    scan: str = ""
+    elapsed_s: float = 0.0
+    steps: tuple[StepStatus, ...] = ()
+    operators: tuple[OperatorStatus, ...] = ()
+    links: tuple[LinkStatus, ...] = ()
+    frames: dict[str, Any] = {}
+    verdict: Verdict | None = None
+    reasons: tuple[str, ...] = ()

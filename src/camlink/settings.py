@@ -1,0 +1,32 @@
+"""One typed settings tree, read once; the only reader of the environment."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where camlink keeps things on this machine."""
+
+    samples: Path = Path("../shared/data")
+    runs: Path = Path("camlink-runs")
+    sockets: Path = Path(tempfile.gettempdir())
+    chromium: str = ""
+    in_ci: bool = False
+
+
+def read_settings() -> Settings:
+    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR and CI."""
+    default = Settings()
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Settings(
+        samples=Path(os.environ.get("CAMLINK_SAMPLES", default.samples)),
+        runs=Path(os.environ.get("CAMLINK_RUNS", default.runs)),
+        sockets=Path(runtime) if runtime and os.access(runtime, os.W_OK) else default.sockets,
+        chromium=os.environ.get("CAMLINK_CHROMIUM", ""),
+        in_ci=os.environ.get("CI", "") not in ("", "0", "false"),
+    )

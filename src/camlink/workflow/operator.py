@@ -1,0 +1,238 @@
+"""Operator: what takes blocks in and gives blocks out; its ports and parameters are read from its type hints."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal, Protocol, get_args, get_origin
+
+import msgspec
+
+from camlink.block import Block
+from camlink.errors import InputError
+from camlink.workflow.parameter import Parameters
+from camlink.workflow.port import Inflow, Port
+
+DEFAULT_OUTPUT = "out"
+
+
+class Kind(StrEnum):
+    """What an operator is for; the runtime treats a view differently, the rest is for people."""
+
+    SOURCE = "source"
+    TRANSFORM = "transform"
+    SOLVER = "solver"
+    DECISION = "decision"
+    SINK = "sink"
+    VIEW = "view"
+
+
+FactValue = float | int | str | bool | dict[str, int] | list[str]
+
+
+class Screen(Protocol):
+    """Where a view shows its blocks: the live store of the page or the terminal, or nothing at all."""
+
+    def show(self, block: Block) -> None:
+        """Take the newest block of its source; returns at once, drawing happens on the reader's clock."""
+        ...
+
+
+class Context(Protocol):
+    """What the runtime lets an operator know and say; an operator asks for it by a parameter named `context`."""
+
+    @property
+    def name(self) -> str:
+        """Name of the operator in its workflow."""
+        ...
+
+    @property
+    def folder(self) -> Path:
+        """Folder of this run, for files that are to be kept."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, str]:
+        """Versions, workflow text and its hash, for the record."""
+        ...
+
+    @property
+    def screen(self) -> Screen:
+        """Where a view shows its blocks."""
+        ...
+
+    def stopping(self) -> bool:
+        """True when the operator is asked to come to its end soon."""
+        ...
+
+    def tell(self, **facts: FactValue) -> None:
+        """Facts for the page and the report; a later value replaces an earlier one."""
+        ...
+
+
+Body = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A description of an operator: cheap to make and to check; `make` builds the part that works."""
+
+    name: str
+    kind: Kind
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    parameters: type[Parameters]
+    make: Callable[[Parameters, Context], Body]
+    help: str
+    where: str
+
+    @property
+    def streams(self) -> bool:
+        """Whether the body is called once with Inflows; else it is called once a block."""
+        return not self.inputs or any(port.streams for port in self.inputs)
+
+
+def operator(name: str | None = None, *, kind: Kind | str | None = None) -> Callable[[Any], Operator]:
+    """Make a function or a small class an operator.
+
+    Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
+    hint its output: a Block, an iterator of blocks, or a NamedTuple of blocks for several named ports. An
+    argument `parameters` takes the parameter record and `context` the Context; keyword-only arguments of plain
+    type become the record by themselves. Of a class, `__init__` takes parameters and context, `__call__` blocks,
+    and `finish()` may give last blocks.
+
+    Raises InputError when the hints do not say what the ports are.
+    """
+
+    def wrap(body: Any) -> Operator:
+        return _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind)
+
+    return wrap
+
+
+def _describe(body: Any, name: str, kind: Kind | str | None) -> Operator:
+    is_class = inspect.isclass(body)
+    call = body.__call__ if is_class else body
+    hints = _hints(call, name)
+    inputs = tuple(port for arg, hint in hints.items() if arg != "return" and (port := _input(arg, hint)))
+    outputs = _outputs(hints.get("return", type(None)), name)
+    record, make = (_class_maker if is_class else _function_maker)(body, name)
+    if inputs and len({port.streams for port in inputs}) == 2:
+        raise InputError(f"operator '{name}': either every input is an Inflow or none is")
+    return Operator(
+        name=name,
+        kind=Kind(kind) if kind else _guess(inputs, outputs),
+        inputs=inputs,
+        outputs=outputs,
+        parameters=record,
+        make=make,
+        help=(inspect.getdoc(body) or "").partition("\n")[0],
+        where=f"{body.__module__}:{body.__qualname__}",
+    )
+
+
+def _guess(inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> Kind:
+    if not inputs:
+        return Kind.SOURCE
+    if not outputs:
+        return Kind.SINK
+    return Kind.SOLVER if inputs[0].streams else Kind.TRANSFORM
+
+
+def _hints(call: Any, name: str) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(call, include_extras=True)
+    except NameError as error:
+        raise InputError(f"operator '{name}': the type hint '{error.name}' is not known in its module; import it "
+                         "outside of TYPE_CHECKING") from None
+
+
+def _input(arg: str, hint: Any) -> Port | None:
+    if inspect.isclass(hint) and issubclass(hint, Block):
+        return Port(arg, hint)
+    if get_origin(hint) is Inflow:
+        (block,) = get_args(hint)
+        return Port(arg, block, streams=True)
+    return None
+
+
+_ITERATES = (Iterator, Iterable, list, tuple, typing.Iterator, typing.Iterable)
+
+
+def _outputs(hint: Any, name: str) -> tuple[Port, ...]:
+    if hint in (None, type(None)):
+        return ()
+    if inspect.isclass(hint) and issubclass(hint, Block):
+        return (Port(DEFAULT_OUTPUT, hint),)
+    if inspect.isclass(hint) and issubclass(hint, tuple) and hasattr(hint, "_fields"):
+        found = [(field, _outputs(sub, name)) for field, sub in typing.get_type_hints(hint).items()]
+        return tuple(Port(field, ports[0].block) for field, ports in found if ports)
+    origin = get_origin(hint)
+    if origin in (typing.Union, types.UnionType, typing.Generator, *_ITERATES) or (
+            inspect.isclass(origin) and issubclass(origin, Iterator)):
+        for sub in get_args(hint):
+            if ports := _outputs(sub, name):
+                return ports
+        return ()
+    raise InputError(f"operator '{name}': the return hint {hint!r} names no Block; "
+                     "use a Block type, Iterator[Block], a NamedTuple of Blocks or None")
+
+
+def _extras(call: Any, name: str) -> tuple[type[Parameters], bool, bool, bool]:
+    """The parameter record of a callable; whether it is spread over keywords; whether it and the context are taken."""
+    hints = _hints(call, name)
+    takes_context = "context" in hints
+    if "parameters" in hints:
+        return hints["parameters"], False, True, takes_context
+    loose = []
+    for arg in inspect.signature(call).parameters.values():
+        if arg.kind is inspect.Parameter.KEYWORD_ONLY and arg.name != "context":
+            if arg.default is inspect.Parameter.empty:
+                raise InputError(f"operator '{name}': the parameter '{arg.name}' needs a default")
+            loose.append((arg.name, hints[arg.name], arg.default))
+    record = msgspec.defstruct("Parameters", loose, bases=(Parameters,), frozen=True, kw_only=True,
+                               forbid_unknown_fields=True)
+    return record, True, bool(loose), takes_context
+
+
+def _arguments(record: Parameters, context: Context, *, spread: bool, takes: bool, contextual: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if takes:
+        found = msgspec.structs.asdict(record) if spread else {"parameters": record}
+    if contextual:
+        found["context"] = context
+    return found
+
+
+def _function_maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters, Context], Body]]:
+    record, spread, takes, contextual = _extras(body, name)
+
+    def make(parameters: Parameters, context: Context) -> Body:
+        fixed = _arguments(parameters, context, spread=spread, takes=takes, contextual=contextual)
+
+        def call(*blocks: Any) -> Any:
+            return body(*blocks, **fixed)
+
+        return call
+
+    return record, make
+
+
+def _class_maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters, Context], Body]]:
+    if body.__init__ is object.__init__:
+        return Parameters, lambda parameters, context: typing.cast("Body", body())
+    record, spread, takes, contextual = _extras(body.__init__, name)
+
+    def make(parameters: Parameters, context: Context) -> Body:
+        return typing.cast(
+            "Body", body(**_arguments(parameters, context, spread=spread, takes=takes, contextual=contextual)))
+
+    return record, make
+
+
+Policy = Literal["block", "latest"]
