@@ -197,7 +197,7 @@ def _extras(call: Any, name: str) -> tuple[type[Parameters], bool, bool, bool]:
             loose.append((arg.name, hints[arg.name], arg.default))
     record = msgspec.defstruct("Parameters", loose, bases=(Parameters,), frozen=True, kw_only=True,
                                forbid_unknown_fields=True)
-    return record, True, bool(loose), takes_context
+    return typing.cast("type[Parameters]", record), True, bool(loose), takes_context
 
 
 def _arguments(record: Parameters, context: Context, *, spread: bool, takes: bool, contextual: bool) -> dict[str, Any]:

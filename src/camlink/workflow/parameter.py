@@ -16,7 +16,8 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 def about(help: str, *, unit: str = "", ge: float | None = None, le: float | None = None,
           gt: float | None = None, lt: float | None = None) -> msgspec.Meta:
     """What a person has to know of a parameter: help text, unit and bounds, for `Annotated[type, about(...)]`."""
-    return msgspec.Meta(description=help, ge=ge, le=le, gt=gt, lt=lt, extra={"unit": unit})
+    bounds: dict[str, Any] = {"ge": ge, "le": le, "gt": gt, "lt": lt}
+    return msgspec.Meta(description=help, extra={"unit": unit}, **bounds)
 
 
 def build(record: type[Parameters], values: dict[str, Any], where: str) -> Parameters:
@@ -30,7 +31,8 @@ def build(record: type[Parameters], values: dict[str, Any], where: str) -> Param
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at ")
         field = path.strip("`$.") or "?"
-        raise ParameterError(f"{where}.{field}: {text}, got {values.get(field)!r}; {describe(record, field)}") from None
+        raise ParameterError(f"{where}.{field} = {values.get(field)!r}: {text[:1].lower()}{text[1:]}; "
+                             f"it is: {describe(record, field)}") from None
 
 
 def describe(record: type[Parameters], name: str) -> str:

@@ -1,0 +1,261 @@
+"""check(): everything that can be known to be wrong before the beam is on, in one report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from camlink.errors import InputError, UnknownName, WorkflowError
+from camlink.registry import Registry
+from camlink.workflow.graph import Node, Wire, Workflow
+from camlink.workflow.operator import Operator, Policy
+from camlink.workflow.parameter import Parameters, build
+from camlink.workflow.port import Port
+
+PLACERS: Final = ("inline", "local")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A resolved wire: output port to input port under a policy."""
+
+    source: str
+    output: Port
+    target: str
+    input: Port
+    policy: Policy
+    feedback: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in reports: `camera->reduce`, with the port where there could be several."""
+        port = "" if self.output.name == "out" else f".{self.output.name}"
+        return f"{self.source}{port}->{self.target}"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A workflow with its operators, parameter records and links found, and every problem."""
+
+    workflow: Workflow
+    operators: dict[str, Operator]
+    parameters: dict[str, Parameters]
+    links: tuple[Link, ...]
+    problems: tuple[str, ...]
+
+    def must_run(self) -> Checked:
+        """Itself; raises WorkflowError with every problem when there is one."""
+        if self.problems:
+            raise WorkflowError(self.problems, f"workflow '{self.workflow.name}'")
+        return self
+
+
+def check(workflow: Workflow, find: Callable[[str], Operator] | None = None) -> Checked:
+    """Resolve and check a workflow; `find` gives an operator by name (default: installed ones and module:name)."""
+    return _Check(workflow, find or _finder(workflow)).run()
+
+
+def _finder(workflow: Workflow) -> Callable[[str], Operator]:
+    registry: Registry[Operator] = Registry("camlink.operators", "operator")
+    for name, op in workflow.used.items():
+        registry.add(name, op)
+
+    def find(name: str) -> Operator:
+        if ":" in name and name not in workflow.used:
+            return _import(name)
+        return registry.get(name)
+
+    return find
+
+
+def _import(name: str) -> Operator:
+    import importlib
+
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InputError(f"operator '{name}': {error}; write module:name of something that can be imported") from None
+    if not isinstance(found, Operator):
+        raise InputError(f"operator '{name}' is a {type(found).__name__}; decorate it with @operator")
+    return found
+
+
+class _Check:
+    def __init__(self, workflow: Workflow, find: Callable[[str], Operator]) -> None:
+        self.flow, self.find = workflow, find
+        self.problems: list[str] = []
+        self.operators: dict[str, Operator] = {}
+        self.parameters: dict[str, Parameters] = {}
+        self.links: list[Link] = []
+        self.broken: set[str] = set()
+
+    def run(self) -> Checked:
+        if not self.flow.nodes:
+            self.problems.append("there are no operators")
+        for node in self.flow.nodes.values():
+            self.node(node)
+        for node in self.flow.nodes.values():
+            for wire in node.wires:
+                self.wire(node, wire)
+        self.missing()
+        self.cycles()
+        self.placing()
+        return Checked(self.flow, self.operators, self.parameters, tuple(self.links), tuple(self.problems))
+
+    def fault(self, text: str, *path: str) -> None:
+        self.problems.append(text + self.flow.at_line("operators", *path))
+
+    def node(self, node: Node) -> None:
+        try:
+            op = self.operators[node.name] = self.find(node.use)
+        except InputError as error:
+            self.fault(f"{node.name}: {error}", node.name, "use")
+            return
+        good = {}
+        for name, value in node.parameters.items():
+            try:
+                build(op.parameters, {name: value}, node.name)
+                good[name] = value
+            except InputError as error:
+                self.fault(str(error), node.name, name)
+        try:
+            self.parameters[node.name] = build(op.parameters, good, node.name)
+        except InputError as error:
+            self.fault(str(error), node.name)
+
+    def wire(self, node: Node, wire: Wire) -> None:
+        self.broken.add(node.name)
+        if wire.operator not in self.flow.nodes:
+            error = UnknownName("operator", wire.operator, self.flow.nodes)
+            return self.fault(f"{node.name}.from: {error}", node.name, "from")
+        source, target = self.operators.get(wire.operator), self.operators.get(node.name)
+        if source is None or target is None:
+            return None
+        output = self.output(node, wire, source)
+        if output is None:
+            return None
+        accepting = [p for p in target.inputs if p.accepts(output) and (not wire.to or p.name == wire.to)]
+        if not accepting:
+            return self.mismatch(node, wire, output, target)
+        taken = {link.input.name for link in self.links if link.target == node.name}
+        chosen = next((p for p in accepting if p.name not in taken), accepting[0])
+        self.broken.discard(node.name)
+        self.links.append(Link(wire.operator, output, node.name, chosen, node.policy_of(wire), wire.feedback))
+        return None
+
+    def output(self, node: Node, wire: Wire, source: Operator) -> Port | None:
+        if not source.outputs:
+            self.fault(f"{node.name}.from: {wire.operator} ({source.kind}) gives nothing out", node.name, "from")
+        elif not wire.port and len(source.outputs) == 1:
+            return source.outputs[0]
+        elif not wire.port:
+            names = ", ".join(f"{wire.operator}.{p.name}" for p in source.outputs)
+            self.fault(f"{node.name}.from: say which output of {wire.operator}: {names}", node.name, "from")
+        else:
+            for port in source.outputs:
+                if port.name == wire.port:
+                    return port
+            error = UnknownName(f"output of {wire.operator}", wire.port, [p.name for p in source.outputs])
+            self.fault(f"{node.name}.from: {error}", node.name, "from")
+        return None
+
+    def mismatch(self, node: Node, wire: Wire, output: Port, target: Operator) -> None:
+        if wire.to and wire.to not in {p.name for p in target.inputs}:
+            error = UnknownName(f"input of {node.name}", wire.to, [p.name for p in target.inputs])
+            return self.fault(f"{node.name}.from: {error}", node.name, "from")
+        gives = _type(output)
+        takes = " or ".join(f"{p.name}: {_type(p)}" for p in target.inputs) or "nothing"
+        between = self.between(output, target)
+        hint = f"; put {between} between them" if between else ""
+        return self.fault(f"{wire.of} gives {gives}, {node.name} takes {takes}{hint}", node.name, "from")
+
+    def between(self, output: Port, target: Operator) -> str:
+        """An operator of this workflow that would turn one type into the other."""
+        for name, op in self.operators.items():
+            if any(p.accepts(output) for p in op.inputs) and any(
+                    i.accepts(o) for o in op.outputs for i in target.inputs):
+                return name
+        return ""
+
+    def missing(self) -> None:
+        fed = {(link.target, link.input.name) for link in self.links}
+        for name, op in self.operators.items():
+            for port in op.inputs:
+                if (name, port.name) not in fed and name not in self.broken:
+                    path = " <- ".join(self.wanted(name))
+                    self.fault(f"nothing feeds {name}.{port.name} ({_type(port)}); wanted for {path}; "
+                               f"add `from: OPERATOR` to {name}", name)
+
+    def wanted(self, name: str) -> list[str]:
+        """The way from a final output down to `name`."""
+        for link in self.links:
+            if link.source == name and not link.feedback:
+                return [*self.wanted_guarded(link.target, {name}), name]
+        return [name]
+
+    def wanted_guarded(self, name: str, seen: set[str]) -> list[str]:
+        for link in self.links:
+            if link.source == name and link.target not in seen and not link.feedback:
+                return [*self.wanted_guarded(link.target, seen | {name}), name]
+        return [name]
+
+    def cycles(self) -> None:
+        edges: dict[str, list[str]] = {}
+        for link in self.links:
+            if not link.feedback:
+                edges.setdefault(link.source, []).append(link.target)
+        for cycle in _cycles(edges):
+            self.fault(f"cycle {' -> '.join([*cycle, cycle[0]])}; declare the wire that closes it with `feedback: true`",
+                       cycle[0], "from")
+
+    def placing(self) -> None:
+        for node in self.flow.nodes.values():
+            if node.at not in self.flow.sites:
+                error = UnknownName("site", node.at, self.flow.sites)
+                self.fault(f"{node.name}.at: {error}", node.name, "at")
+            op = self.operators.get(node.name)
+            if op is not None and node.replicas > 1 and op.streams:
+                self.fault(f"{node.name}.replicas: a {op.kind} that lives as long as the scan runs once, "
+                           f"not {node.replicas} times", node.name, "replicas")
+        for site in self.flow.sites.values():
+            if site.placer not in PLACERS:
+                error = UnknownName("placer", site.placer, PLACERS)
+                self.problems.append(f"site {site.name}: {error}" + self.flow.at_line("sites", site.name, "placer"))
+
+
+def _type(port: Port) -> str:
+    return port.block.__name__ + (f" [{port.block.unit}]" if port.block.unit else "")
+
+
+def _cycles(edges: dict[str, list[str]]) -> Iterable[list[str]]:
+    """One cycle for each way back that a depth-first walk finds."""
+    done: set[str] = set()
+
+    def walk(name: str, trail: list[str]) -> Iterable[list[str]]:
+        if name in trail:
+            yield trail[trail.index(name):]
+            return
+        if name in done:
+            return
+        for after in edges.get(name, []):
+            yield from walk(after, [*trail, name])
+        done.add(name)
+
+    for start in list(edges):
+        yield from walk(start, [])
+
+
+
+
+def table(checked: Checked) -> list[dict[str, Any]]:
+    """One row an operator for people: name, use, kind, site, inputs and outputs."""
+    rows = []
+    for node in checked.workflow.nodes.values():
+        op = checked.operators.get(node.name)
+        rows.append({
+            "name": node.name, "use": node.use, "kind": str(op.kind) if op else "unknown", "at": node.at,
+            "inputs": ", ".join(w.of for w in node.wires), "outputs": ", ".join(map(_type, op.outputs)) if op else "",
+        })
+    return rows

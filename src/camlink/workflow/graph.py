@@ -1,0 +1,117 @@
+"""Workflow: operators joined by links, and the sites that they run on; Python and YAML are two spellings of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from camlink.errors import UnknownName, WorkflowError
+from camlink.workflow.operator import Operator, Policy
+
+DEFAULT_SITE = "here"
+Place = tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """One entry of `from`: which output feeds which input (`to`; found by type when empty) under which policy.
+
+    `feedback` declares that the wire closes a cycle on purpose.
+    """
+
+    of: str
+    to: str = ""
+    policy: Policy | None = None
+    feedback: bool = False
+
+    @property
+    def operator(self) -> str:
+        """Name of the operator at the sending end."""
+        return self.of.partition(".")[0]
+
+    @property
+    def port(self) -> str:
+        """Name of its output port; empty for its only one."""
+        return self.of.partition(".")[2]
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator of a workflow: what it uses, where it runs, its parameters and its incoming wires."""
+
+    name: str
+    use: str
+    at: str = DEFAULT_SITE
+    wires: tuple[Wire, ...] = ()
+    policy: Policy | None = None
+    replicas: int = 1
+    needs: Mapping[str, Any] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, port: str) -> Wire:
+        """The output port `port`, to be wired to another operator."""
+        return Wire(f"{self.name}.{port}")
+
+    def policy_of(self, wire: Wire) -> Policy:
+        """The policy of an incoming wire: its own, else the one of the operator, else `block`."""
+        return wire.policy or self.policy or "block"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place with machines; `placer` is how agents get there, `options` belong to the placer."""
+
+    name: str
+    placer: str = "local"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Workflow:
+    """A named graph of operators; `places` remembers where in its file each part was written (line, column)."""
+
+    name: str
+    nodes: dict[str, Node] = field(default_factory=dict)
+    sites: dict[str, Site] = field(default_factory=lambda: {DEFAULT_SITE: Site(DEFAULT_SITE)})
+    places: dict[tuple[str, ...], Place] = field(default_factory=dict, compare=False, repr=False)
+    used: dict[str, Operator] = field(default_factory=dict, compare=False, repr=False)
+
+    def add(self, name: str, use: str | Operator, *upstream: Node | Wire | str, at: str = DEFAULT_SITE,
+            policy: Policy | None = None, replicas: int = 1, needs: Mapping[str, Any] | None = None,
+            **parameters: Any) -> Node:
+        """Add an operator fed by `upstream`; raises WorkflowError when the name is taken."""
+        if name in self.nodes:
+            raise WorkflowError([f"there are two operators called '{name}'; choose another name for one"], self.name)
+        if isinstance(use, Operator):
+            self.used[use.name] = use
+            use = use.name
+        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs or {}, parameters)
+        self.nodes[name] = node
+        return node
+
+    def with_values(self, values: Mapping[str, Any]) -> Workflow:
+        """A copy with parameters replaced: {"operator.parameter": value}; raises UnknownName for an operator."""
+        nodes = dict(self.nodes)
+        for key, value in values.items():
+            name, dot, parameter = key.partition(".")
+            if not dot or not parameter:
+                raise WorkflowError([f"'{key}' is not operator.parameter"], self.name)
+            if name not in nodes:
+                raise UnknownName("operator of this workflow", name, nodes)
+            nodes[name] = replace(nodes[name], parameters={**nodes[name].parameters, parameter: value})
+        return replace(self, nodes=nodes)
+
+    def at_line(self, *path: str) -> str:
+        """' (line L, column C)' of the deepest known part of `path`, or nothing."""
+        for depth in range(len(path), 0, -1):
+            if path[:depth] in self.places:
+                line, column = self.places[path[:depth]]
+                return f" (line {line}, column {column})"
+        return ""
+
+
+def _wire(upstream: Node | Wire | str) -> Wire:
+    if isinstance(upstream, Wire):
+        return upstream
+    return Wire(upstream.name if isinstance(upstream, Node) else upstream)

@@ -1,0 +1,227 @@
+"""YAML <-> Workflow: every fault of a text is found at its line and column; what is written reads back equal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from camlink.errors import FormatError, UnknownName, WorkflowError
+from camlink.workflow.graph import DEFAULT_SITE, Node, Place, Site, Wire, Workflow
+
+MAX_TEXT_BYTES: Final = 1 << 20
+_TOP: Final = ("workflow", "sites", "operators")
+_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs")
+_WIRE: Final = ("of", "to", "policy", "feedback")
+_POLICIES: Final = ("block", "latest")
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+
+
+def read_workflow(path: Path) -> Workflow:
+    """The workflow in a YAML file; raises FormatError or WorkflowError, with line and column."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_TEXT_BYTES:
+            raise FormatError(f"{path}: a workflow file has at most {MAX_TEXT_BYTES} bytes, this one has {size}")
+        text = path.read_text(encoding="utf8")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot read the workflow: {error.strerror}; check the path and its rights") from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not a text in UTF-8 (byte {error.start})") from None
+    return parse_workflow(text, str(path))
+
+
+def parse_workflow(text: str, where: str = "workflow") -> Workflow:
+    """The workflow in a YAML text; raises FormatError for broken YAML, WorkflowError with every fault found."""
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                raise FormatError(f"{where}, {_at(event.start_mark)}: aliases (*name) are not used in workflows; "
+                                  "write the value out")
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise FormatError(f"{where}, {_at(mark)}: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise FormatError(f"{where}: not YAML: {error}") from None
+    return _Reader(where).read(root)
+
+
+def _at(mark: Any) -> str:
+    return f"line {mark.line + 1}, column {mark.column + 1}" if mark else "at its end"
+
+
+class _Reader:
+    """Reads the tree of a YAML text; collects faults in place of stopping at the first."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        self.faults: list[str] = []
+        self.places: dict[tuple[str, ...], Place] = {}
+
+    def read(self, root: yaml.Node | None) -> Workflow:
+        top = self.mapping(root, (), "the workflow") if root is not None else {}
+        self.only(top, _TOP, "a workflow", ())
+        name = self.value(top.get("workflow"))
+        if not isinstance(name, str) or not name:
+            self.faults.append("`workflow: NAME` is missing")
+        sites = {DEFAULT_SITE: Site(DEFAULT_SITE)}
+        for site, node in self.mapping(top.get("sites"), ("sites",), "sites").items():
+            sites[site] = self.site(site, node)
+        nodes = {}
+        for op, node in self.mapping(top.get("operators"), ("operators",), "operators").items():
+            nodes[op] = self.operator(op, node)
+        if not nodes:
+            self.faults.append("`operators:` is missing or empty")
+        if self.faults:
+            raise WorkflowError(self.faults, self.where)
+        return Workflow(str(name), nodes, sites, self.places)
+
+    def fault(self, text: str, path: tuple[str, ...]) -> None:
+        for depth in range(len(path), 0, -1):
+            if place := self.places.get(path[:depth]):
+                text += f" (line {place[0]}, column {place[1]})"
+                break
+        self.faults.append(text)
+
+    def mapping(self, node: yaml.Node | None, path: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
+            return {}
+        if not isinstance(node, yaml.MappingNode):
+            self.faults.append(f"{what} must be `name: value` lines ({_at(node.start_mark)})")
+            return {}
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name = str(key.value)
+            self.places[(*path, name)] = (key.start_mark.line + 1, key.start_mark.column + 1)
+            if name in found:
+                self.fault(f"'{name}' stands twice in {what}", (*path, name))
+            found[name] = value
+        return found
+
+    def only(self, found: Mapping[str, Any], known: tuple[str, ...], what: str, path: tuple[str, ...]) -> None:
+        for name in found:
+            if name not in known:
+                self.fault(str(UnknownName(f"key of {what}", name, known)), (*path, name))
+
+    def value(self, node: yaml.Node | None) -> Any:
+        if node is None:
+            return None
+        try:
+            return _construct(node)
+        except (yaml.YAMLError, ValueError) as error:
+            problem = getattr(error, "problem", None) or error
+            self.faults.append(f"{problem} ({_at(node.start_mark)})")
+            return None
+
+    def typed(self, found: dict[str, yaml.Node], key: str, want: type, default: Any, path: tuple[str, ...],
+              good: Callable[[Any], bool] = lambda _: True, say: str = "") -> Any:
+        if key not in found:
+            return default
+        value = self.value(found[key])
+        if not isinstance(value, want) or isinstance(value, bool) is not (want is bool) or not good(value):
+            self.fault(f"{'.'.join(path[1:])}.{key}: expected {say or want.__name__}, got {value!r}", (*path, key))
+            return default
+        return value
+
+    def site(self, name: str, node: yaml.Node) -> Site:
+        path = ("sites", name)
+        found = self.mapping(node, path, f"site '{name}'")
+        placer = self.typed(found, "placer", str, "local", path)
+        return Site(name, placer, {k: self.value(v) for k, v in found.items() if k != "placer"})
+
+    def operator(self, name: str, node: yaml.Node) -> Node:
+        path = ("operators", name)
+        if not _NAME.fullmatch(name):
+            self.fault(f"operator name '{name[:70]}': use letters, digits, - and _, starting with a letter", path)
+        found = self.mapping(node, path, f"operator '{name}'")
+        if "use" not in found:
+            self.fault(f"operator '{name}' lacks `use: OPERATOR`", path)
+        return Node(
+            name=name,
+            use=self.typed(found, "use", str, "", path),
+            at=self.typed(found, "at", str, DEFAULT_SITE, path),
+            wires=self.wires(found.get("from"), path),
+            policy=self.policy(found, path),
+            replicas=self.typed(found, "replicas", int, 1, path, lambda n: 1 <= n <= 1024, "a number from 1 to 1024"),
+            needs=self.typed(found, "needs", dict, {}, path),
+            parameters={k: self.value(v) for k, v in found.items() if k not in _RESERVED},
+        )
+
+    def policy(self, found: dict[str, yaml.Node], path: tuple[str, ...]) -> Any:
+        return self.typed(found, "policy", str, None, path, _POLICIES.__contains__, " or ".join(_POLICIES))
+
+    def wires(self, node: yaml.Node | None, path: tuple[str, ...]) -> tuple[Wire, ...]:
+        if node is None:
+            return ()
+        entries = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        return tuple(self.wire(entry, (*path, "from")) for entry in entries)
+
+    def wire(self, node: yaml.Node, path: tuple[str, ...]) -> Wire:
+        if not isinstance(node, yaml.MappingNode):
+            of = self.value(node)
+            if not isinstance(of, str):
+                self.fault(f"{path[1]}.from: expected the name of an operator, got {of!r}", path)
+            return Wire(str(of))
+        found = self.mapping(node, path, f"an entry of {path[1]}.from")
+        self.only(found, _WIRE, f"an entry of {path[1]}.from", path)
+        of = self.typed(found, "of", str, "", path)
+        if not of:
+            self.fault(f"{path[1]}.from: an entry lacks `of: OPERATOR`", path)
+        return Wire(of, self.typed(found, "to", str, "", path), self.policy(found, path),
+                    self.typed(found, "feedback", bool, False, path))
+
+
+_SCIENTIFIC: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 2e6 for a word
+
+
+def _construct(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.SequenceNode):
+        return [_construct(child) for child in node.value]
+    if isinstance(node, yaml.MappingNode):
+        return {_construct(key): _construct(child) for key, child in node.value}
+    if isinstance(node, yaml.ScalarNode) and node.style is None and _SCIENTIFIC.fullmatch(node.value):
+        return float(node.value)
+    return yaml.SafeLoader("").construct_document(node)
+
+
+def read_value(text: str) -> Any:
+    """A scalar or list as it would be read in a workflow file: 12, 2e6, true, [1, 2], word."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        return None if node is None else _construct(node)
+    except yaml.YAMLError:
+        return text
+
+
+def write_workflow(workflow: Workflow) -> str:
+    """The YAML text of a workflow; defaults are left out."""
+    tree: dict[str, Any] = {"workflow": workflow.name}
+    tree["sites"] = {s.name: {"placer": s.placer, **s.options} for s in workflow.sites.values()}
+    tree["operators"] = {node.name: _node_tree(node) for node in workflow.nodes.values()}
+    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _node_tree(node: Node) -> dict[str, Any]:
+    tree: dict[str, Any] = {"use": node.use}
+    if node.at != DEFAULT_SITE:
+        tree["at"] = node.at
+    if node.wires:
+        entries = [_wire_tree(w) for w in node.wires]
+        tree["from"] = entries[0] if len(entries) == 1 else entries
+    if node.policy:
+        tree["policy"] = node.policy
+    if node.replicas != 1:
+        tree["replicas"] = node.replicas
+    if node.needs:
+        tree["needs"] = dict(node.needs)
+    return {**tree, **node.parameters}
+
+
+def _wire_tree(wire: Wire) -> Any:
+    extra = {"to": wire.to, "policy": wire.policy, "feedback": wire.feedback}
+    extra = {key: value for key, value in extra.items() if value}
+    return {"of": wire.of, **extra} if extra else wire.of
