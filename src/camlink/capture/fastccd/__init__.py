@@ -1,0 +1,1 @@
+"""FastCCD: the camera of COSMIC and CSX, from UDP datagrams to frames, and its simulator."""
