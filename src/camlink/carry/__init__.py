@@ -1,0 +1,1 @@
+"""Blocks between operators, processes and sites, and through time as files."""

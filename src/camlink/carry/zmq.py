@@ -175,7 +175,7 @@ class ZmqOutlet:
         return True
 
     def _choose(self, nbytes: int) -> bytes | None:
-        """The receiver with the least in flight, if the block fits its credit; an idle one takes a block of any size."""
+        """The receiver with the least in flight, if the block fits its credit; an idle one takes any block."""
         if not self._peers:
             return None
         identity = min(self._peers, key=lambda name: self._peers[name].bytes)

@@ -1,0 +1,1 @@
+"""The machine that moves the frame: state machine, master, agents, workers, placers."""

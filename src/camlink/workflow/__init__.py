@@ -1,0 +1,1 @@
+"""The plan of the way: operators, ports, parameters, graph, checks, drawings, text."""

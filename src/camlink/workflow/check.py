@@ -207,7 +207,7 @@ class _Check:
             if not link.feedback:
                 edges.setdefault(link.source, []).append(link.target)
         for cycle in _cycles(edges):
-            self.fault(f"cycle {' -> '.join([*cycle, cycle[0]])}; declare the wire that closes it with `feedback: true`",
+            self.fault(f"cycle {' -> '.join([*cycle, cycle[0]])}; declare the wire that closes it: `feedback: true`",
                        cycle[0], "from")
 
     def placing(self) -> None:

@@ -114,9 +114,8 @@ def draw_svg(checked: Checked) -> str:
              '<path d="M0,0 L9,4 L0,8 z" fill="#8b9bb0"/></marker></defs>',
              f'<rect width="{wide}" height="{high}" fill="#11161d"/>']
     for node in flow.nodes.values():
-        for wire in node.wires:
-            if wire.operator in spots:
-                parts.append(_edge(checked, spots[wire.operator], spots[node.name], node.name, wire))
+        parts += [_edge(checked, spots[wire.operator], spots[node.name], node.name, wire)
+                  for wire in node.wires if wire.operator in spots]
     for name, spot in spots.items():
         parts.append(_box(checked, name, spot))
     return "\n".join([*parts, "</svg>"])

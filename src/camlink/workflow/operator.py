@@ -124,6 +124,8 @@ def _describe(body: Any, name: str, kind: Kind | str | None) -> Operator:
     record, make = (_class_maker if is_class else _function_maker)(body, name)
     if inputs and len({port.streams for port in inputs}) == 2:
         raise InputError(f"operator '{name}': either every input is an Inflow or none is")
+    if len(inputs) > 1 and not inputs[0].streams:
+        raise InputError(f"operator '{name}': with several inputs each must be an Inflow[...], to say which comes when")
     return Operator(
         name=name,
         kind=Kind(kind) if kind else _guess(inputs, outputs),

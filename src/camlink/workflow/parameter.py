@@ -15,7 +15,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 def about(help: str, *, unit: str = "", ge: float | None = None, le: float | None = None,
           gt: float | None = None, lt: float | None = None) -> msgspec.Meta:
-    """What a person has to know of a parameter: help text, unit and bounds, for `Annotated[type, about(...)]`."""
+    """Help text, unit and bounds of a parameter, for `Annotated[type, ...]`."""
     bounds: dict[str, Any] = {"ge": ge, "le": le, "gt": gt, "lt": lt}
     return msgspec.Meta(description=help, extra={"unit": unit}, **bounds)
 

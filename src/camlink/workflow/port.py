@@ -1,4 +1,4 @@
-"""Ports: the named, typed ends of an operator, read from type hints; and Inflow, what a long-lived operator reads from."""
+"""Ports: the named, typed ends of an operator, from type hints; and Inflow, what a long-lived operator reads."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def read_workflow(path: Path) -> Workflow:
             raise FormatError(f"{path}: a workflow file has at most {MAX_TEXT_BYTES} bytes, this one has {size}")
         text = path.read_text(encoding="utf8")
     except OSError as error:
-        raise FormatError(f"{path}: cannot read the workflow: {error.strerror}; check the path and its rights") from None
+        raise FormatError(f"{path}: cannot read the workflow: {error.strerror}; check the path") from None
     except UnicodeDecodeError as error:
         raise FormatError(f"{path}: not a text in UTF-8 (byte {error.start})") from None
     return parse_workflow(text, str(path))

@@ -1,0 +1,1 @@
+"""Placers: how agents get onto a site."""

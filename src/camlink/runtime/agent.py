@@ -1,0 +1,110 @@
+"""Agent: the remote event loop on a site; starts workers as the master says and passes on what they say."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple, Protocol
+
+import psutil
+import zmq
+
+from camlink.runtime.control import (
+    MAX_CONTROL_BYTES,
+    Bye,
+    Exited,
+    Joined,
+    Kill,
+    Launch,
+    Message,
+    WorkerSpec,
+    decode,
+    encode,
+)
+
+BEAT_MS: Final = 100
+
+
+class Ending(NamedTuple):
+    """A worker whose process or thread has ended."""
+
+    operator: str
+    replica: int
+    code: int
+    text: str
+
+
+class Workers(Protocol):
+    """How an agent gets its workers: as processes, or as threads."""
+
+    def start(self, spec: WorkerSpec) -> None:
+        """Start a worker, which dials the agent's address."""
+        ...
+
+    def kill(self, operator: str, replica: int) -> None:
+        """End a worker now."""
+        ...
+
+    def reap(self) -> list[Ending]:
+        """Those that ended since the last call."""
+        ...
+
+    def end_all(self) -> None:
+        """End all that still run, in bounded time."""
+        ...
+
+
+class Agent:
+    """The event loop of one site."""
+
+    def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers) -> None:
+        self._site, self._workers = site, workers
+        self._up = context.socket(zmq.DEALER)
+        self._up.setsockopt(zmq.IDENTITY, site.encode())
+        self._down = context.socket(zmq.ROUTER)
+        for socket in (self._up, self._down):
+            socket.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
+            socket.setsockopt(zmq.LINGER, 2000)
+        self._up.connect(master)
+        self._down.bind(address)
+
+    def run(self) -> None:
+        """Join the master and serve until it says Bye."""
+        machine = psutil.virtual_memory()
+        self._tell(Joined(site=self._site, pid=psutil.Process().pid, cores=psutil.cpu_count() or 1,
+                          memory_bytes=machine.total))
+        poller = zmq.Poller()
+        poller.register(self._up, zmq.POLLIN)
+        poller.register(self._down, zmq.POLLIN)
+        serving = True
+        while serving:
+            ready = dict(poller.poll(BEAT_MS))
+            while self._down in ready and (parts := _receive(self._down)):
+                self._up.send(parts[-1])
+            while serving and self._up in ready and (parts := _receive(self._up)):
+                serving = self._serve(*parts)
+            for ending in self._workers.reap():
+                self._tell(Exited(**ending._asdict()))
+        self._workers.end_all()
+        self._up.close()
+        self._down.close()
+
+    def _serve(self, worker: bytes, payload: bytes) -> bool:
+        """Do or pass on one message of the master; False on Bye."""
+        if worker:
+            self._down.send_multipart([worker, payload])
+            return True
+        message = decode(payload)
+        if isinstance(message, Launch):
+            self._workers.start(message.spec)
+        elif isinstance(message, Kill):
+            self._workers.kill(message.operator, message.replica)
+        return not isinstance(message, Bye)
+
+    def _tell(self, message: Message) -> None:
+        self._up.send(encode(message))
+
+
+def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+    try:
+        return socket.recv_multipart(zmq.NOBLOCK)
+    except zmq.Again:
+        return []

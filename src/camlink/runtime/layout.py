@@ -1,0 +1,49 @@
+"""From a checked workflow to workers and links: who hosts what, and which kind each link is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from camlink.carry.link import DEFAULT_LIMIT_BYTES
+from camlink.runtime.control import LinkSpec, WorkerSpec
+from camlink.runtime.states import RunState, WorkerState
+from camlink.workflow.check import Checked, Link
+from camlink.workflow.operator import Kind
+
+MASTER: Final = "master"
+
+
+def site_of(checked: Checked, operator: str) -> str:
+    """The site whose agent hosts an operator: a view lives with the master, where the page is; so does `inline`."""
+    node = checked.workflow.nodes[operator]
+    inline = checked.workflow.sites[node.at].placer == "inline"
+    return MASTER if inline or checked.operators[operator].kind is Kind.VIEW else node.at
+
+
+def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str, str]) -> RunState:
+    """The state of a run before its beginning."""
+    links = {link.name: _link(checked, link) for link in checked.links}
+    workers = {}
+    for name, operator in checked.operators.items():
+        for replica in range(checked.workflow.nodes[name].replicas):
+            spec = WorkerSpec(
+                operator=name, replica=replica, where=operator.where, kind=str(operator.kind),
+                parameters=msgspec.to_builtins(checked.parameters[name]),
+                inputs=tuple(link for link in links.values() if link.target == name),
+                outputs=tuple(link for link in links.values() if link.source == name),
+                folder=str(folder), sockets=str(sockets), provenance=provenance)
+            workers[name, replica] = WorkerState(spec, site_of(checked, name))
+    return RunState(workers, links)
+
+
+def _link(checked: Checked, link: Link) -> LinkSpec:
+    nodes = checked.workflow.nodes
+    senders, receivers = nodes[link.source].replicas, nodes[link.target].replicas
+    together = site_of(checked, link.source) == site_of(checked, link.target) == MASTER
+    return LinkSpec(
+        name=link.name, source=link.source, target=link.target, output=link.output.name, input=link.input.name,
+        kind="memory" if together and senders == receivers == 1 else "zmq", policy=link.policy,
+        limit_bytes=DEFAULT_LIMIT_BYTES, senders=senders, receivers=receivers, block=link.output.block.__name__)

@@ -1,0 +1,56 @@
+"""The event log of a run: every event of the state machine with its time, one JSON line each, for replay."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from camlink.errors import FormatError
+from camlink.runtime.control import Done, Exited, Failed, Joined, Linked, Message, Progress, Ready
+from camlink.runtime.states import AgentLost, Begin, Cancel, Tick
+
+AnyEvent = Begin | Tick | Cancel | AgentLost | Joined | Exited | Ready | Linked | Progress | Done | Failed
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One event and when it happened [s, UNIX]."""
+
+    at: float
+    event: AnyEvent
+
+
+_ENCODER: Final = msgspec.json.Encoder()
+_DECODER: Final = msgspec.json.Decoder(Entry)
+
+
+class EventLog:
+    """Appends events to a file; ticks that change nothing are left out."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, event: Message, at: float) -> None:
+        """Append one event."""
+        self._file.write(_ENCODER.encode(Entry(at, event)) + b"\n")  # type: ignore[arg-type]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> Iterator[Entry]:
+    """The events of a run in order; a last line that was cut by a crash is left out.
+
+    Raises FormatError for any other line that is no event.
+    """
+    lines: list[Any] = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, 1):
+        try:
+            if line:
+                yield _DECODER.decode(line)
+        except msgspec.DecodeError as error:
+            if number < len(lines):
+                raise FormatError(f"{path}, line {number}: not an event: {error}") from None

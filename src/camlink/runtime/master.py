@@ -1,0 +1,168 @@
+"""Master: the event loop of a run; feeds the state machine, does what it says, and reports. A thin shell."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import zmq
+
+from camlink.errors import StorageError, WireError
+from camlink.runtime.control import Exited, FromWorker, Joined, Message, decode, encode
+from camlink.runtime.layout import MASTER, lay_out
+from camlink.runtime.log import EventLog
+from camlink.runtime.place.inline import InlinePlacer, make_host
+from camlink.runtime.place.local import LocalPlacer
+from camlink.runtime.report import Report, make_report
+from camlink.runtime.states import AgentLost, Begin, Cancel, Over, Send, StartAgent, Tick
+from camlink.runtime.status import RunStatus
+from camlink.runtime.watch import Watch
+from camlink.runtime.worker import NoScreen
+from camlink.workflow.check import Checked
+from camlink.workflow.operator import Screen
+
+TICK_S: Final = 0.1
+
+
+class Placer(Protocol):
+    """How an agent gets onto a site."""
+
+    def start(self, master: str) -> None:
+        """Start the agent; it dials the master's address."""
+        ...
+
+    def lost(self) -> str:
+        """Why the agent is gone, or nothing while it runs."""
+        ...
+
+    def close(self) -> None:
+        """See that nothing of it is left, in bounded time."""
+        ...
+
+
+def _ignore(_: RunStatus) -> None:
+    return None
+
+
+class Master:
+    """One run of a checked workflow; `run()` returns its report, `cancel()` may come from any thread."""
+
+    def __init__(self, checked: Checked, folder: Path, *, provenance: Mapping[str, str], sockets: Path,
+                 screen: Screen | None = None, watch: Callable[[RunStatus], None] = _ignore) -> None:
+        self._checked, self._folder = checked.must_run(), folder
+        self._provenance = dict(provenance)
+        self._show = watch
+        _make_folder(folder)
+        self._sockets = Path(tempfile.mkdtemp(prefix="camlink-", dir=sockets))  # made with mode 0700
+        self._context: zmq.Context[Any] = zmq.Context()
+        self._control = self._context.socket(zmq.ROUTER)
+        self._control.setsockopt(zmq.LINGER, 2000)
+        self._control.bind(f"ipc://{self._sockets}/master")
+        self._local = self._context.socket(zmq.ROUTER)  # the agent in this process dials in memory
+        self._local.bind(f"inproc://master-{secrets.token_hex(8)}")
+        self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
+        self._placers: dict[str, Placer] = {}
+        self._cancels: list[Cancel] = []
+        self._wake = threading.Event()
+        self.state = lay_out(checked, folder, self._sockets, self._provenance)
+        self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
+        self._log = EventLog(folder / "events.jsonl")
+        self._over = False
+
+    def cancel(self, reason: str, *, force: bool = False) -> None:
+        """Ask for the end: sources stop and the rest drains; with `force` everything is killed."""
+        self._cancels.append(Cancel(reason=reason, force=force))
+
+    def run(self) -> Report:
+        """Run to the end; leaves no process and no socket behind, whatever happens."""
+        try:
+            self._handle(Begin())
+            poller = zmq.Poller()
+            poller.register(self._control, zmq.POLLIN)
+            poller.register(self._local, zmq.POLLIN)
+            shown = 0.0
+            while not self._over:
+                for socket, _ in poller.poll(int(TICK_S * 1000)):
+                    self._listen(socket)
+                self._look_around()
+                if time.monotonic() - shown > TICK_S:
+                    self._show(self._watch.status(self.state, time.time()))
+                    shown = time.monotonic()
+            status = self._watch.status(self.state, time.time())
+            self._show(status)
+            return make_report(status, self.state, self._folder, self._provenance)
+        finally:
+            self._close()
+
+    def _listen(self, socket: zmq.Socket[bytes]) -> None:
+        while True:
+            try:
+                parts = socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                message = decode(parts[-1])
+                if isinstance(message, FromWorker | Joined | Exited):
+                    self._handle(message)
+            except WireError:
+                continue  # not ours: the socket lies in a folder of mode 0700, so this is a stray message of an old run
+
+    def _look_around(self) -> None:
+        while self._cancels:
+            self._handle(self._cancels.pop(0))
+        for site, placer in list(self._placers.items()):
+            if text := placer.lost():
+                del self._placers[site]
+                placer.close()
+                self._handle(AgentLost(site=site, text=text))
+        self._handle(Tick())
+
+    def _handle(self, event: Message) -> None:
+        at = time.time()
+        instructions = self.state.handle(event, at)
+        if instructions or not isinstance(event, Tick):
+            self._log.write(event, at)
+        for instruction in instructions:
+            self._do(instruction)
+
+    def _do(self, instruction: Any) -> None:
+        if isinstance(instruction, StartAgent):
+            self._start(instruction.site)
+        elif isinstance(instruction, Send):
+            socket = self._local if instruction.site == MASTER else self._control
+            socket.send_multipart([instruction.site.encode(), instruction.worker.encode(), encode(instruction.message)])
+        elif isinstance(instruction, Over):
+            self._over = True
+
+    def _start(self, site: str) -> None:
+        if site == MASTER:
+            placer: Placer = InlinePlacer(site, self._host)
+            address = self._local.getsockopt_string(zmq.LAST_ENDPOINT)
+        else:
+            placer = LocalPlacer(site, self._sockets, self._folder)
+            address = self._control.getsockopt_string(zmq.LAST_ENDPOINT)
+        self._placers[site] = placer
+        placer.start(address)
+
+    def _close(self) -> None:
+        for placer in self._placers.values():
+            placer.close()
+        self._log.close()
+        self._control.close()
+        self._local.close()
+        self._context.destroy(linger=0)
+        shutil.rmtree(self._sockets, ignore_errors=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        (folder / "log").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"cannot make the folder of the run {folder}: {error.strerror}; choose another with --folder"
+                           ) from None

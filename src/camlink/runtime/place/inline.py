@@ -1,0 +1,83 @@
+"""Placer `inline`: an agent and its workers as threads of this process; links between them are in memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import zmq
+
+from camlink.runtime.agent import Agent, Ending
+from camlink.runtime.control import WorkerSpec
+from camlink.runtime.place.local import END_S
+from camlink.runtime.worker import Host, Worker
+
+
+class InlinePlacer:
+    """Runs the agent of a site in a thread."""
+
+    def __init__(self, site: str, host: Host) -> None:
+        self._site, self._host = site, host
+        self._thread: threading.Thread | None = None
+        self._workers = Threads(host)
+
+    def start(self, master: str) -> None:
+        """Start the agent's thread; it dials the master's address."""
+        agent = Agent(self._site, self._host.context, master, self._host.control, self._workers)
+        self._thread = threading.Thread(target=agent.run, name=f"agent {self._site}", daemon=True)
+        self._thread.start()
+
+    def lost(self) -> str:
+        """Why the agent is gone, or nothing while it runs."""
+        gone = self._thread is not None and not self._thread.is_alive()
+        return f"the agent thread of site '{self._site}' has ended" if gone else ""
+
+    def close(self) -> None:
+        """Wait for the agent to end by itself."""
+        if self._thread is not None:
+            self._thread.join(END_S + 2)
+
+
+class Threads:
+    """Workers as threads; a thread cannot be killed, it is asked and then left behind."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._running: dict[tuple[str, int], threading.Thread] = {}
+
+    def start(self, spec: WorkerSpec) -> None:
+        """Start a worker thread."""
+        thread = threading.Thread(target=_body(spec, self._host), name=spec.operator, daemon=True)
+        self._running[spec.operator, spec.replica] = thread
+        thread.start()
+
+    def kill(self, operator: str, replica: int) -> None:
+        """A thread cannot be killed; the master's Kill reaches the worker by its own line."""
+
+    def reap(self) -> list[Ending]:
+        """Those that ended since the last call."""
+        ended = [key for key, thread in self._running.items() if not thread.is_alive()]
+        for key in ended:
+            del self._running[key]
+        return [Ending(operator, replica, 0, "") for operator, replica in ended]
+
+    def end_all(self) -> None:
+        """Wait for all threads, in bounded time."""
+        deadline = time.monotonic() + END_S
+        for thread in self._running.values():
+            thread.join(max(deadline - time.monotonic(), 0))
+        self._running.clear()
+
+
+def _body(spec: WorkerSpec, host: Host) -> Callable[[], Any]:
+    def run() -> None:
+        Worker(spec, host).run()
+
+    return run
+
+
+def make_host(context: zmq.Context[Any], **known: Any) -> Host:
+    """What the threads of this process share, with a control address of their own."""
+    return Host(context, f"inproc://agent-{id(context):x}", **known)

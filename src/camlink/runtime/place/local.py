@@ -1,0 +1,125 @@
+"""Placer `local`: an agent process on this machine, and its workers as processes; none outlives the one above it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from camlink.runtime.agent import Ending
+from camlink.runtime.control import WorkerSpec
+
+END_S: Final = 3.0
+_TAIL_BYTES: Final = 2000
+
+
+def _command(role: str, *words: str) -> list[str]:
+    return [sys.executable, "-m", "camlink.runtime.process", role, *words, str(os.getpid())]
+
+
+def _environment() -> dict[str, str]:
+    """One thread for the hidden pools of numerical libraries: the workers are the parallelism."""
+    fixed = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    paths = os.pathsep.join(p for p in sys.path if p)
+    return {**fixed, **os.environ, "PYTHONPATH": paths}
+
+
+class LocalPlacer:
+    """Starts the agent of a site as a process of this machine."""
+
+    def __init__(self, site: str, sockets: Path, folder: Path) -> None:
+        self._site, self._sockets, self._log = site, sockets, folder / f"agent-{site}.log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, master: str) -> None:
+        """Start the agent; it dials the master's address."""
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                _command("agent", master, self._site, str(self._sockets)), stdin=subprocess.DEVNULL, stdout=log,
+                stderr=log, start_new_session=True, env=_environment())
+
+    def lost(self) -> str:
+        """Why the agent is gone, or nothing while it runs."""
+        code = self._process.poll() if self._process else None
+        return "" if code is None else f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}"
+
+    def close(self) -> None:
+        """Wait for the agent to end by itself, then end it."""
+        if self._process is not None:
+            _end(self._process, END_S + 2)
+
+
+class Processes:
+    """Workers as processes; their output goes to `<operator>.log` in the folder of the run."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._running: dict[tuple[str, int], tuple[subprocess.Popen[bytes], Path]] = {}
+
+    def start(self, spec: WorkerSpec) -> None:
+        """Start a worker process and give it its spec by standard input."""
+        name = spec.operator + (f"-{spec.replica}" if spec.replica else "")
+        path = Path(spec.folder) / "log" / f"{name}.log"
+        path.parent.mkdir(exist_ok=True)
+        with path.open("wb") as log:
+            process = subprocess.Popen(_command("worker", self._address), stdin=subprocess.PIPE, stdout=log, stderr=log)
+        assert process.stdin is not None
+        with process.stdin as pipe:
+            pipe.write(msgspec.msgpack.encode(spec))
+        self._running[spec.operator, spec.replica] = process, path
+
+    def kill(self, operator: str, replica: int) -> None:
+        """SIGKILL: the grace period is over."""
+        if found := self._running.get((operator, replica)):
+            found[0].kill()
+
+    def reap(self) -> list[Ending]:
+        """Those that ended since the last call, with the end of their log when they did not end well."""
+        endings = []
+        for (operator, replica), (process, path) in list(self._running.items()):
+            code = process.poll()
+            if code is not None:
+                del self._running[operator, replica]
+                text = "" if code == 0 else f"{_meaning(code)} {_tail(path)}".strip()
+                endings.append(Ending(operator, replica, code, text))
+        return endings
+
+    def end_all(self) -> None:
+        """Give the rest a moment, then SIGKILL."""
+        for process, _ in self._running.values():
+            _end(process, END_S)
+        self._running.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for process, _ in self._running.values():
+            process.kill()
+        self.end_all()
+
+
+def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
+    try:
+        process.wait(patience_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _meaning(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def _tail(path: Path) -> str:
+    try:
+        text = path.read_bytes()[-_TAIL_BYTES:].decode("utf8", "replace").strip()
+    except OSError:
+        return ""
+    return text.rpartition("\n")[2]

@@ -1,0 +1,57 @@
+"""Entry of the processes that placers start: `python -m camlink.runtime.process agent|worker ...`."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from typing import Any, Final
+
+import msgspec
+import zmq
+
+from camlink.errors import PeerLost
+from camlink.runtime.agent import Agent
+from camlink.runtime.control import MAX_CONTROL_BYTES, WorkerSpec
+from camlink.runtime.place.local import Processes
+from camlink.runtime.worker import Host, Worker
+
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def end_with_parent(parent: int, with_signal: signal.Signals) -> None:
+    """Ask the kernel for `with_signal` when the process `parent` that started this one is gone.
+
+    Raises PeerLost when it is gone already.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
+    if os.getppid() != parent:
+        raise PeerLost(f"the process {parent} that started this one ended before it was ready")
+
+
+def agent(master: str, site: str, sockets: str, parent: str) -> None:
+    """An agent that starts each worker in a process of its own."""
+    end_with_parent(int(parent), signal.SIGTERM)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    context: zmq.Context[Any] = zmq.Context()
+    address = f"ipc://{sockets}/agent-{site}"
+    with Processes(address) as workers:
+        Agent(site, context, master, address, workers).run()
+    context.term()
+
+
+def worker(control: str, parent: str) -> None:
+    """A worker; reads its WorkerSpec as msgpack from standard input."""
+    end_with_parent(int(parent), signal.SIGKILL)
+    spec = msgspec.msgpack.decode(sys.stdin.buffer.read(MAX_CONTROL_BYTES), type=WorkerSpec)
+    context: zmq.Context[Any] = zmq.Context()
+    Worker(spec, Host(context, control)).run()
+    context.term()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "agent":
+        agent(*sys.argv[2:])
+    else:
+        worker(*sys.argv[2:])

@@ -1,0 +1,65 @@
+"""The machine-readable report of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from camlink.errors import StorageError
+from camlink.runtime.states import RunState
+from camlink.runtime.status import RunStatus
+from camlink.runtime.watch import times
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """How a run ended, with all counts; the JSON that `--report` writes has these keys."""
+
+    workflow: str
+    scan: str
+    verdict: str
+    reasons: tuple[str, ...]
+    frames: dict[str, Any]
+    links: tuple[dict[str, Any], ...]
+    times: dict[str, float | None]
+    result: dict[str, Any]
+    decisions: tuple[dict[str, Any], ...]
+    versions: dict[str, str]
+    operators: dict[str, dict[str, Any]]
+    folder: str
+
+    def with_result(self, **more: Any) -> Report:
+        """The same report with more known of the result."""
+        return msgspec.structs.replace(self, result={**self.result, **more})
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON; raises StorageError."""
+        try:
+            path.write_bytes(msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n")
+        except OSError as error:
+            raise StorageError(f"cannot write the report {path}: {error.strerror}; choose another place") from None
+
+
+_LINK_KEYS = ("name", "kind", "policy", "sent", "received", "acknowledged", "dropped", "lost", "in_flight", "bytes",
+              "age_ms", "peak_queue_bytes", "limit_bytes")
+_RESULT_FACTS = ("fourier_error", "iterations", "iteration", "error_vs_truth", "frc_half_bit_px")
+
+
+def make_report(status: RunStatus, state: RunState, folder: Path, versions: dict[str, str]) -> Report:
+    """The report of a run that is over."""
+    files: list[str] = []
+    result: dict[str, Any] = {}
+    for operator in status.operators:
+        told = operator.facts.get("files", [])
+        files += [str(f) for f in told] if isinstance(told, list) else [str(told)]
+        result.update({key: operator.facts[key] for key in _RESULT_FACTS if key in operator.facts})
+    if "iteration" in result:
+        result.setdefault("iterations", result.pop("iteration"))
+    return Report(
+        workflow=status.workflow, scan=status.scan, verdict=status.verdict or "failed", reasons=status.reasons,
+        frames=status.frames, links=tuple({key: getattr(link, key) for key in _LINK_KEYS} for link in status.links),
+        times=times(state), result={"files": files, **result}, decisions=(), versions=versions,
+        operators={o.name: {"state": o.state, "text": o.text, **o.facts} for o in status.operators},
+        folder=str(folder),
+    )

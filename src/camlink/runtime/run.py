@@ -1,0 +1,117 @@
+"""run() and open_run(): a workflow from Python, in a script or a notebook."""
+
+from __future__ import annotations
+
+import platform
+import threading
+import time
+from collections.abc import Callable
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from camlink.errors import PeerLost
+from camlink.runtime.master import Master
+from camlink.runtime.report import Report
+from camlink.runtime.status import RunStatus
+from camlink.settings import Settings, read_settings
+from camlink.workflow.check import check
+from camlink.workflow.graph import Workflow
+from camlink.workflow.operator import Screen
+from camlink.workflow.text import write_workflow
+
+_PACKAGES = ("camlink", "numpy", "scipy", "numba", "h5py", "pyzmq", "msgspec")
+
+
+def provenance(workflow: Workflow) -> dict[str, str]:
+    """What made a result: versions, platform, the workflow's text and its SHA-256."""
+    text = write_workflow(workflow)
+    found = {"python": platform.python_version(), "platform": platform.platform(),
+             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "workflow": text,
+             "workflow_sha256": sha256(text.encode()).hexdigest()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def new_folder(workflow: Workflow, settings: Settings) -> Path:
+    """A folder for a run that nobody uses yet: <runs>/<date>-<workflow>."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{workflow.name}"
+    for number in range(1000):
+        folder = settings.runs / (f"{stem}-{number}" if number else stem)
+        if not folder.exists():
+            return folder.resolve()
+    raise PeerLost(f"{settings.runs}: a thousand runs began in this second")
+
+
+def make_master(workflow: Workflow, *, folder: Path | None = None, screen: Screen | None = None,
+                watch: Callable[[RunStatus], None] = lambda _: None) -> Master:
+    """The master of a run that has not begun; raises WorkflowError with every problem of the workflow."""
+    settings = read_settings()
+    checked = check(workflow).must_run()
+    return Master(checked, folder or new_folder(workflow, settings), provenance=provenance(workflow),
+                  sockets=settings.sockets, screen=screen, watch=watch)
+
+
+def run(workflow: Workflow, **options: Any) -> Report:
+    """Run a workflow to its end and return its report; Ctrl-C ends it gracefully, what arrived is kept."""
+    with open_run(workflow, **options) as opened:
+        return opened.wait()
+
+
+class OpenRun:
+    """A run in the background: `status` now, `cancel()`, `wait()` for the report; as a context it ends what runs."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._report: Report | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="master", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._report = self._master.run()
+        except BaseException as error:  # handed to the thread that waits
+            self._error = error
+
+    def cancel(self, reason: str = "asked by its owner", *, force: bool = False) -> None:
+        """Ask for the end."""
+        self._master.cancel(reason, force=force)
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has ended."""
+        return not self._thread.is_alive()
+
+    def wait(self, timeout_s: float | None = None) -> Report:
+        """The report, once the run is over; raises PeerLost after `timeout_s`, and whatever ended the master."""
+        self._thread.join(timeout_s)
+        if self._error is not None:
+            raise self._error
+        if self._report is None:
+            raise PeerLost(f"the run is not over after {timeout_s} s; wait longer or cancel it")
+        return self._report
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if not self.over:
+            self.cancel("interrupted" if kind is KeyboardInterrupt else "left by its owner")
+            self._thread.join(15)
+        if not self.over:
+            self.cancel("left by its owner", force=True)
+            self._thread.join(15)
+
+
+def open_run(workflow: Workflow, **options: Any) -> OpenRun:
+    """Start a workflow in the background; options as of `make_master`."""
+    return OpenRun(make_master(workflow, **options))
+
+

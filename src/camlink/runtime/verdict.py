@@ -1,0 +1,89 @@
+"""How a run ended: complete, degraded with counts and reasons, or failed with the cause; derived, never set."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from camlink.runtime.states import RunState
+from camlink.runtime.status import LinkStatus, OperatorStatus, Verdict
+
+
+class Judged(NamedTuple):
+    """The verdict as it would be now, its reasons, and where every frame is."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    frames: dict[str, Any]
+
+
+def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus, ...]) -> Judged:
+    """The verdict over the state of a run."""
+    frames = count_frames(operators, links)
+    failed = [*state.troubles, *(f"{o.name}: {o.text}" for o in operators if o.state == "failed" and o.kind != "view")]
+    failed = list(dict.fromkeys(failed))
+    if state.phase == "over":
+        failed += _broken_law(links)
+        if not state.troubles and frames["expected"] and not frames["captured"]:
+            failed.append("no frame was captured")
+    degraded = [f"stopped: {state.stopped}"] if state.stopped and not state.troubles else []
+    degraded += [f"{o.name}: {o.text}" for o in operators if o.state == "failed" and o.kind == "view"]
+    degraded += _frame_troubles(frames, state.phase == "over")
+    for operator in operators:
+        warnings = operator.facts.get("warnings", [])
+        degraded += [f"{operator.name}: {w}" for w in (warnings if isinstance(warnings, list) else [str(warnings)])]
+    verdict: Verdict = "failed" if failed else "degraded" if degraded else "complete"
+    return Judged(verdict, (*failed, *degraded), frames)
+
+
+def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus, ...]) -> dict[str, Any]:
+    """Where every frame of the scan is: expected = delivered + dropped + lost + in flight, once the run is over."""
+    sources = [o for o in operators if "frames_expected" in o.facts]
+    names = {o.name for o in sources}
+    views = {o.name for o in operators if o.kind == "view"}
+    lost: dict[str, int] = {}
+    for operator in sources:
+        _add(lost, operator.facts.get("frames_lost", {}))
+    in_flight, dropped = 0, dict[str, int]()
+    for link in links:
+        if link.target not in views:
+            _add(lost, {f"{link.name}: {reason}": n for reason, n in link.lost.items()})
+            _add(dropped, link.dropped)
+            in_flight = max(in_flight, link.in_flight)
+    captured = sum(int(o.facts.get("frames_captured", 0)) for o in sources)
+    handed = [link.acknowledged for link in links if link.source in names and link.target not in views]
+    downstream = sum(sum(k.lost.values()) for k in links if k.source not in names and k.target not in views)
+    return {
+        "expected": sum(int(o.facts["frames_expected"]) for o in sources),
+        "captured": captured,
+        "delivered": max(min(handed, default=captured) - downstream, 0),
+        "damaged": sum(int(o.facts.get("frames_damaged", 0)) for o in sources),
+        "dropped": dropped, "lost": {reason: n for reason, n in lost.items() if n}, "in_flight": in_flight,
+    }
+
+
+def _add(total: dict[str, int], part: Any) -> None:
+    if isinstance(part, dict):
+        for key, n in part.items():
+            total[str(key)] = total.get(str(key), 0) + int(n)
+
+
+def _frame_troubles(frames: dict[str, Any], over: bool) -> list[str]:
+    found = [f"{n} frames lost: {reason}" for reason, n in frames["lost"].items()]
+    found += [f"{n} frames dropped by policy {policy}" for policy, n in frames["dropped"].items() if n]
+    if frames["damaged"]:
+        found.append(f"{frames['damaged']} frames damaged: some of their pixels have no value")
+    missing = frames["expected"] - frames["captured"] - sum(frames["lost"].values())
+    if over and missing > 0:
+        found.append(f"{missing} of {frames['expected']} frames never came")
+    return found
+
+
+def _broken_law(links: tuple[LinkStatus, ...]) -> list[str]:
+    """Links on which sent is not acknowledged + lost + in flight, or which ended with something in flight."""
+    found = []
+    for link in links:
+        lost = sum(link.lost.values())
+        if link.sent != link.acknowledged + lost + link.in_flight or link.in_flight:
+            found.append(f"link {link.name}: {link.sent} frames sent, but {link.acknowledged} acknowledged, "
+                         f"{lost} lost and {link.in_flight} in flight")
+    return found

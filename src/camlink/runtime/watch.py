@@ -1,0 +1,160 @@
+"""Watch: what a person may see of a run, made from its state: steps, operators, links with rates, frames, verdict."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Final
+
+from camlink.carry.account import Snapshot, merge
+from camlink.runtime.control import LinkSpec
+from camlink.runtime.states import Phase, RunState, WorkerState
+from camlink.runtime.status import (
+    STEPS,
+    LinkStatus,
+    OperatorState,
+    OperatorStatus,
+    RunStatus,
+    StepStatus,
+)
+from camlink.runtime.verdict import judge
+
+_PHASES: Final[tuple[Phase, ...]] = ("resources", "services", "network", "graph")
+_RATE_S: Final = 2.0
+_ORDER: Final[tuple[OperatorState, ...]] = ("failed", "running", "ready", "starting", "waiting", "ended")
+
+
+class Watch:
+    """Makes one RunStatus after the other; remembers a little of the past for the rates."""
+
+    def __init__(self, workflow: str, uses: dict[str, str]) -> None:
+        self._workflow, self._uses = workflow, uses
+        self._version = 0
+        self._past: dict[str, deque[tuple[float, int, int]]] = {}
+
+    def status(self, state: RunState, at: float) -> RunStatus:
+        """Everything at time `at` [s]."""
+        self._version += 1
+        links = tuple(self._link(state, spec, at) for spec in state.links.values())
+        operators = tuple(self._operator(state, name) for name in self._uses)
+        judged = judge(state, operators, links)
+        return RunStatus(
+            version=self._version, workflow=self._workflow, scan=_scan(operators), elapsed_s=at - state.begun_s,
+            steps=steps(state), operators=operators, links=links, frames=judged.frames,
+            verdict=judged.verdict if state.phase == "over" else None, reasons=judged.reasons,
+        )
+
+    def _operator(self, state: RunState, name: str) -> OperatorStatus:
+        replicas = [w for w in state.workers.values() if w.spec.operator == name]
+        lead = min(replicas, key=lambda w: _ORDER.index(w.state))
+        facts = dict(lead.facts) if len(replicas) == 1 else _summed([w.facts for w in replicas])
+        return OperatorStatus(name=name, use=self._uses[name], kind=lead.spec.kind, site=lead.site, state=lead.state,
+                              text=lead.text, facts=facts)
+
+    def _link(self, state: RunState, spec: LinkSpec, at: float) -> LinkStatus:
+        sent, received = accounts(state, spec)
+        past = self._past.setdefault(spec.name, deque(maxlen=64))
+        past.append((at, sent.sent, sent.bytes))
+        while len(past) > 2 and at - past[1][0] > _RATE_S:
+            past.popleft()
+        span = max(at - past[0][0], 1e-9) if len(past) > 1 else 1e9
+        ages = {name: round(received.age_ms(q), 3) for name, q in (("p50", 0.5), ("p99", 0.99))}
+        return LinkStatus(
+            name=spec.name, source=spec.source, target=spec.target, kind=spec.kind, policy=spec.policy,
+            sent=sent.sent, received=received.received, acknowledged=sent.acknowledged, dropped=sent.dropped,
+            lost=sent.lost, in_flight=sent.in_flight, bytes=sent.bytes,
+            frames_per_s=(sent.sent - past[0][1]) / span, bytes_per_s=(sent.bytes - past[0][2]) / span,
+            age_ms={**ages, "max": round(received.max_age_s * 1e3, 3)}, queue_bytes=sent.queue_bytes,
+            peak_queue_bytes=sent.peak_queue_bytes, limit_bytes=spec.limit_bytes,
+        )
+
+
+def accounts(state: RunState, spec: LinkSpec) -> tuple[Snapshot, Snapshot]:
+    """The accounts of a link at its sending and its receiving end, all replicas added.
+
+    A sender that died could not take in the last acknowledgements: then the receivers' own count stands, and the
+    rest of what it sent is lost.
+    """
+    senders = [w for w in state.workers.values() if w.spec.operator == spec.source]
+    sent = merge([w.sent[spec.name] for w in senders if spec.name in w.sent])
+    received = merge([w.received[spec.name] for w in state.workers.values()
+                      if w.spec.operator == spec.target and spec.name in w.received])
+    receivers_over = all(w.over for w in state.workers.values() if w.spec.operator == spec.target)
+    if sent.in_flight and receivers_over and any(w.state == "failed" for w in senders):
+        sent = _settled(sent, received, f"{spec.source} failed")
+    elif sent.in_flight and receivers_over and all(w.over for w in senders):
+        sent = _settled(sent, received, f"{spec.target} ended early")
+    return sent, received
+
+
+def _settled(sent: Snapshot, received: Snapshot, reason: str) -> Snapshot:
+    from msgspec.structs import replace
+
+    acknowledged = max(sent.acknowledged, min(received.acknowledged, sent.sent))
+    rest = sent.sent - acknowledged - sum(sent.lost.values())
+    lost = {**sent.lost, reason: sent.lost.get(reason, 0) + rest} if rest > 0 else sent.lost
+    return replace(sent, acknowledged=acknowledged, lost=lost, queue_bytes=0)
+
+
+def steps(state: RunState) -> tuple[StepStatus, ...]:
+    """The four steps with what is done and what is waited for."""
+    workers = list(state.workers.values())
+    ready = sum(w.state not in ("waiting", "starting") for w in workers)
+    links = sum(len(w.spec.outputs) for w in workers)
+    linked = sum(len(w.linked) for w in workers)
+    ended = sum(w.over for w in workers)
+    counts = ((len(state.joined), len(state.sites)), (ready, len(workers)), (linked, links), (ended, len(workers)))
+    words = ("agents joined", "operators ready", "links connected", "operators ended")
+    reached = _PHASES.index(state.phase) if state.phase in _PHASES else len(_PHASES)
+    out = []
+    for number, (title, (done, total), word) in enumerate(zip(STEPS, counts, words, strict=True)):
+        passed = number < reached and not (state.troubles and not state.graph_s)
+        complete = passed or (total > 0 and done >= total and number < reached)
+        phase = "done" if complete else "failed" if number < reached else "active" if number == reached else "waiting"
+        out.append(StepStatus(title=title, state=phase, done=total if passed else done,  # type: ignore[arg-type]
+                              total=total, text=f"{total if passed else done} of {total} {word}"))
+    return tuple(out)
+
+
+def _scan(operators: tuple[OperatorStatus, ...]) -> str:
+    return next((str(o.facts["scan"]) for o in operators if o.facts.get("scan")), "")
+
+
+def _summed(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Facts of replicas: numbers are added, the rest comes from the last that told it."""
+    total: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            total[key] = total.get(key, 0) + value if number else value
+    return total
+
+
+def times(state: RunState) -> dict[str, float | None]:
+    """When things happened, in seconds after the beginning."""
+    by_name: dict[str, list[WorkerState]] = {}
+    for worker in state.workers.values():
+        by_name.setdefault(worker.spec.operator, []).append(worker)
+    captured, pictures = [], []
+    for spec in state.links.values():
+        sent, received = accounts(state, spec)
+        kind = by_name[spec.source][0].spec.kind
+        if kind == "source" and spec.block in ("RawFrames", "CountFrames", "Frames"):
+            captured.append(sent)
+        elif kind == "solver" and spec.block == "Result":
+            pictures.append(received)
+
+    def since(value: float) -> float | None:
+        return round(value - state.begun_s, 3) if value else None
+
+    first_frame, last_frame = _ends(captured)
+    first_picture, final_picture = _ends(pictures)
+    lag = round(max(final_picture - last_frame, 0.0), 3) if final_picture and last_frame else None
+    return {
+        "ready_s": since(state.graph_s), "first_frame_s": since(first_frame), "first_picture_s": since(first_picture),
+        "last_frame_s": since(last_frame), "final_picture_s": since(final_picture), "lag_after_last_frame_s": lag,
+    }
+
+
+def _ends(parts: list[Snapshot]) -> tuple[float, float]:
+    starts = [p.first_s for p in parts if p.first_s]
+    return min(starts, default=0.0), max((p.last_s for p in parts), default=0.0)
