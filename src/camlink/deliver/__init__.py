@@ -1,0 +1,1 @@
+"""Results are kept: files and where they come from."""

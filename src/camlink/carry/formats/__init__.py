@@ -1,0 +1,1 @@
+"""File formats: CXI (written and read), ptyd and NumPy archives (read)."""

@@ -1,0 +1,127 @@
+"""Recorded: a scan that lies in a file, whatever its layout; frames stay on disk until they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.block import Array, Fact, FrameKind, Scan
+from camlink.carry.formats.hdf5 import reading
+from camlink.errors import FormatError
+
+MOST_FRAME_BYTES: Final = 1 << 30
+MOST_EAGER_BYTES: Final = 4 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """Frames (n, y, x) that are read when they are sliced, as float32 [photon]; NaN marks a pixel without value.
+
+    `source` is an HDF5 dataset or an array of rank 2 (one frame), 3, or 4 (a raster of points, flattened row by
+    row); `corner` tells that its zero frequency lies at [0, 0], from where it is moved to the centre.
+    """
+
+    source: Any
+    count: int
+    where: str
+    corner: bool = False
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n, y, x)."""
+        return self.count, int(self.source.shape[-2]), int(self.source.shape[-1])
+
+    def read(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Frames start..stop (n, y, x) float32.
+
+        Raises FormatError when the file does not give them.
+        """
+        start, stop = max(0, start), min(stop, self.count)
+        with reading(self.where, f"frames {start} to {stop - 1}"):
+            frames = np.asarray(self._rows(start, stop), dtype=np.float32)
+        return np.fft.fftshift(frames, axes=(1, 2)) if self.corner else frames
+
+    def _rows(self, start: int, stop: int) -> Array:
+        rank = len(self.source.shape)
+        if rank == 3:
+            return np.asarray(self.source[start:max(start, stop)])
+        if rank == 2:
+            return np.asarray(self.source[()])[None][start:stop]
+        inner = int(self.source.shape[1])
+        picked = [self.source[divmod(row, inner)] for row in range(start, stop)]
+        return np.stack(picked) if picked else np.empty((0, *self.shape[1:]), np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A scan in a file; one row a frame in every column, in the order of the file. Close it, or use it in `with`.
+
+    frames (n, y, x) float32 [photon] or None for a file that holds a result only; position_m (n, 2) float64 as
+    (y, x), where the beam met the sample, or None when the file does not say; index, point i64, kind u8, dwell_s,
+    time_s f64, each (n,); probe (mode, y, x) and object (y, x) complex64; mask (y, x) uint32 in CXI bits,
+    0 = good. Facts of the scan that the file does not give are NaN in `scan`; `notes` says which ambiguities were
+    resolved, and how.
+    """
+
+    path: Path
+    scan: Scan
+    frames: Stack | None
+    position_m: NDArray[np.float64] | None
+    index: NDArray[np.int64]
+    point: NDArray[np.int64]
+    kind: NDArray[np.uint8]
+    dwell_s: NDArray[np.float64]
+    time_s: NDArray[np.float64]
+    probe: NDArray[np.complex64] | None = None
+    object: NDArray[np.complex64] | None = None
+    mask: NDArray[np.uint32] | None = None
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    closing: Callable[[], None] | None = None
+
+    def close(self) -> None:
+        """Close the file; frames that were not read yet are out of reach then."""
+        if self.closing is not None:
+            self.closing()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        self.close()
+
+
+def plain_columns(count: int) -> dict[str, Any]:
+    """Columns of a file that names no frame: numbered as they lie, all exposures, times and dwells unknown (0)."""
+    rows = np.arange(count, dtype=np.int64)
+    return {"index": rows, "point": rows.copy(), "kind": np.full(count, FrameKind.EXPOSURE, np.uint8),
+            "dwell_s": np.zeros(count), "time_s": np.zeros(count)}
+
+
+def span_m(position_m: NDArray[np.float64] | None) -> tuple[float, float, float, float]:
+    """Box (y0, x0, y1, x1) [m] around positions (n, 2); NaN when there are none."""
+    if position_m is None or not np.isfinite(position_m).any():
+        return (float("nan"),) * 4
+    y0, x0 = np.nanmin(position_m, axis=0)
+    y1, x1 = np.nanmax(position_m, axis=0)
+    return float(y0), float(x0), float(y1), float(x1)
+
+
+def check_size(shape: tuple[int, ...], itemsize: int, most: int, what: str, where: str) -> None:
+    """Raise FormatError when an array would take more than `most` bytes, before it is read."""
+    size = itemsize
+    for length in shape:
+        size *= int(length)
+    if size > most:
+        raise FormatError(f"{where}: {what} of shape {tuple(shape)} would take {size} bytes, more than the {most} that "
+                          "are read at once; check that the file is what it should be")

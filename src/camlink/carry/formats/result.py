@@ -1,0 +1,63 @@
+"""Reading what CxiWriter commits: the rows that count, and the newest whole version of the result."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.carry.formats import cxi_layout as at
+from camlink.carry.formats.recorded import MOST_EAGER_BYTES, check_size
+from camlink.errors import FormatError
+
+_TRIES: Final = 20
+
+
+class Version(NamedTuple):
+    """One version of the result: its row of the table, image (y, x) and probe (mode, y, x) complex64."""
+
+    row: Any
+    image: NDArray[np.complex64]
+    probe: NDArray[np.complex64]
+
+
+def committed_rows(file: Any) -> int:
+    """Frames whose rows are whole: those that the index names, from the first on."""
+    index = fresh(file[f"{at.DETECTOR}/index"])[()]
+    unwritten = np.flatnonzero(index < 0)
+    return int(unwritten[0]) if len(unwritten) else len(index)
+
+
+def read_version(file: Any) -> Version | None:
+    """The newest version, or None before the first.
+
+    A living writer fills the other slot meanwhile, and comes back to this one only after one more row of the table:
+    when a row was added while we read, we read again. Raises FormatError when the writer is faster each time.
+    """
+    table = file[at.VERSIONS]
+    for _ in range(_TRIES):
+        count = fresh(table).shape[0]
+        if count == 0:
+            return None
+        row = table[count - 1]
+        slot = at.SLOTS[int(row["slot"]) % 2]
+        image = _slot(file, f"{slot}/object", tuple(int(n) for n in row["object_shape"]))
+        probe = _slot(file, f"{slot}/probe", tuple(int(n) for n in row["probe_shape"]))
+        if fresh(table).shape[0] == count:
+            return Version(row, image, probe)
+    raise FormatError(f"{file.filename}: the result changed {_TRIES} times while it was read; read it again later")
+
+
+def fresh(dataset: Any) -> Any:
+    """The dataset as its writer has it now; only a reader beside a writer has anything to refresh."""
+    if dataset.file.swmr_mode:
+        dataset.refresh()
+    return dataset
+
+
+def _slot(file: Any, path: str, shape: tuple[int, ...]) -> NDArray[np.complex64]:
+    check_size(shape, 8, MOST_EAGER_BYTES, path, file.filename)
+    size = int(np.prod(shape, dtype=np.int64))
+    flat = np.asarray(fresh(file[path])[:size], dtype=np.complex64)
+    return flat.reshape(shape)
