@@ -1,0 +1,123 @@
+"""Engine: iterates the frames that are there, refines object and probe, and takes new frames between two iterations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.compute.ptychography import overlap
+from camlink.compute.ptychography.algorithm import Blend
+from camlink.compute.ptychography.geometry import Geometry
+from camlink.compute.ptychography.kernels.kernel import Kernel
+from camlink.compute.ptychography.model import data_misfit, exit_waves, far_field, magnitude
+from camlink.compute.ptychography.probe import Constraints, drift
+from camlink.compute.ptychography.slots import Slots
+
+Array = NDArray[Any]
+IMAGE_DAMPING = 1e-4
+PROBE_DAMPING = 1e-4
+
+
+class Engine:
+    """Order A ("overlap inside") with one state array a frame: the object always is the overlap of the waves.
+
+    A frame that arrives gets z_j = P O_j, so that it agrees with what is known and disturbs nothing. `probe` is
+    (mode, y, x) with sum|P|^2 = photons of the brightest frame, `image` (H, W).
+    """
+
+    def __init__(self, geometry: Geometry, slots: Slots, kernel: Kernel, *, probe: Array, image: Array,
+                 constraints: Constraints) -> None:
+        self.geometry = geometry
+        self.kernel = kernel
+        self.constraints = constraints
+        self.probe = probe
+        self.image = image
+        self.iteration = 0
+        self._slots = slots
+        self._comb: Array | None = None
+        self._image_weight: Array | None = None
+
+    @property
+    def active(self) -> int:
+        """Frames that take part."""
+        return self._slots.count
+
+    @property
+    def ages(self) -> Array:
+        """Iterations that every active frame has seen (n,)."""
+        return self._slots.ages(self.iteration)
+
+    @property
+    def coverage(self) -> Array:
+        """Illumination sum_j w_j |P(r - r_j)|^2 of every object pixel (H, W) [photon]."""
+        if self._image_weight is None:
+            intensity = (self.probe.real**2 + self.probe.imag**2).sum(axis=0)
+            self._image_weight = overlap.object_weight(self._positions(), intensity)
+        return self._image_weight
+
+    def put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> int:
+        """Take frames: index (n,), amplitude (n, y, x) with zero frequency at [0, 0] and MASKED pixels, corners (n, 2)
+        [pixel] on the grid, weights (n,). Gives how many found no room.
+        """
+        slots = [self._slots.claim(int(i)) for i in index]
+        rows = [row for row, slot in enumerate(slots) if slot is not None]
+        if rows:
+            whole = np.rint(corners[rows]).astype(np.int64)
+            waves = exit_waves(self.probe, self.image, whole)
+            self._slots.fill(np.array([slots[row] for row in rows]), self.kernel.arrange(amplitude[rows]), waves,
+                             corners[rows], weights[rows], self.iteration)
+            self._comb = self._image_weight = None
+        return len(slots) - len(rows)
+
+    def knows(self, index: int) -> bool:
+        """Whether frame `index` takes part."""
+        return self._slots.knows(index)
+
+    def iterate(self, blend: Blend, *, refine_probe: bool = False) -> None:
+        """One iteration of every active frame, then the object and, if asked, the probe."""
+        if not self.active:
+            return
+        sums = self.kernel.step(self._slots.active, self.probe, self.image, blend, probe_sum=refine_probe)
+        image = overlap.divide(sums.image, self.coverage, self.image, IMAGE_DAMPING)
+        if sums.probe is not None:
+            self._refine(sums.probe)
+        self.image = image
+        self.iteration += 1
+
+    def fourier_error(self, limit: int | None = None) -> float:
+        """|| |F P O_j| - A || / ||A|| over the active frames, or over `limit` of them spread evenly."""
+        count = self.active
+        step = max(1, -(-count // limit)) if limit else 1
+        gap = seen = 0.0
+        for start in range(0, count, 32 * step):
+            part = self._slots.active.part(slice(start, start + 32 * step, step))
+            model = self.kernel.arrange(magnitude(far_field(exit_waves(self.probe, self.image, part.corners))))
+            more_gap, more_seen = data_misfit(model, part.amplitude)
+            gap, seen = gap + more_gap, seen + more_seen
+        return float(np.sqrt(gap / seen)) if seen > 0 else 0.0
+
+    def centre(self) -> None:
+        """Bring the probe back to the middle of its window by whole pixels; object and waves move along."""
+        dy, dx = drift(self.probe)
+        if (dy, dx) == (0, 0):
+            return
+        self.probe = np.roll(self.probe, (-dy, -dx), axis=(-2, -1))
+        self.image = np.roll(self.image, (-dy, -dx), axis=(0, 1))
+        waves = self._slots.active.waves
+        for frame in waves:
+            frame[...] = np.roll(frame, (-dy, -dx), axis=(-2, -1))
+        self._image_weight = None
+
+    def _positions(self) -> Array:
+        if self._comb is None:
+            active = self._slots.active
+            self._comb = overlap.comb(active.corners, active.weights, self.geometry.shape)
+        return self._comb
+
+    def _refine(self, total: Array) -> None:
+        intensity = self.image.real**2 + self.image.imag**2
+        weight = overlap.probe_weight(self._positions(), intensity, self.geometry.frame)
+        self.probe = self.constraints.apply(overlap.divide(total, weight, self.probe, PROBE_DAMPING))
+        self._image_weight = None

@@ -1,0 +1,81 @@
+"""Intake: photon counts become amplitudes with weights; what cannot be used is refused and counted, never guessed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.block import CountFrames
+from camlink.compute.ptychography.geometry import Geometry
+from camlink.compute.ptychography.model import MASKED
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Frames ready for the engine: index (n,), counts and amplitude (n, y, x) float32 with zero frequency at [0, 0]
+    (MASKED where there is no value), corners (n, 2) [pixel], weights (n,) in [0, 1].
+    """
+
+    index: Array
+    amplitude: Array
+    corners: Array
+    weights: Array
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    @property
+    def photons(self) -> Array:
+        """Photons of every frame (n,), masked pixels left out."""
+        return np.asarray(np.square(np.maximum(self.amplitude, 0)).sum(axis=(1, 2), dtype=np.float64))
+
+
+def joined(batches: list[Batch]) -> Batch:
+    """All batches as one."""
+    return Batch(*(np.concatenate([getattr(batch, name) for batch in batches])
+                   for name in ("index", "amplitude", "corners", "weights")))
+
+
+class Intake:
+    """Reads blocks of one scan and remembers what was wrong with them."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._geometry = geometry
+        self.counts: Counter[str] = Counter()
+
+    def read(self, block: CountFrames) -> Batch:
+        """The usable frames of a block; frames of another shape or with a position off the grid are refused."""
+        if block.frames.shape[1:] != self._geometry.frame:
+            self.counts["wrong_shape"] += block.count
+            return self._empty()
+        corners = self._geometry.corners(block.position_m)
+        good = self._geometry.inside(corners)
+        self.counts["off_grid"] += int((~good).sum())
+        newest = {int(index): row for row, index in enumerate(block.index) if good[row]}
+        self.counts["repeated"] += int(good.sum()) - len(newest)
+        rows = np.fromiter(newest.values(), np.int64, len(newest))
+        amplitude, weights = self._amplitude(block.frames[rows], shifted=bool(block.header.facts.get("fft_shifted")))
+        return Batch(block.index[rows], amplitude, corners[rows], weights)
+
+    def _amplitude(self, frames: Array, *, shifted: bool) -> tuple[Array, Array]:
+        counts = frames.astype(np.float32, copy=False)
+        known = np.isfinite(counts)
+        negative = known & (counts < 0)
+        self.counts["negative_pixels"] += int(negative.sum())
+        with np.errstate(invalid="ignore"):
+            amplitude = np.where(known, np.sqrt(np.maximum(counts, 0)), np.float32(MASKED))
+        if not shifted:
+            amplitude = np.fft.ifftshift(amplitude, axes=(1, 2))
+        weights = known.mean(axis=(1, 2), dtype=np.float32) if len(frames) else np.zeros(0, np.float32)
+        self.counts["empty_frames"] += int((weights == 0).sum())
+        return np.ascontiguousarray(amplitude), weights
+
+    def _empty(self) -> Batch:
+        none = np.zeros(0, np.float32)
+        return Batch(np.zeros(0, np.int64), np.zeros((0, *self._geometry.frame), np.float32), np.zeros((0, 2)), none)

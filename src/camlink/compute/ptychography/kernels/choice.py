@@ -1,0 +1,30 @@
+"""Choice: the kernel that a scan gets, by name or the fastest that takes its frames."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from camlink.compute.ptychography.kernels.kernel import Kernel
+from camlink.compute.ptychography.kernels.reference import ReferenceKernel
+from camlink.errors import ParameterError
+
+KernelName = Literal["auto", "reference", "compiled"]
+
+
+def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:
+    """The kernel called `name`; "auto" takes the compiled one where it suits.
+
+    Raises ParameterError when the compiled kernel is asked for and does not take such frames.
+    """
+    if name == "reference":
+        return ReferenceKernel()
+    from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
+
+    if suits(frame, modes, real):
+        return CompiledKernel(frame[0])
+    if name == "compiled":
+        raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels, a power of two, one mode and "
+                             f"single precision, got {frame}, {modes} modes, {real}; choose kernel 'auto'")
+    return ReferenceKernel()

@@ -1,0 +1,81 @@
+"""Probe: its first guess from the mean pattern and the zone plate, and the constraints after every update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.block import Scan
+
+Array = NDArray[Any]
+PUPIL_LEVEL = 0.1
+
+
+def angles(scan: Scan, frame: tuple[int, int]) -> Array:
+    """Squared scattering angle of every detector pixel (y, x) [rad^2], zero frequency at [0, 0]."""
+    axes = [np.fft.fftfreq(size, 1.0 / size) * pixel / scan.distance_m
+            for size, pixel in zip(frame, scan.pixel_m, strict=True)]
+    return np.asarray(axes[0][:, None] ** 2 + axes[1][None, :] ** 2)
+
+
+def first_probe(mean: Array, scan: Scan, defocus_m: float, power: float) -> Array:
+    """A probe (1, y, x) complex64 from the mean pattern (y, x) [photon], zero frequency at [0, 0].
+
+    The bright cone (above a tenth of the maximum) is the pupil; a sample `defocus_m` downstream of the focus sees it
+    times exp(-i pi defocus theta^2/wavelength), for waves exp(+ikz). `power` is sum|P|^2 [photon].
+    """
+    peak = float(mean.max(initial=0.0))
+    pupil = np.where(mean > PUPIL_LEVEL * peak, np.sqrt(np.maximum(mean, 0)), 0.0)
+    if peak <= 0:
+        pupil = np.zeros(mean.shape)
+        pupil[0, 0] = 1.0
+    phase = -np.pi * defocus_m * angles(scan, (mean.shape[0], mean.shape[1])) / scan.wavelength_m
+    field = np.fft.fftshift(np.fft.ifft2(pupil * np.exp(1j * phase)))
+    return scaled(field[None].astype(np.complex64), power)
+
+
+def scaled(probe: Array, power: float) -> Array:
+    """The probe (mode, y, x) with sum|P|^2 = `power` [photon]; a zero probe stays zero."""
+    now = float((np.abs(probe.astype(np.complex128)) ** 2).sum())
+    factor = np.sqrt(power / now) if now > 0 else 1.0
+    return np.asarray((probe * factor).astype(probe.dtype))
+
+
+def support(mean: Array, level: float, grow: int = 2) -> Array:
+    """Where the pupil may be: the mean pattern above `level` x maximum, grown by `grow` pixels; (y, x) bool."""
+    from scipy import ndimage
+
+    inside = np.fft.fftshift(mean > level * float(mean.max(initial=0.0)))
+    if grow:
+        inside = ndimage.binary_dilation(inside, iterations=grow)
+    return np.asarray(np.fft.ifftshift(inside))
+
+
+def drift(probe: Array) -> tuple[int, int]:
+    """Whole pixels (y, x) by which the centre of mass of |P|^2 left the middle of the window."""
+    intensity = (probe.real**2 + probe.imag**2).sum(axis=0)
+    total = float(intensity.sum())
+    if total <= 0:
+        return 0, 0
+    found = []
+    for axis in (0, 1):
+        profile = intensity.sum(axis=1 - axis)
+        found.append(round(float(profile @ np.arange(len(profile))) / total - len(profile) // 2))
+    return found[0], found[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Constraints:
+    """What a probe must obey: support of the pupil (y, x) bool or None, and power [photon]."""
+
+    pupil: Array | None
+    power: float
+
+    def apply(self, probe: Array) -> Array:
+        """The probe (mode, y, x) made to obey: Fourier mask first, power last."""
+        if self.pupil is not None:
+            probe = np.fft.ifft2(np.fft.fft2(probe) * self.pupil).astype(probe.dtype)
+        return scaled(probe, self.power)

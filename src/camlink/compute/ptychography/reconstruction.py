@@ -1,0 +1,168 @@
+"""Reconstruction: one scan from its first frames to its picture; takes blocks at any time, iterates when told."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.block import CountFrames, Fact, Scan
+from camlink.compute.ptychography.algorithm import Blend
+from camlink.compute.ptychography.engine import Engine
+from camlink.compute.ptychography.geometry import Geometry
+from camlink.compute.ptychography.intake import Batch, Intake, joined
+from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.picture import free_phase, turned
+from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support
+from camlink.compute.ptychography.slots import Slots
+from camlink.compute.ptychography.start import first_image, focused_probe, mean_pattern
+from camlink.errors import FormatError
+
+Array = NDArray[Any]
+REAL = np.dtype(np.float32)
+ERROR_FRAMES = 64
+CENTRE_EVERY = 10
+
+
+class Reconstruction:
+    """Gathers the first frames, starts the engine on them, and adds the others as they come.
+
+    Raises FormatError when the scan has no frames to expect or no usable geometry.
+    """
+
+    def __init__(self, scan: Scan, parameters: SolveParameters) -> None:
+        if scan.expected < 1:
+            raise FormatError(f"scan '{scan.id}' expects {scan.expected} frames; the source must say how many will come")
+        self.scan = scan
+        self.parameters = parameters
+        self.geometry = Geometry.of(scan, parameters.margin)
+        self.intake = Intake(self.geometry)
+        self.engine: Engine | None = None
+        self._gathered: list[Batch] = []
+        self._given: Array | None = None
+        self._shown: Array | None = None
+        self._brightest = 0.0
+        self._spent_s = 0.0
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that the whole scan is going to need, with one probe mode."""
+        frame = self.geometry.frame[0] * self.geometry.frame[1]
+        grid = self.geometry.shape[0] * self.geometry.shape[1]
+        return self.scan.expected * frame * 12 + grid * 64
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first frames are there and the engine is not started yet."""
+        return self.engine is None and sum(map(len, self._gathered)) >= self._first_frames
+
+    @property
+    def active(self) -> int:
+        """Frames that take part."""
+        return self.engine.active if self.engine else 0
+
+    @property
+    def _first_frames(self) -> int:
+        asked = self.parameters.first_frames or max(20, -(-self.scan.expected // 20))
+        return min(asked, self.scan.expected)
+
+    def absorb(self, block: CountFrames) -> None:
+        """Take a block: before the start it is kept, afterwards its frames become active at once."""
+        if self._given is None and "probe" in block.arrays:
+            self._given = self._checked_probe(block.arrays["probe"])
+        batch = self.intake.read(block)
+        if not len(batch):
+            return
+        self._brightest = max(self._brightest, float(batch.photons.max()))
+        if self.engine is None:
+            self._gathered.append(batch)
+        else:
+            self._put(self.engine, batch)
+
+    def begin(self) -> None:
+        """Start the engine on what was gathered; without a single frame nothing happens."""
+        if not self._gathered:
+            return
+        batch = joined(self._gathered)
+        self._gathered = []
+        power = self._brightest or 1.0
+        mean = mean_pattern(batch)
+        probe = self._start_probe(batch, mean, power)
+        level = self.parameters.probe_support
+        constraints = Constraints(support(mean, level) if level else None, power)
+        kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
+        slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL)
+        self.engine = Engine(self.geometry, slots, kernel, probe=probe,
+                             image=first_image(batch, probe, self.geometry), constraints=constraints)
+        self._put(self.engine, batch)
+
+    def advance(self, blend: Blend) -> None:
+        """One iteration, with the probe when its turn has come."""
+        engine = self.engine
+        if engine is None:
+            return
+        started = perf_counter()
+        every, start = self.parameters.probe_every, self.parameters.probe_start
+        refine = every > 0 and engine.iteration >= start and (engine.iteration - start) % every == 0
+        engine.iterate(blend, refine_probe=refine)
+        if refine and engine.iteration % CENTRE_EVERY == 0:
+            engine.centre()
+        self._spent_s = perf_counter() - started
+
+    def arrays(self) -> dict[str, Array]:
+        """Copies for a Result: object (H, W) and probe (mode, y, x) complex64, coverage (H, W) float32 in 0..1."""
+        engine = self.engine
+        if engine is None:
+            return {}
+        coverage = engine.coverage / max(float(engine.coverage.max(initial=0.0)), np.finfo(np.float64).tiny)
+        factor = free_phase(engine.image, self._shown, coverage)
+        image, probe = turned(engine.image, engine.probe, factor)
+        brighter = np.sqrt(self._brightest / engine.constraints.power) if self._brightest else 1.0
+        self._shown = image
+        return {"object": (image / brighter).astype(np.complex64), "probe": (probe * brighter).astype(np.complex64),
+                "coverage": coverage.astype(np.float32)}
+
+    def facts(self, *, final: bool) -> dict[str, Fact]:
+        """Scalars for a Result; the Fourier error of a version that is not final is taken on some of the frames."""
+        engine = self.engine
+        if engine is None:
+            return {}
+        origin, pixel = self.geometry.origin_m, self.geometry.pixel_m
+        return {
+            "iteration": engine.iteration,
+            "fourier_error": engine.fourier_error(None if final else ERROR_FRAMES),
+            "active": engine.active,
+            "expected": self.scan.expected,
+            "object_pixel_y_m": pixel[0],
+            "object_pixel_x_m": pixel[1],
+            "origin_y_m": origin[0],
+            "origin_x_m": origin[1],
+            "final": final,
+            "kernel": engine.kernel.name,
+            "ms_per_iteration": 1e3 * self._spent_s,
+        }
+
+    def _put(self, engine: Engine, batch: Batch) -> None:
+        self.intake.counts["replaced"] += sum(engine.knows(int(index)) for index in batch.index)
+        self.intake.counts["unexpected"] += engine.put(batch.index, batch.amplitude, batch.corners, batch.weights)
+
+    def _start_probe(self, batch: Batch, mean: Array, power: float) -> Array:
+        optics = self.scan.optics
+        guess = self.parameters.probe_guess
+        if self._given is not None:
+            return scaled(self._given, power)
+        if guess == "optics" and optics is None:
+            raise FormatError(f"scan '{self.scan.id}' tells no optics, so the start probe cannot be made from them; "
+                              "choose probe_guess 'data'")
+        if optics is not None and guess != "data":
+            return first_probe(mean, self.scan, optics.defocus_m, power)
+        return focused_probe(batch, self.scan, self.geometry, power)
+
+    def _checked_probe(self, probe: Array) -> Array:
+        if probe.ndim != 3 or probe.shape[1:] != self.geometry.frame or not np.isfinite(probe).all():
+            raise FormatError(f"scan '{self.scan.id}': the start probe has shape {probe.shape}, expected "
+                              f"(modes, {self.geometry.frame[0]}, {self.geometry.frame[1]}) and finite values")
+        return np.asarray(probe, np.complex64)

@@ -1,0 +1,79 @@
+"""Slots: what the engine keeps of every frame, joined by frame index; the first `count` of them are active."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """Views of the active slots: amplitude (n, y, x) as the kernel arranged it, waves (n, mode, y, x), corners (n, 2)
+    int64 [pixel], weights (n,) in [0, 1].
+    """
+
+    amplitude: Array
+    waves: Array
+    corners: Array
+    weights: Array
+
+    def part(self, chosen: slice) -> Active:
+        """The same views of some of the frames."""
+        return Active(self.amplitude[chosen], self.waves[chosen], self.corners[chosen], self.weights[chosen])
+
+
+class Slots:
+    """Room for `capacity` frames, filled in order of arrival; a frame that comes again takes its old place."""
+
+    def __init__(self, capacity: int, modes: int, frame: tuple[int, int], real: np.dtype[Any]) -> None:
+        self.capacity = capacity
+        self.count = 0
+        self._slot: dict[int, int] = {}
+        self._amplitude = np.empty((capacity, *frame), real)
+        self._waves = np.empty((capacity, modes, *frame), np.result_type(real, np.complex64))
+        self._corners = np.zeros((capacity, 2), np.int64)
+        self._fractions = np.zeros((capacity, 2))
+        self._weights = np.zeros(capacity, real)
+        self._born = np.zeros(capacity, np.int64)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all slots, used or not."""
+        return self._amplitude.nbytes + self._waves.nbytes
+
+    @property
+    def active(self) -> Active:
+        """Views of the slots in use."""
+        used = slice(0, self.count)
+        return Active(self._amplitude[used], self._waves[used], self._corners[used], self._weights[used])
+
+    def claim(self, index: int) -> int | None:
+        """The slot of frame `index`: its old one when it is known, else a new one, or None when all are taken."""
+        slot = self._slot.get(index)
+        if slot is None and self.count < self.capacity:
+            slot = self._slot[index] = self.count
+            self.count += 1
+        return slot
+
+    def knows(self, index: int) -> bool:
+        """Whether frame `index` has a slot."""
+        return index in self._slot
+
+    def fill(self, slots: Array, amplitude: Array, waves: Array, corners: Array, weights: Array, now: int) -> None:
+        """Put frames (n, ...) into `slots` (n,); `corners` (n, 2) [pixel] are rounded, their fractions are kept."""
+        whole = np.rint(corners)
+        self._amplitude[slots] = amplitude
+        self._waves[slots] = waves
+        self._corners[slots] = whole
+        self._fractions[slots] = corners - whole
+        self._weights[slots] = weights
+        self._born[slots] = now
+
+    def ages(self, now: int) -> Array:
+        """Iterations that every active frame has seen (n,)."""
+        return now - self._born[:self.count]
