@@ -87,3 +87,7 @@ class Inlet(Protocol):
     def close(self) -> None:
         """Acknowledge the end and release the socket or memory."""
         ...
+
+    def abandon(self) -> None:
+        """Release the socket or memory and acknowledge nothing: the consumer failed."""
+        ...

@@ -180,6 +180,12 @@ class MemoryInlet(_End):
             with link.lock:
                 link.acknowledged_end = True
                 link.outlet.wake()
+            self._shut()
         else:
-            link.outlet.detach("receiver closed early")
+            self.abandon("receiver ended early")
+
+    def abandon(self, reason: str = "receiver failed") -> None:
+        """What was not released is lost to the sender."""
+        if not self._link.acknowledged_end:
+            self._link.outlet.detach(reason)
         self._shut()

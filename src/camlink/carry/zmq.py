@@ -253,7 +253,14 @@ class ZmqInlet:
 
     def close(self) -> None:
         """Acknowledge the end (a receiver that closes early does so too; its sender learns it from the master)."""
+        if self._socket.closed:
+            return
         self.release()
         if self._ended:
             self._socket.send(FINISHED)
         self._socket.close()
+
+    def abandon(self) -> None:
+        """Close the socket; what was received and not released stays in flight for its sender."""
+        if not self._socket.closed:
+            self._socket.close(linger=0)

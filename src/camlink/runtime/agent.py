@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import psutil
 import zmq
 
-from camlink.runtime.control import (
+from camlink.runtime.messages import (
     MAX_CONTROL_BYTES,
     Bye,
     Exited,

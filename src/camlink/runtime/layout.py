@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
-from camlink.runtime.control import LinkSpec, WorkerSpec
+from camlink.runtime.messages import LinkSpec, WorkerSpec
 from camlink.runtime.states import RunState, WorkerState
 from camlink.workflow.check import Checked, Link
 from camlink.workflow.operator import Kind

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from camlink.errors import FormatError
-from camlink.runtime.control import Done, Exited, Failed, Joined, Linked, Message, Progress, Ready
+from camlink.runtime.messages import Done, Exited, Failed, Joined, Linked, Message, Progress, Ready
 from camlink.runtime.states import AgentLost, Begin, Cancel, Tick
 
 AnyEvent = Begin | Tick | Cancel | AgentLost | Joined | Exited | Ready | Linked | Progress | Done | Failed

@@ -14,9 +14,9 @@ from typing import Any, Final, Protocol
 import zmq
 
 from camlink.errors import StorageError, WireError
-from camlink.runtime.control import Exited, FromWorker, Joined, Message, decode, encode
 from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
+from camlink.runtime.messages import Exited, FromWorker, Joined, Message, decode, encode
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.report import Report, make_report

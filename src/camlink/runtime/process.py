@@ -13,7 +13,7 @@ import zmq
 
 from camlink.errors import PeerLost
 from camlink.runtime.agent import Agent
-from camlink.runtime.control import MAX_CONTROL_BYTES, WorkerSpec
+from camlink.runtime.messages import MAX_CONTROL_BYTES, WorkerSpec
 from camlink.runtime.place.local import Processes
 from camlink.runtime.worker import Host, Worker
 

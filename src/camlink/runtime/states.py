@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from camlink.carry.account import Snapshot
-from camlink.runtime.control import (
+from camlink.runtime.messages import (
     Bye,
     Connect,
     Cut,

@@ -6,7 +6,7 @@ from collections import deque
 from typing import Any, Final
 
 from camlink.carry.account import Snapshot, merge
-from camlink.runtime.control import LinkSpec
+from camlink.runtime.messages import LinkSpec
 from camlink.runtime.states import Phase, RunState, WorkerState
 from camlink.runtime.status import (
     STEPS,

@@ -20,7 +20,9 @@ from camlink.carry.link import Inlet, Outlet
 from camlink.carry.memory import MemoryLink
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet
 from camlink.errors import CamlinkError, Closed, InputError, PeerLost
-from camlink.runtime.control import (
+from camlink.runtime.control import Line
+from camlink.runtime.flow import Inbox, Outbox, given_up
+from camlink.runtime.messages import (
     Connect,
     Cut,
     Detach,
@@ -28,7 +30,6 @@ from camlink.runtime.control import (
     Failed,
     Go,
     Kill,
-    Line,
     Linked,
     LinkSpec,
     Message,
@@ -36,7 +37,6 @@ from camlink.runtime.control import (
     Ready,
     WorkerSpec,
 )
-from camlink.runtime.flow import Inbox, Outbox, given_up
 from camlink.workflow.operator import FactValue, Operator, Screen
 from camlink.workflow.parameter import build
 
@@ -105,6 +105,9 @@ class Worker:
             self.fail(error)
         finally:
             self.ended = True
+            for ends in self.inlets.values():
+                for inlet in ends.values():
+                    inlet.abandon()
             for outlet in self.outlets.values():
                 outlet.close()
             self.line.close()

@@ -10,7 +10,7 @@ from typing import Any
 import zmq
 
 from camlink.runtime.agent import Agent, Ending
-from camlink.runtime.control import WorkerSpec
+from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.place.local import END_S
 from camlink.runtime.worker import Host, Worker
 

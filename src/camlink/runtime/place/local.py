@@ -13,7 +13,7 @@ from typing import Final, Self
 import msgspec
 
 from camlink.runtime.agent import Ending
-from camlink.runtime.control import WorkerSpec
+from camlink.runtime.messages import WorkerSpec
 
 END_S: Final = 3.0
 _TAIL_BYTES: Final = 2000

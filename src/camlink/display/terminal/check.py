@@ -1,0 +1,29 @@
+"""camlink check FILE: everything that is wrong with a workflow, before the beam is on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from camlink.display.terminal.options import Values, read_sets
+from camlink.workflow.check import check as check_workflow
+from camlink.workflow.check import table
+from camlink.workflow.text import read_workflow
+
+
+def check(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")], values: Values = None) -> None:
+    """Check a workflow: names, types, parameters, links and cycles, all in one report."""
+    checked = check_workflow(read_workflow(file).with_values(read_sets(values))).must_run()
+    grid = Table(box=None, header_style="dim")
+    for title in ("name", "use", "kind", "at", "inputs", "outputs"):
+        grid.add_column(title)
+    for row in table(checked):
+        grid.add_row(*(row[title] for title in ("name", "use", "kind", "at", "inputs", "outputs")))
+    console = Console()
+    console.print(grid, highlight=False)
+    console.print(f"[green]{checked.workflow.name}: no problems[/], {len(checked.operators)} operators, "
+                  f"{len(checked.links)} links", highlight=False)

@@ -1,0 +1,32 @@
+"""Options that several commands share, and how `--set operator.parameter=value` is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from camlink.errors import InputError
+from camlink.workflow.text import read_value
+
+ReportFile = Annotated[Path | None, typer.Option("--report", help="Write the machine-readable report to this file.")]
+Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
+Leave = Annotated[bool, typer.Option("--exit", help="Leave when the run is over, in place of keeping the page up.")]
+Folder = Annotated[Path | None, typer.Option("--folder", help="Folder of this run (default: camlink-runs/<time>).")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")]
+Host = Annotated[str, typer.Option("--host", help="Address that the page listens at; loopback unless you say so.")]
+Values = Annotated[list[str] | None, typer.Option("--set", metavar="OPERATOR.PARAMETER=VALUE",
+                                                   help="Set a parameter; may be given several times.")]
+_FORM: Final = "OPERATOR.PARAMETER=VALUE, as in solve.beta=0.8"
+
+
+def read_sets(sets: list[str] | None) -> dict[str, Any]:
+    """{"operator.parameter": value} from the texts of `--set`; raises InputError."""
+    found = {}
+    for text in sets or []:
+        key, equals, value = text.partition("=")
+        if not equals or "." not in key:
+            raise InputError(f"--set {text}: expected {_FORM}")
+        found[key.strip()] = read_value(value)
+    return found

@@ -1,0 +1,21 @@
+"""camlink run FILE: run a workflow and show it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Values, read_sets
+from camlink.display.terminal.session import Choices, present
+from camlink.workflow.text import read_workflow
+
+
+def run(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")], values: Values = None,
+        report: ReportFile = None, browser: Browser = True, leave: Leave = False, folder: Folder = None,
+        port: Port = 0, host: Host = "127.0.0.1") -> None:
+    """Run a workflow and show it live."""
+    workflow = read_workflow(file).with_values(read_sets(values))
+    raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host), Console()))

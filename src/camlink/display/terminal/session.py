@@ -1,0 +1,144 @@
+"""A run with people around it: the page and the terminal show it, Ctrl-C ends it gracefully, the report is written."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+import webbrowser
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from rich.console import Console
+from rich.live import Live as RichLive
+
+from camlink.display.live import Live
+from camlink.display.terminal.console import draw_status, print_report
+from camlink.runtime.report import Report
+from camlink.runtime.run import OpenRun, make_master
+from camlink.runtime.status import RunStatus
+from camlink.workflow.graph import Workflow
+
+LEAVE_AFTER_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user chose for a run."""
+
+    report: Path | None = None
+    browser: bool = True
+    leave: bool = False
+    folder: Path | None = None
+    port: int = 0
+    host: str = "127.0.0.1"
+
+
+def present(workflow: Workflow, choices: Choices, console: Console,
+            finish: Callable[[Report], Report] = lambda report: report) -> int:
+    """Run a workflow with its page; the exit code is 0 for complete, 1 for degraded or failed.
+
+    `finish` may add to the report what can be known only after the end.
+    """
+    from camlink.display.web.server import PageServer
+
+    live = Live()
+    page = PageServer(live, host=choices.host, port=choices.port)
+    try:
+        console.print(f"page    [bold link={page.url}]{page.url}[/]", highlight=False, soft_wrap=True)
+        if choices.browser:
+            _open_browser(page.url)
+        master = make_master(workflow, folder=choices.folder, screen=live, watch=live.put_status)
+        report = finish(_follow(OpenRun(master), live, console))
+        if choices.report is not None:
+            report.write(choices.report)
+        print_report(console, report)
+        if not choices.leave:
+            _linger(page, console)
+    finally:
+        page.close()
+    return 0 if report.verdict == "complete" else 1
+
+
+def _follow(opened: OpenRun, live: Live, console: Console) -> Report:
+    """Draw until the run is over; the first signal ends it gracefully, the second at once."""
+    with opened, _signals(opened, console):
+        if console.is_terminal:
+            with RichLive(console=console, auto_refresh=False, transient=True) as screen:
+                while not opened.over:
+                    if status := live.status():
+                        screen.update(draw_status(status), refresh=True)
+                    time.sleep(0.15)
+        else:
+            _say_steps(opened, live, console)
+        return opened.wait(1.0)
+
+
+def _say_steps(opened: OpenRun, live: Live, console: Console) -> None:
+    """Without a terminal: one line when a step is done, and one every few seconds."""
+    said: set[str] = set()
+    spoke = time.monotonic()
+    while not opened.over:
+        status = live.status()
+        for line in _news(status, said) if status else ():
+            console.print(line, highlight=False, markup=False)
+        if status and time.monotonic() - spoke > 5:
+            spoke = time.monotonic()
+            frames = status.frames
+            console.print(f"        {status.elapsed_s:.0f} s: {frames.get('captured', 0)} of {frames.get('expected', 0)} "
+                          "frames", highlight=False, markup=False)
+        time.sleep(0.1)
+
+
+def _news(status: RunStatus, said: set[str]) -> Iterator[str]:
+    for number, step in enumerate(status.steps, 1):
+        if step.state in ("done", "failed") and step.title not in said:
+            said.add(step.title)
+            yield f"step {number}  {step.title}: {step.text} ({status.elapsed_s:.1f} s)"
+
+
+@contextmanager
+def _signals(opened: OpenRun, console: Console) -> Iterator[None]:
+    count = 0
+
+    def stop(number: int, _: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        opened.cancel(name, force=count > 1)
+        console.print(f"{name}: ending, what arrived is kept" if count == 1 else "ending at once", highlight=False)
+
+    before: dict[int, Any] = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _open_browser(url: str) -> None:
+    """Open the page where there is a screen to open it on."""
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        return
+    if not isinstance(browser, webbrowser.GenericBrowser):  # those of text terminals would take the terminal away
+        browser.open(url)
+
+
+def _linger(page: Any, console: Console) -> None:
+    """Keep the page up: until Ctrl-C at a terminal, else while somebody looks at it."""
+    if sys.stdin.isatty():
+        console.print("The page stays up; press Ctrl-C to leave.")
+    try:
+        alone = time.monotonic()
+        while sys.stdin.isatty() or time.monotonic() - alone < LEAVE_AFTER_S:
+            time.sleep(0.2)
+            if page.viewers:
+                alone = time.monotonic()
+    except KeyboardInterrupt:
+        console.print()

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+from camlink.block import Block, Header, Result, Scan
+from camlink.carry.envelope import MAX_ARRAYS, decode, encode
+from camlink.errors import WireError
+
+SCAN = Scan(id="s", expected=3, shape=(4, 4), pixel_m=(3e-5, 3e-5), distance_m=0.08, energy_eV=800.0,
+            span_m=(0, 0, 1e-6, 1e-6))
+HEADER = Header(scan=SCAN, made_s=12.5, source="solve", sequence=7, facts={"error": 0.1, "final": True, "n": 3})
+DTYPES = ("<u2", ">u2", "<f4", "<f8", "<c8", "|u1", "|b1", "<i8")
+
+
+@given(st.dictionaries(st.text(min_size=1, max_size=8), st.sampled_from(DTYPES).flatmap(
+    lambda d: arrays(np.dtype(d), array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))), max_size=4))
+def test_a_block_comes_back_as_it_was(content: dict[str, np.ndarray]) -> None:
+    back = decode([bytes(part) if i == 0 else memoryview(part).cast("B") if part.size else b""
+                   for i, part in enumerate(encode(Result(HEADER, content)))])
+    assert type(back) is Result
+    assert back.header == HEADER
+    for name, array in content.items():
+        assert back.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(back.arrays[name], array)
+        assert not back.arrays[name].flags.writeable
+
+
+def test_arrays_are_views_on_both_sides() -> None:
+    array = np.arange(12.0).reshape(3, 4)
+    parts = encode(Result(HEADER, {"a": array}))
+    assert parts[1] is array
+    buffer = bytearray(array.tobytes())
+    back = decode([parts[0], buffer])
+    buffer[:8] = np.float64(99).tobytes()
+    assert back.arrays["a"][0, 0] == 99
+
+
+def head(**change: object) -> bytes:
+    parts = {"version": 1, "type": "Result", "header": HEADER, "layout": [("a", "<f4", (2,))]} | change
+    return msgspec.msgpack.encode(list(parts.values()))
+
+
+@pytest.mark.parametrize(("message", "says"), [
+    ([], "0 parts"),
+    ([b"\x80" * 100], "does not parse"),
+    ([head(version=9), bytes(8)], "block version 9"),
+    ([head(type="Pickle"), bytes(8)], "unknown block type 'Pickle'"),
+    ([head()], "announces 1 arrays, the message carries 0"),
+    ([head(), bytes(4)], "announces 8 bytes and carries 4"),
+    ([head(layout=[("a", "|O", (1,))]), bytes(8)], "does not travel"),
+    ([head(layout=[("a", "nonsense", (1,))]), bytes(8)], "unknown dtype"),
+    ([head(layout=[("a", "<f4", (-1, -2))]), bytes(8)], "impossible shape"),
+    ([head(layout=[("a", "<f4", (2**40, 2**40))]), bytes(8)], "announces"),
+    ([head(layout=[("a", "<f4", (1,) * 40)]), bytes(4)], "impossible shape"),
+    ([head(type="CountFrames"), bytes(8)], "lacks the arrays"),
+    ([head(), *[b""] * (MAX_ARRAYS + 5)], "parts"),
+    ([b"x" * (1 << 21)], "at most"),
+])
+def test_hostile_messages_are_refused_with_a_reason(message: list[bytes], says: str) -> None:
+    with pytest.raises(WireError, match=says):
+        decode(message)
+
+
+@given(st.lists(st.binary(max_size=64), max_size=4))
+def test_garbage_never_gets_through(message: list[bytes]) -> None:
+    with pytest.raises(WireError):
+        decode(message)
+
+
+@given(st.integers(0, 400), st.integers(0, 255))
+def test_a_flipped_byte_is_refused_or_still_a_block(at: int, value: int) -> None:
+    first = bytearray(encode(Result(HEADER, {"a": np.zeros(2, np.float32)}))[0])
+    first[at % len(first)] = value
+    with suppress(WireError):
+        assert isinstance(decode([bytes(first), bytes(8)]), Block)

@@ -1,0 +1,284 @@
+"""The state machine alone: events in, instructions out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from camlink.carry.account import Snapshot
+from camlink.runtime.log import EventLog, read_log
+from camlink.runtime.messages import (
+    Bye,
+    Connect,
+    Cut,
+    Detach,
+    Done,
+    Exited,
+    Failed,
+    Go,
+    Joined,
+    Kill,
+    Launch,
+    Linked,
+    LinkSpec,
+    Message,
+    Progress,
+    Ready,
+    Stop,
+    WorkerSpec,
+)
+from camlink.runtime.states import (
+    GRACE_S,
+    PATIENCE_S,
+    SILENCE_S,
+    AgentLost,
+    Begin,
+    Cancel,
+    Instruction,
+    Over,
+    RunState,
+    Send,
+    StartAgent,
+    Tick,
+    WorkerState,
+)
+from camlink.runtime.watch import Watch, steps
+
+NAMES = ("camera", "solve", "look")
+
+
+def link(source: str, target: str) -> LinkSpec:
+    return LinkSpec(name=f"{source}->{target}", source=source, target=target, output="out", input="in", kind="zmq",
+                    policy="block", limit_bytes=100)
+
+
+LINKS = {k.name: k for k in (link("camera", "solve"), link("solve", "look"))}
+
+
+def new() -> RunState:
+    workers = {}
+    for name in NAMES:
+        spec = WorkerSpec(
+            operator=name, replica=0, where="m:f", kind={"camera": "source", "solve": "solver", "look": "view"}[name],
+            parameters={}, folder="f", sockets="s", provenance={},
+            inputs=tuple(k for k in LINKS.values() if k.target == name),
+            outputs=tuple(k for k in LINKS.values() if k.source == name))
+        workers[name, 0] = WorkerState(spec, "master" if name == "look" else "here")
+    return RunState(workers, dict(LINKS))
+
+
+def joined(site: str) -> Joined:
+    return Joined(site=site, pid=1, cores=2, memory_bytes=1)
+
+
+def ready(name: str) -> Ready:
+    return Ready(operator=name, replica=0, pid=1, addresses={k: f"ipc://{k}" for k in LINKS if k.startswith(name)})
+
+
+def progress(kind: type[Progress], name: str, **more: object) -> Progress:
+    return kind(operator=name, replica=0, facts={}, sent={}, received={}, **more)
+
+
+def failed(name: str) -> Failed:
+    return progress(Failed, name, error="E", text="boom", place="f.py:1")  # type: ignore[return-value]
+
+
+def messages(instructions: list[Instruction], kind: type[Message]) -> list[str]:
+    return [i.worker or i.site for i in instructions if isinstance(i, Send) and isinstance(i.message, kind)]
+
+
+def started() -> RunState:
+    state = new()
+    for event in (Begin(), joined("here"), joined("master"), *map(ready, NAMES)):
+        state.handle(event, 0.0)
+    for source, name in (("camera", "camera->solve"), ("solve", "solve->look")):
+        state.handle(Linked(operator=source, replica=0, link=name), 0.0)
+    assert state.phase == "graph"
+    return state
+
+
+def test_the_four_steps_follow_each_other_only_when_all_are_there() -> None:
+    state = new()
+    assert state.handle(Begin(), 1.0) == [StartAgent("here"), StartAgent("master")]
+    assert state.handle(joined("here"), 1.0) == []
+    assert messages(state.handle(joined("master"), 1.0), Launch) == ["here", "here", "master"]
+    assert [s.state for s in steps(state)] == ["done", "active", "waiting", "waiting"]
+    state.handle(ready("solve"), 1.0)
+    state.handle(ready("look"), 1.0)
+    assert messages(state.handle(ready("camera"), 1.0), Connect) == ["solve/0", "look/0"]
+    state.handle(Linked(operator="solve", replica=0, link="solve->look"), 1.0)
+    go = state.handle(Linked(operator="camera", replica=0, link="camera->solve"), 2.0)
+    assert messages(go, Go) == ["camera/0", "solve/0", "look/0"]
+    assert state.graph_s == 2.0
+
+
+def test_a_run_is_over_when_every_worker_is_done() -> None:
+    state = started()
+    assert state.handle(progress(Done, "camera"), 3.0) == []
+    assert state.handle(progress(Done, "solve"), 3.0) == []
+    last = state.handle(progress(Done, "look"), 4.0)
+    assert messages(last, Bye) == ["here", "master"]
+    assert last[-1] == Over()
+    assert [s.state for s in steps(state)] == ["done"] * 4
+
+
+def test_the_neighbours_of_a_failed_worker_are_told() -> None:
+    state = started()
+    told = state.handle(failed("solve"), 3.0)
+    assert messages(told, Detach) == ["camera/0"]
+    assert messages(told, Cut) == ["look/0"]
+    state.handle(progress(Done, "camera"), 3.0)
+    assert state.handle(progress(Done, "look"), 3.0)[-1] == Over()
+
+
+def test_a_process_that_dies_without_a_word_is_a_failure_with_its_last_words() -> None:
+    state = started()
+    state.handle(Exited(operator="solve", replica=0, code=-9, text="killed by SIGKILL"), 3.0)
+    assert state.workers["solve", 0].text == "killed by SIGKILL"
+    status = Watch("w", dict.fromkeys(NAMES, "u")).status(state, 3.0)
+    assert "solve: killed by SIGKILL" in status.reasons
+
+
+def test_the_exit_after_done_is_no_failure() -> None:
+    state = started()
+    state.handle(progress(Done, "solve"), 3.0)
+    state.handle(Exited(operator="solve", replica=0, code=0), 3.0)
+    assert state.workers["solve", 0].state == "ended"
+
+
+@pytest.mark.parametrize("phase", ["resources", "services", "network"])
+def test_every_wait_before_the_start_is_bounded_and_says_for_whom(phase: str) -> None:
+    state = new()
+    state.handle(Begin(), 0.0)
+    if phase != "resources":
+        state.handle(joined("here"), 0.0)
+        state.handle(joined("master"), 0.0)
+    if phase == "network":
+        for name in NAMES:
+            state.handle(ready(name), 0.0)
+    assert state.phase == phase
+    assert not state.handle(Tick(), PATIENCE_S[phase])
+    last = state.handle(Tick(), PATIENCE_S[phase] + 0.1)
+    assert last[-1] == Over()
+    missing = {"resources": "here", "services": "camera, solve, look", "network": "camera->solve"}[phase]
+    assert missing in state.troubles[0]
+
+
+def test_a_worker_that_fails_before_the_start_ends_the_run_with_its_reason() -> None:
+    state = new()
+    for event in (Begin(), joined("here"), joined("master")):
+        state.handle(event, 0.0)
+    last = state.handle(failed("camera"), 0.0)
+    assert state.troubles == ["camera: boom"]
+    assert sorted(messages(last, Kill)) == ["here", "look/0", "master", "solve/0"]
+    assert last[-1] == Over()
+
+
+def test_ctrl_c_is_graceful_first_and_then_has_no_more_patience() -> None:
+    state = started()
+    assert messages(state.handle(Cancel(reason="Ctrl-C"), 5.0), Stop) == ["camera/0", "solve/0", "look/0"]
+    assert state.handle(Tick(), 5.0 + GRACE_S - 0.1) == []
+    last = state.handle(Tick(), 5.0 + GRACE_S)
+    assert len(messages(last, Kill)) == 6
+    assert last[-1] == Over()
+    again = started()
+    again.handle(Cancel(reason="Ctrl-C"), 5.0)
+    assert again.handle(Cancel(reason="Ctrl-C", force=True), 5.1)[-1] == Over()
+
+
+def test_a_silent_worker_is_killed() -> None:
+    state = started()
+    for name in ("camera", "look"):
+        state.handle(progress(Progress, name), SILENCE_S)
+    assert messages(state.handle(Tick(), SILENCE_S + 1), Kill) == ["solve/0", "here"]
+
+
+def test_the_loss_of_an_agent_fails_its_workers() -> None:
+    state = started()
+    state.handle(AgentLost(site="here", text="the agent died"), 3.0)
+    assert [w.state for w in state.workers.values()] == ["failed", "failed", "running"]
+
+
+def test_the_log_replays_to_the_same_state(tmp_path: Path) -> None:
+    events: list[Message] = [
+        Begin(), joined("here"), joined("master"), *map(ready, NAMES),
+        Linked(operator="camera", replica=0, link="camera->solve"),
+        Linked(operator="solve", replica=0, link="solve->look"),
+        Progress(operator="solve", replica=0, facts={"n": 1}, sent={"solve->look": Snapshot(sent=3, ages={4: 1})},
+                 received={}),
+        failed("solve"), Exited(operator="solve", replica=0, code=1, text="x"), Cancel(reason="Ctrl-C"), Tick(),
+        progress(Done, "camera"), progress(Done, "look")]
+    log, state = EventLog(tmp_path / "log"), new()
+    first = []
+    for at, event in enumerate(events):
+        first.append(state.handle(event, float(at)))
+        log.write(event, float(at))
+    log.close()
+    whole = (tmp_path / "log").read_bytes()
+    (tmp_path / "log").write_bytes(whole + b'{"at": 99, "ev')  # a crash cut the last line
+    again = new()
+    assert [again.handle(e.event, e.at) for e in read_log(tmp_path / "log")] == first
+    assert again == state
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever happens in whatever order: no exception, nothing goes back, and time alone brings the end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.state = new()
+        self.at = 0.0
+        self.say(Begin())
+
+    def say(self, event: Message) -> None:
+        before = self.state.phase
+        out = self.state.handle(event, self.at)
+        order = ("resources", "services", "network", "graph", "closing", "over")
+        assert order.index(self.state.phase) >= order.index(before)
+        assert (Over() in out) == (self.state.phase == "over" and before != "over")
+
+    @rule(site=st.sampled_from(["here", "master"]))
+    def join(self, site: str) -> None:
+        self.say(joined(site))
+
+    @precondition(lambda self: self.state.phase not in ("resources", "over"))
+    @rule(name=st.sampled_from(NAMES),
+          kind=st.sampled_from(["ready", "linked", "progress", "done", "failed", "exited"]))
+    def worker(self, name: str, kind: str) -> None:
+        made: dict[str, Message] = {
+            "ready": ready(name), "progress": progress(Progress, name), "done": progress(Done, name),
+            "failed": failed(name), "exited": Exited(operator=name, replica=0, code=1),
+            "linked": Linked(operator=name, replica=0, link=next(iter(ready(name).addresses), "none"))}
+        self.say(made[kind])
+
+    @rule(seconds=st.sampled_from([0.1, 5.0, 30.0]))
+    def wait(self, seconds: float) -> None:
+        self.at += seconds
+        self.say(Tick())
+
+    @rule(force=st.booleans())
+    def cancel(self, force: bool) -> None:
+        self.say(Cancel(reason="Ctrl-C", force=force))
+
+    @rule(site=st.sampled_from(["here", "master"]))
+    def lose(self, site: str) -> None:
+        self.say(AgentLost(site=site, text="gone"))
+
+    @invariant()
+    def status_can_be_drawn(self) -> None:
+        assert Watch("w", dict.fromkeys(NAMES, "u")).status(self.state, self.at).steps
+
+    def teardown(self) -> None:
+        self.say(Cancel(reason="end"))
+        for _ in range(10):
+            self.at += 31.0
+            self.say(Tick())
+        assert self.state.phase == "over"
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from camlink.block import Result
+from camlink.errors import WorkflowError
+from camlink.workflow.check import check
+from camlink.workflow.graph import Wire, Workflow
+from camlink.workflow.operator import Operator, operator
+from camlink.workflow.text import parse_workflow
+
+Find = Callable[[str], Operator]
+
+
+def good() -> Workflow:
+    flow = Workflow("good")
+    frames = flow.add("camera", "toy.camera", rate_hz=10)
+    counts = flow.add("reduce", "toy.reduce", frames, replicas=2)
+    image = flow.add("solve", "toy.solve", counts, beta=0.9)
+    flow.add("record", "toy.record", counts, image)
+    flow.add("look", "toy.view", frames, image, policy="latest")
+    return flow
+
+
+def problems(text: str, find: Find) -> list[str]:
+    return list(check(parse_workflow(text), find).problems)
+
+
+def test_a_good_graph_resolves_every_link_by_type(find: Find) -> None:
+    checked = check(good(), find).must_run()
+    assert {(k.name, k.input.name, k.policy) for k in checked.links} == {
+        ("camera->reduce", "frames", "block"), ("reduce->solve", "frames", "block"),
+        ("reduce->record", "frames", "block"), ("solve->record", "results", "block"),
+        ("camera->look", "blocks", "latest"), ("solve->look", "blocks", "latest")}
+
+
+def test_every_problem_is_in_one_report_with_its_line(find: Find) -> None:
+    found = problems("""workflow: bad
+operators:
+  camera: {use: toy.camera, rat_hz: 3}
+  solve: {use: toy.solve, from: camera}
+  reduce: {use: toy.reduce}
+  other: {use: toy.nothing, at: moon}
+  look: {use: toy.view, from: [nobody, solve.picture]}
+""", find)
+    text = "\n".join(found)
+    assert "unknown parameter of camera 'rat_hz'; did you mean 'rate_hz'? (known: rate_hz) (line 3, column 29)" in text
+    assert "camera gives RawFrames [ADU], solve takes frames: CountFrames [photon]; put reduce between them" in text
+    assert "nothing feeds reduce.frames" in text
+    assert "unknown operator 'toy.nothing'" in text
+    assert "unknown site 'moon'" in text
+    assert "unknown operator 'nobody'" in text
+    assert "unknown output of solve 'picture'" in text
+    assert len(found) == 7
+
+
+def test_a_missing_input_shows_the_path_to_the_wanted_output(find: Find) -> None:
+    found = problems("""workflow: bad
+operators:
+  reduce: {use: toy.reduce}
+  solve: {use: toy.solve, from: reduce}
+  look: {use: toy.view, from: solve}
+""", find)
+    assert found == ["nothing feeds reduce.frames (RawFrames [ADU]); wanted for look <- solve <- reduce; "
+                     "add `from: OPERATOR` to reduce (line 3, column 3)"]
+
+
+def test_a_cycle_needs_to_be_declared(find: Find) -> None:
+    flow = Workflow("loop")
+    flow.add("a", "toy.view", "b")
+    assert any("gives nothing out" in p or "unknown operator" in p for p in check(flow, find).problems)
+    loop = Workflow("loop")
+    loop.add("solve", "toy.reduce2", Wire("solve"))
+    assert check(loop, _with_loop(find)).problems == (
+        "cycle solve -> solve; declare the wire that closes it: `feedback: true`",)
+    loop = Workflow("loop")
+    loop.add("solve", "toy.reduce2", Wire("solve", feedback=True))
+    assert check(loop, _with_loop(find)).problems == ()
+
+
+def _with_loop(find: Find) -> Find:
+    @operator("toy.reduce2")
+    def again(result: Result) -> Result:
+        return result
+
+    return lambda name: again if name == "toy.reduce2" else find(name)
+
+
+def test_must_run_raises_with_all_problems(find: Find) -> None:
+    flow = Workflow("empty")
+    with pytest.raises(WorkflowError, match="there are no operators"):
+        check(flow, find).must_run()
+
+
+def test_a_stream_operator_has_no_replicas(find: Find) -> None:
+    flow = Workflow("w")
+    flow.add("camera", "toy.camera", replicas=3)
+    assert "runs once, not 3 times" in check(flow, find).problems[0]

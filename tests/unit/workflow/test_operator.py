@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, NamedTuple
+
+import pytest
+
+from camlink.block import Block, CountFrames, RawFrames, Result
+from camlink.errors import InputError, ParameterError, UnknownName
+from camlink.workflow.operator import Context, Kind, operator
+from camlink.workflow.parameter import Parameters, about, build, describe, fields
+from camlink.workflow.port import Inflow, Listed
+
+
+class Two(NamedTuple):
+    image: Result
+    counts: CountFrames
+
+
+class Knobs(Parameters, frozen=True, kw_only=True):
+    beta: Annotated[float, about("relaxation", ge=0, le=1)] = 0.75
+    width_m: Annotated[float, about("width", unit="m", gt=0)] = 1e-6
+
+
+def test_ports_come_from_type_hints() -> None:
+    @operator("t")
+    def f(frames: Inflow[CountFrames], more: Inflow[Result], *, context: Context, parameters: Knobs) -> Iterator[Two]:
+        """Do two things.
+
+        And more.
+        """
+        yield from ()
+
+    assert [(p.name, p.block, p.streams) for p in f.inputs] == [("frames", CountFrames, True), ("more", Result, True)]
+    assert [(p.name, p.block) for p in f.outputs] == [("image", Result), ("counts", CountFrames)]
+    assert (f.kind, f.parameters, f.help) == (Kind.SOLVER, Knobs, "Do two things.")
+
+
+def test_keyword_arguments_become_parameters_and_arrive() -> None:
+    @operator("t")
+    def f(frames: RawFrames, *, gain: Annotated[float, about("gain", ge=1)] = 2.0) -> CountFrames | None:
+        return gain  # type: ignore[return-value]
+
+    record = build(f.parameters, {"gain": 3}, "f")
+    assert f.make(record, None)(None) == 3.0  # type: ignore[arg-type]
+    assert f.kind is Kind.TRANSFORM
+
+
+def test_a_class_is_built_with_its_parameters_and_called_with_blocks() -> None:
+    @operator("t")
+    class Adder:
+        def __init__(self, parameters: Knobs, context: Context) -> None:
+            self.beta, self.context = parameters.beta, context
+
+        def __call__(self, frames: RawFrames) -> list[CountFrames]:
+            return [self.beta, self.context]  # type: ignore[list-item]
+
+    body = Adder.make(Knobs(beta=0.25), "context")  # type: ignore[arg-type]
+    assert body(None) == [0.25, "context"]
+    assert Adder.outputs[0].block is CountFrames
+
+
+def test_hints_that_do_not_say_enough_are_refused() -> None:
+    with pytest.raises(InputError, match="names no Block"):
+        @operator("t")
+        def f(frames: RawFrames) -> int:
+            return 1
+    with pytest.raises(InputError, match="either every input is an Inflow"):
+        @operator("t")
+        def g(frames: RawFrames, more: Inflow[Result]) -> None: ...
+    with pytest.raises(InputError, match="needs a default"):
+        @operator("t")
+        def h(frames: RawFrames, *, gain: float) -> None: ...
+    with pytest.raises(InputError, match="several inputs"):
+        @operator("t")
+        def k(frames: RawFrames, more: Result) -> None: ...
+
+
+@pytest.mark.parametrize(("values", "error", "text"), [
+    ({"beta": 2}, ParameterError, r"solve\.beta = 2: .*<= 1.*relaxation, >= 0, <= 1 \(default 0\.75\)"),
+    ({"width_m": 0}, ParameterError, r"width \[m\], > 0"),
+    ({"beta": "much"}, ParameterError, "expected `float`"),
+    ({"bta": 0.5}, UnknownName, "did you mean 'beta'"),
+])
+def test_a_bad_parameter_is_named_with_its_help(values: dict[str, object], error: type[Exception], text: str) -> None:
+    with pytest.raises(error, match=text):
+        build(Knobs, values, "solve")
+
+
+def test_fields_tell_all_that_a_form_needs() -> None:
+    row = fields(Knobs)[1]
+    assert row == {"name": "width_m", "type": "number", "unit": "m", "bounds": "> 0", "default": 1e-6, "help": "width",
+                   "choices": []}
+    assert describe(Knobs, "nothing") == "no such parameter"
+
+
+def test_listed_is_an_inflow_over_what_is_there() -> None:
+    blocks: list[Block] = [Block(None, {}), Block(None, {})]  # type: ignore[arg-type]
+    inflow = Listed(blocks)
+    assert inflow.take() is blocks[0]
+    assert not inflow.ended
+    assert list(inflow) == blocks[1:]
+    assert inflow.ended
+    assert inflow.take() is None
