@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from camlink.capture.fastccd import kernels as k
 from camlink.capture.fastccd.geometry import Geometry, row_table
-from camlink.capture.fastccd.wire import MARKER, Layout, payload_of
+from camlink.capture.fastccd.wire import MARKER, PACKET_NUMBERS, Layout, payload_of
 
 TAIL_GRACE_S: Final = 0.02
 VOTES_ENOUGH: Final = 512
@@ -236,6 +236,9 @@ class Assembler:
         slots, rules, number = self._slots, self._rules, int(self._slots.number[slot])
         self._skip(number)
         self._memo[k.MEMO_EMITTED] = number
+        seen = np.flatnonzero(slots.have[slot])
+        if slots.tail[slot] == k.NO_TAIL and len(seen) and rules.packets - 1 - seen[-1] >= PACKET_NUMBERS:
+            slots.have[slot] = slots.received[slot] = 0  # the packet counter may have come round unseen
         received = int(slots.received[slot])
         self._packets_ok += received
         self._missing += rules.packets - received

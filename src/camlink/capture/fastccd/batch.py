@@ -19,6 +19,7 @@ MMSGHDR: Final = np.dtype([("name", "u8"), ("namelen", "u4"), ("_0", "u4"), ("io
                            ("_2", "u4")])
 IOVEC: Final = np.dtype([("base", "u8"), ("len", "u8")])
 SOCKADDR_BYTES: Final = 16
+DEFAULT_BUFFER_BYTES: Final = 64 << 20
 BUSY: Final = (errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ECONNREFUSED)
 
 

@@ -24,6 +24,7 @@ COUNTS_SIZE: Final = 7
 
 GRACE_PACKETS: Final = 16
 LAG_PACKETS: Final = 64
+REORDER_PACKETS: Final = 32
 FAR_FRAMES: Final = 64
 NO_TAIL: Final = -1
 BLURB_LENGTH: Final = 48
@@ -128,7 +129,7 @@ def _headed(packet: Any, length: int, payload: int) -> Any:
     if packet[1] == 0xF0:
         return packet[2] == 0xF1 and packet[3] == 0xF2 and packet[4] == 0xF3 and packet[5] == 0xF4
     stated = packet[4] * 256 + packet[5]
-    return packet[1] == 0 and (stated == length or stated == payload + 8)
+    return packet[1] == 0 and length <= stated <= payload + 8
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -185,23 +186,16 @@ def _settle(packet: Any, length: int, slot: int, rules: Any, slots: Any) -> Any:
     end = rules.packets - 1 if rules.last_bytes + 8 <= rules.payload else rules.packets
     last = rules.last_bytes + 8 if end < rules.packets else 8
     if index != end and (end - index) % 256 == 0 and got == last and _tailed(packet, length):
-        _forget_after_gap(slot, slots)  # a burst longer than the packet counter: what came after it is misplaced
+        slots.received[slot] = 0  # a burst longer than the packet counter: nobody knows what is misplaced
+        slots.have[slot, :] = 0
         return end
-    if (index + 256 < rules.packets and got == rules.payload and slots.have[slot, index]
-            and not slots.have[slot, index + 256]
-            and not _same(packet, slots.buffer[slot], index * rules.payload, rules.payload)):
+    have = slots.have[slot]
+    behind = have[index] if index < rules.packets else 0
+    if (index + 256 < rules.packets and got == rules.payload and not have[index + 256]
+            and (behind or index + REORDER_PACKETS < slots.expected[slot])
+            and not (behind and _same(packet, slots.buffer[slot], index * rules.payload, rules.payload))):
         return index + 256
     return index
-
-
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _forget_after_gap(slot: int, slots: Any) -> None:
-    have = slots.have[slot]
-    first = 0
-    while first < have.size and have[first]:
-        first += 1
-    slots.received[slot] = first
-    have[first:] = 0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

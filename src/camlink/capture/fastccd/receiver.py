@@ -13,7 +13,7 @@ from typing import Final, Self
 from urllib.parse import urlsplit
 
 from camlink.capture.fastccd.assemble import Allocate, Assembler, Counters, Frame
-from camlink.capture.fastccd.batch import ReceiveBatch, sender_key, sender_text
+from camlink.capture.fastccd.batch import DEFAULT_BUFFER_BYTES, ReceiveBatch, sender_key, sender_text
 from camlink.capture.fastccd.geometry import Geometry
 from camlink.capture.fastccd.wire import MAX_DATAGRAM_BYTES, payload_of
 from camlink.errors import AddressInUse, ParameterError, PeerLost
@@ -24,7 +24,6 @@ GREET_EVERY_S: Final = 0.25
 GREET_AGAIN_S: Final = 1.0
 COALESCE_S: Final = 0.5e-3
 DRAIN_BYTES_PER_S: Final = 500e6
-DEFAULT_BUFFER_BYTES: Final = 64 << 20
 
 
 def parse_address(text: str) -> tuple[str, int]:

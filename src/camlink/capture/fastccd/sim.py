@@ -48,6 +48,7 @@ class Simulator:
         self._receiver: tuple[str, int] | None = None
         self._counts = SentCounts()
         self._plain = plain
+        self._encoder.encode(0, np.zeros(geometry.shape, np.uint16))  # compile now, not in the first frame
 
     @property
     def address(self) -> str:

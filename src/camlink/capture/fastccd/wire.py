@@ -131,6 +131,6 @@ def payload_of(datagrams: NDArray[np.uint8], lengths: NDArray[np.int64]) -> int:
     usable = lengths >= HEADER_BYTES + MIN_PAYLOAD_BYTES
     camera = (datagrams[:, 1:6] == np.array(CAMERA_MAGIC, np.uint8)).all(axis=1)
     stated = datagrams[:, 4].astype(np.int64) * 256 + datagrams[:, 5]
-    found = lengths[usable & (camera | ((datagrams[:, 1] == 0) & (stated == lengths)))]
+    found = lengths[usable & (camera | ((datagrams[:, 1] == 0) & (stated >= lengths)))]
     size = int(found.max()) - HEADER_BYTES if len(found) else 0
     return size - size % 2

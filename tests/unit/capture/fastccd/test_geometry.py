@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from camlink.capture.fastccd.geometry import (
+    PRESETS,
+    Geometry,
+    adc_order,
+    data_columns,
+    data_image,
+    descramble,
+    preset,
+    row_table,
+    scramble,
+)
+from camlink.errors import ParameterError, UnknownName
+
+
+def by_reshapes(raw, geometry):
+    """The chain of the published readers: clock order, row order, two halves, the lower one turned."""
+    rows, adcs = geometry.rows, geometry.adcs
+    clock = raw.reshape(12 * rows, adcs)[:, adc_order(geometry.chips)]
+    wide = clock.reshape((12, rows, adcs), order="F").transpose(1, 2, 0).reshape(rows, 12 * adcs)
+    bottom, top = np.hsplit(wide, 2)
+    return np.concatenate([top, bottom[::-1, ::-1]])
+
+
+@pytest.mark.parametrize("geometry", [Geometry(7, 1), Geometry(5, 4), PRESETS["window"], Geometry(3, 12)])
+def test_scramble_is_the_inverse_of_descramble(geometry):
+    raw = np.random.default_rng(1).integers(0, 65536, geometry.samples, dtype=np.uint16)
+    image = descramble(raw, geometry)
+    assert image.shape == geometry.shape
+    np.testing.assert_array_equal(scramble(image, geometry), raw)
+    np.testing.assert_array_equal(image, by_reshapes(raw, geometry))
+
+
+@pytest.mark.parametrize("chips", [1, 2, 4, 12])
+def test_adc_order_is_a_bijection_with_the_published_inverse(chips):
+    des = adc_order(chips)
+    assert sorted(des) == list(range(16 * chips))
+    for j in range(chips):
+        for a in range(4):
+            for b in range(4):
+                n = 16 * (chips - 1 - j) + 4 * (3 - a) + b
+                assert des[chips * (4 * a + b) + j] == n
+
+
+def test_adc_order_of_the_camera_starts_as_published():
+    assert list(adc_order(12)[:13]) == [188, 172, 156, 140, 124, 108, 92, 76, 60, 44, 28, 12, 189]
+
+
+def test_row_table_uses_every_sample_once_and_cannot_be_changed():
+    table = row_table(PRESETS["cosmic"])
+    assert sorted(table.ravel()) == list(range(12 * 192))
+    assert row_table(PRESETS["cosmic"]) is table
+    with pytest.raises(ValueError, match="read-only"):
+        table[0, 0] = 1
+
+
+def test_presets_have_the_published_sizes():
+    assert PRESETS["cosmic"].shape == (1040, 1152)
+    assert PRESETS["cosmic"].bytes == 585 * 4096
+    assert PRESETS["full"].bytes == 4_469_760
+    assert PRESETS["window"].data_shape == (320, 320)
+
+
+@pytest.mark.parametrize("overscan", [(0, 11), (10, 11)])
+def test_data_columns_skip_the_overscan_in_both_halves(overscan):
+    geometry = Geometry(rows=2, chips=1, overscan=overscan)
+    position = np.arange(geometry.samples) // geometry.adcs % 12  # sample within its super-column
+    image = descramble(position.astype(np.uint16), geometry)
+    data = data_image(image, geometry)
+    assert data.shape == geometry.data_shape
+    assert not np.isin(data, overscan).any()
+    for half, rows in (("top", image[:2]), ("bottom", image[2:])):
+        rest = np.delete(rows, data_columns(geometry, half), axis=1)
+        assert np.isin(rest, overscan).all()
+
+
+@pytest.mark.parametrize("bad", [dict(rows=0, chips=1), dict(rows=1, chips=99), dict(rows=1, chips=1, overscan=(3, 3)),
+                                 dict(rows=1, chips=1, overscan=(0, 12))])
+def test_absurd_geometries_are_refused(bad):
+    with pytest.raises(ParameterError):
+        Geometry(**bad)
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(ParameterError, match="raw samples"):
+        descramble(np.zeros(5, np.uint16), Geometry(1, 1))
+    with pytest.raises(ParameterError, match="image"):
+        scramble(np.zeros((2, 2), np.uint16), Geometry(1, 1))
+
+
+def test_preset_names_the_nearest():
+    assert preset("full") is PRESETS["full"]
+    with pytest.raises(UnknownName, match="cosmic"):
+        preset("cosmik")
