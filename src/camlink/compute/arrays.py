@@ -1,0 +1,24 @@
+"""The array namespace: one source runs on NumPy and CuPy; CuPy is only touched when an array already lives there."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def on_device(array: Any) -> bool:
+    """Whether `array` lives on a GPU, told from its type alone."""
+    return type(array).__module__.partition(".")[0] == "cupy"
+
+
+def namespace(*arrays: Any) -> Any:
+    """The module whose functions work on `arrays`: cupy when any of them is a CuPy array, else numpy."""
+    return importlib.import_module("cupy") if any(on_device(array) for array in arrays) else np
+
+
+def to_host(array: Any) -> NDArray[Any]:
+    """`array` in the memory of the host, same shape and dtype; a NumPy array is not copied."""
+    return np.asarray(array.get() if on_device(array) else array)

@@ -1,0 +1,143 @@
+"""Dark: what the sensor gives without light, for each dwell, and which pixels cannot be believed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+CHANCE = 1e-7
+"""Chance by which a good pixel may look dead or noisy; below one pixel in the largest sensor."""
+QUANTUM_ADU = 1.0
+"""Below this noise a good pixel may repeat one number, so silence proves nothing."""
+MAD_TO_SIGMA = 1.4826
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Dark level (y, x) float32 [ADU], NaN for a bad pixel; how many frames made it, and how many pixels are bad."""
+
+    level: NDArray[np.float32]
+    frames: int
+    bad: int
+
+
+class Dark:
+    """Running mean and variance of the dark frames of one dwell, by Welford's update; missing samples take no part."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self.frames = 0
+        self._count = np.zeros(shape, dtype=np.float32)
+        self._mean = np.zeros(shape, dtype=np.float32)
+        self._spread = np.zeros(shape, dtype=np.float32)
+
+    def add(self, images: NDArray[np.float32]) -> None:
+        """Take in images (n, y, x) float32 [ADU], NaN for no value."""
+        from camlink.compute.correct.kernels import accumulate
+
+        accumulate(images, self._count, self._mean, self._spread)
+        self.frames += len(images)
+
+    @property
+    def mean(self) -> NDArray[np.float32]:
+        """Mean (y, x) float32 [ADU]; NaN where no frame had a value."""
+        return np.where(self._count > 0, self._mean, np.float32(np.nan))
+
+    @property
+    def deviation(self) -> NDArray[np.float32]:
+        """Standard deviation (y, x) float32 [ADU] with n - 1; NaN below two values."""
+        return np.where(self._count > 1, np.sqrt(self._spread / np.maximum(self._count - 1, 1)), np.float32(np.nan))
+
+    def field(self, bad_sigma: float) -> Field:
+        """The field to subtract; a pixel that was lost in every dark frame takes the median of all."""
+        mean = self.mean
+        seen = np.isfinite(mean)
+        middle = np.median(mean[seen]) if seen.any() else 0.0
+        bad = bad_pixels(mean, self.deviation, self.frames, bad_sigma)
+        level = np.where(bad, np.nan, np.where(seen, mean, middle)).astype(np.float32)
+        return Field(level, self.frames, int(bad.sum()))
+
+
+def bad_pixels(mean: NDArray[np.float32], deviation: NDArray[np.float32], frames: int,
+               bad_sigma: float) -> NDArray[np.bool_]:
+    """Pixels (y, x) bool that are hot or stuck (mean), noisy or dead (deviation) among `frames` dark frames.
+
+    Spreads are median absolute deviations, so the bad pixels do not hide themselves. The deviation of n values
+    scatters by chi-squared of n - 1 degrees; what chance explains is not called bad.
+    """
+    bad = _outside(mean, bad_sigma)
+    if frames < 3:
+        return bad
+    from scipy.special import gammainccinv, gammaincinv
+
+    half = (frames - 1) / 2
+    usual = float(np.nanmedian(deviation)) if np.isfinite(deviation).any() else 0.0
+    allowed = usual * float(np.sqrt(gammainccinv(half, CHANCE) / half)) + QUANTUM_ADU
+    noisy = _outside(deviation, bad_sigma) & (deviation > allowed)
+    dead = deviation < usual * float(np.sqrt(gammaincinv(half, CHANCE) / half))
+    return bad | noisy | (dead & (usual >= QUANTUM_ADU))
+
+
+def _outside(values: NDArray[np.float32], sigmas: float) -> NDArray[np.bool_]:
+    seen = values[np.isfinite(values)]
+    if not seen.size:
+        return np.zeros(values.shape, dtype=np.bool_)
+    middle = np.median(seen)
+    limit = sigmas * MAD_TO_SIGMA * np.median(np.abs(seen - middle)) + QUANTUM_ADU
+    outside: NDArray[np.bool_] = np.abs(values - middle) > limit
+    return outside
+
+
+class Darks:
+    """Dark frames of a scan, one `Dark` for each dwell; `field` gives the one nearest to a dwell.
+
+    A dwell beyond the first `MOST` joins the nearest one, so that memory is bounded.
+    """
+
+    MOST = 8
+
+    def __init__(self, shape: tuple[int, int], bad_sigma: float) -> None:
+        self._shape = shape
+        self._bad_sigma = bad_sigma
+        self._of: dict[float, Dark] = {}
+        self._fields: dict[float, Field] = {}
+
+    @property
+    def frames(self) -> int:
+        """Dark frames taken in."""
+        return sum(dark.frames for dark in self._of.values())
+
+    @property
+    def frozen(self) -> bool:
+        """Whether fields were made; later dark frames are refused."""
+        return bool(self._fields)
+
+    @property
+    def bad(self) -> int:
+        """Bad pixels, the most of any dwell."""
+        return max((field.bad for field in self._fields.values()), default=0)
+
+    def add(self, images: NDArray[np.float32], dwell_s: float) -> bool:
+        """Take in dark images (n, y, x) float32 [ADU] of one dwell; False, and nothing taken, once it is frozen."""
+        if self.frozen:
+            return False
+        if dwell_s not in self._of and len(self._of) < self.MOST:
+            self._of[dwell_s] = Dark(self._shape)
+        self._of[_nearest(dwell_s, self._of)].add(images)
+        return True
+
+    def freeze(self) -> None:
+        """Make the fields from what was taken in; without any dark frame it stays open."""
+        if not self.frozen:
+            self._fields = {dwell_s: dark.field(self._bad_sigma) for dwell_s, dark in self._of.items()}
+
+    def field(self, dwell_s: float) -> Field:
+        """The field of the dwell nearest to `dwell_s`; all zero without dark frames."""
+        if not self._fields:
+            return Field(np.zeros(self._shape, dtype=np.float32), 0, 0)
+        return self._fields[_nearest(dwell_s, self._fields)]
+
+
+def _nearest(dwell_s: float, known: dict[float, Dark] | dict[float, Field]) -> float:
+    return min(known, key=lambda other: (abs(other - dwell_s), other))
