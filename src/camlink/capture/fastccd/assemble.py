@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from camlink.capture.fastccd import kernels as k
 from camlink.capture.fastccd.geometry import Geometry, row_table
-from camlink.capture.fastccd.wire import MARKER, PACKET_NUMBERS, Layout, payload_of
+from camlink.capture.fastccd.wire import MARKER, PACKET_NUMBERS, Layout, payloads_of
 
 TAIL_GRACE_S: Final = 0.02
 VOTES_ENOUGH: Final = 512
@@ -173,12 +173,12 @@ class Assembler:
         if self._ok or sum(self._votes.values()) >= VOTES_ENOUGH:
             return
         own = lengths > 0 if not self.sender else keys == self.sender
-        for row in np.flatnonzero(own):
-            one = slice(row, row + 1)
-            if size := payload_of(datagrams[one], lengths[one]):
-                self._votes[size] = self._votes.get(size, 0) + 1
-                if not self._started:
-                    self._start(int(datagrams[row, 6]) * 256 + int(datagrams[row, 7]))
+        sizes = np.where(own, payloads_of(datagrams, lengths), 0)
+        found = np.flatnonzero(sizes)
+        if len(found) and not self._started:
+            self._start(int(datagrams[found[0], 6]) * 256 + int(datagrams[found[0], 7]))
+        for size, votes in zip(*np.unique(sizes[found], return_counts=True), strict=True):
+            self._votes[int(size)] = self._votes.get(int(size), 0) + int(votes)
         if self._votes:
             best = max(self._votes, key=lambda size: (self._votes[size], size))
             if self.layout is None or best != self.layout.payload_bytes:

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-SLOTS: Final = 8
+SLOTS: Final = 4
 FREE, OPEN, CLOSED = 0, 1, 2
 NOTHING, COMPLETE, OVERTAKEN, COLLISION = 0, 1, 2, 3
 

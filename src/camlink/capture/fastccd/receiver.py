@@ -12,10 +12,12 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from camlink.capture.fastccd.assemble import Allocate, Assembler, Counters, Frame
 from camlink.capture.fastccd.batch import DEFAULT_BUFFER_BYTES, ReceiveBatch, sender_key, sender_text
 from camlink.capture.fastccd.geometry import Geometry
-from camlink.capture.fastccd.wire import MAX_DATAGRAM_BYTES, payload_of
+from camlink.capture.fastccd.wire import MAX_DATAGRAM_BYTES, payloads_of
 from camlink.errors import AddressInUse, ParameterError, PeerLost
 
 BATCH: Final = 128
@@ -54,7 +56,7 @@ class Receiver:
         self._batch = ReceiveBatch(BATCH, MAX_DATAGRAM_BYTES, plain=plain)
         self._socket = _bound(host, port)
         self.host, self.port = self._socket.getsockname()
-        self.receive_buffer_bytes = _widen(self._socket, receive_buffer_bytes)
+        self.receive_buffer_bytes = widen(self._socket, receive_buffer_bytes)
         self._pause_s = min(COALESCE_S, self.receive_buffer_bytes / 8 / DRAIN_BYTES_PER_S)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
@@ -142,10 +144,9 @@ class Receiver:
     def _choose_sender(self, got: int) -> None:
         """Keep to the first address that sends a packet with a known header."""
         batch = self._batch
-        for row in range(got):
-            if payload_of(batch.datagrams[row:row + 1], batch.lengths[row:row + 1]):
-                self.assembler.sender = int(batch.senders[row])
-                return
+        found = np.flatnonzero(payloads_of(batch.datagrams[:got], batch.lengths[:got]))
+        if len(found):
+            self.assembler.sender = int(batch.senders[found[0]])
 
     def _greet(self) -> None:
         now_s = self.now_s()
@@ -189,7 +190,7 @@ def _holder(port: int) -> str:
     return ""
 
 
-def _widen(sock: socket.socket, wanted: int) -> int:
+def widen(sock: socket.socket, wanted: int) -> int:
     """Ask for a receive buffer of `wanted` bytes; what the kernel gave [bytes], with its own overhead counted in."""
     force = getattr(socket, "SO_RCVBUFFORCE", 33)
     try:

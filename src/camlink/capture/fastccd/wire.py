@@ -123,14 +123,13 @@ class Encoder:
         return self.datagrams, self.lengths
 
 
-def payload_of(datagrams: NDArray[np.uint8], lengths: NDArray[np.int64]) -> int:
-    """Payload size [bytes] of the longest datagram with a header of either style; 0 when there is none.
+def payloads_of(datagrams: NDArray[np.uint8], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Payload size of each datagram with a header of either style (n,) [bytes]; 0 where there is none.
 
     `datagrams` (n, stride) uint8, `lengths` (n,): every packet but the last of a frame has the full size.
     """
-    usable = lengths >= HEADER_BYTES + MIN_PAYLOAD_BYTES
+    usable = (lengths >= HEADER_BYTES + MIN_PAYLOAD_BYTES) & (lengths <= MAX_DATAGRAM_BYTES)
     camera = (datagrams[:, 1:6] == np.array(CAMERA_MAGIC, np.uint8)).all(axis=1)
     stated = datagrams[:, 4].astype(np.int64) * 256 + datagrams[:, 5]
-    found = lengths[usable & (camera | ((datagrams[:, 1] == 0) & (stated >= lengths)))]
-    size = int(found.max()) - HEADER_BYTES if len(found) else 0
-    return size - size % 2
+    known = usable & (camera | ((datagrams[:, 1] == 0) & (stated >= lengths)))
+    return np.where(known, (lengths - HEADER_BYTES) // 2 * 2, 0)

@@ -178,7 +178,7 @@ def test_a_burst_after_a_lost_packet_of_the_same_number_never_misplaces_samples(
 def test_duplicates_are_counted_before_and_after_the_end_of_their_frame():
     wire = Wire()
     packets = wire.frame(0)
-    wire.send([*packets[:4], packets[2], *packets[4:], packets[1], packets[-1]] + wire.frame(1))
+    wire.send([*packets[:4], packets[2], *packets[4:], packets[1], packets[-1], *wire.frame(1)])
     c = wire.end(1)
     assert (c.duplicate, c.late, c.frames_ok, c.malformed) == (2, 0, 2, 0)
 
@@ -226,7 +226,7 @@ def test_a_frame_that_the_sender_ends_early_is_damaged():
     wire = Wire()
     packets = wire.frame(0)
     early = packets[13][:8 + 56] + packets[15][8:]
-    wire.send(packets[:13] + [early] + wire.frame(1) + wire.frame(2))
+    wire.send([*packets[:13], early, *wire.frame(1), *wire.frame(2)])
     c = wire.end(2)
     assert (c.frames_partial, c.missing, c.frames_ok) == (1, 1, 2)
     assert (wire.got[0].image == 0x2000).sum() == 128 + 100
@@ -254,7 +254,7 @@ def test_a_foreign_sender_is_counted_and_named():
 def test_one_wild_frame_number_disturbs_nothing():
     wire = Wire(deadline_s=0.5)
     wild = wire.frame(20003)[3]
-    wire.send(wire.frame(0) + [wild] + wire.frame(1) + wire.frame(2), now_s=0.0)
+    wire.send([*wire.frame(0), wild, *wire.frame(1), *wire.frame(2)], now_s=0.0)
     assert list(wire.assembler.expire(1.0)) == []
     wire.send(wire.frame(3), now_s=1.0)
     c = wire.end(3)

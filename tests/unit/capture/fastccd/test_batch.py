@@ -43,7 +43,7 @@ def test_datagrams_arrive_with_length_and_sender(pair, plain_send, plain_receive
 
 
 def test_a_closed_socket_is_an_error(pair):
-    source, target = pair
+    _source, target = pair
     target.close()
     with pytest.raises(OSError, match="descriptor"):
         ReceiveBatch(2, 100).receive(target)

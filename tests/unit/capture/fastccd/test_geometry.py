@@ -78,8 +78,9 @@ def test_data_columns_skip_the_overscan_in_both_halves(overscan):
         assert np.isin(rest, overscan).all()
 
 
-@pytest.mark.parametrize("bad", [dict(rows=0, chips=1), dict(rows=1, chips=99), dict(rows=1, chips=1, overscan=(3, 3)),
-                                 dict(rows=1, chips=1, overscan=(0, 12))])
+@pytest.mark.parametrize("bad", [{"rows": 0, "chips": 1}, {"rows": 1, "chips": 99},
+                                 {"rows": 1, "chips": 1, "overscan": (3, 3)},
+                                 {"rows": 1, "chips": 1, "overscan": (0, 12)}])
 def test_absurd_geometries_are_refused(bad):
     with pytest.raises(ParameterError):
         Geometry(**bad)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from camlink.capture.fastccd.geometry import PRESETS, Geometry, scramble
-from camlink.capture.fastccd.wire import CAMERA_TAIL, SIMULATOR_TAIL, Encoder, Layout, payload_of, unwrap
+from camlink.capture.fastccd.wire import CAMERA_TAIL, SIMULATOR_TAIL, Encoder, Layout, payloads_of, unwrap
 from camlink.errors import ParameterError
 
 
@@ -56,13 +56,13 @@ def test_a_tail_mark_is_never_split():
     assert list(lengths) == [138, 138, 132, 16]
 
 
-def test_payload_of_ignores_what_has_no_header():
+def test_payloads_of_ignores_what_has_no_header():
     datagrams = np.full((2, 5000), 0xA5, np.uint8)
     lengths = np.array([5000, 5000])
-    assert payload_of(datagrams, lengths) == 0
+    assert not payloads_of(datagrams, lengths).any()
     datagrams[1, 1:6] = 0xF0, 0xF1, 0xF2, 0xF3, 0xF4
     lengths[1] = 4104
-    assert payload_of(datagrams, lengths) == 4096
+    assert list(payloads_of(datagrams, lengths)) == [0, 4096]
 
 
 def test_an_image_of_another_shape_is_refused():
