@@ -1,0 +1,1 @@
+"""Results are seen: page, terminal, command line."""

@@ -1,0 +1,99 @@
+"""Server: the page on a port of this machine, in a thread of its own; closing it never takes longer than stated."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import threading
+import time
+from typing import Final, Self
+
+import uvicorn
+
+from camlink.display.live import Live
+from camlink.display.web.app import LOOPBACK, build_app
+from camlink.display.web.guard import ANY_HOST
+from camlink.display.web.message import LARGEST_MESSAGE_BYTES
+from camlink.errors import AddressInUse, InputError, WorldError
+
+START_S: Final = 10.0
+CLOSE_S: Final = 5.0
+
+
+class PageServer:
+    """Serves the page of `live` until closed; `port` 0 takes a free one.
+
+    Raises AddressInUse for a fixed port that somebody else holds, InputError for a host that is not of this machine.
+    """
+
+    def __init__(self, live: Live, host: str = "127.0.0.1", port: int = 0) -> None:
+        self._socket = _listen(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        hosts = LOOPBACK if _is_loopback(host) else (ANY_HOST,)
+        config = uvicorn.Config(
+            build_app(live, hosts=hosts), log_config=None, access_log=False, lifespan="on", ws="websockets-sansio",
+            ws_max_size=LARGEST_MESSAGE_BYTES, ws_per_message_deflate=False, server_header=False,
+            timeout_graceful_shutdown=1, limit_concurrency=500)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]},
+                                        name="camlink-page", daemon=True)
+        self._thread.start()
+        self._wait_until_started()
+
+    @property
+    def url(self) -> str:
+        """Where a browser finds the page."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+
+    def close(self) -> None:
+        """Close every page and the port; at most `CLOSE_S` seconds."""
+        self._server.should_exit = True
+        self._thread.join(CLOSE_S / 2)
+        if self._thread.is_alive():
+            self._server.force_exit = True
+            self._thread.join(CLOSE_S / 2)
+        self._socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _wait_until_started(self) -> None:
+        end_s = time.monotonic() + START_S
+        while not self._server.started:
+            if time.monotonic() > end_s or not self._thread.is_alive():
+                self.close()
+                raise WorldError(f"the page did not start at {self.url} in {START_S:g} s; is the machine overloaded?")
+            time.sleep(0.005)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise AddressInUse(f"page: port {port} of {host} is in use by somebody else; "
+                               "choose another one, or 0 for any free one") from None
+        raise InputError(f"page: cannot listen at {host} port {port}: {error.strerror or error}; "
+                         "use 127.0.0.1, or an address of this machine, and a port that you may open") from None
+    except OverflowError:
+        listener.close()
+        raise InputError(f"page: {port} is no port; use 0 to 65535") from None
+    return listener
