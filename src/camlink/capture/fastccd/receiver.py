@@ -20,7 +20,7 @@ from camlink.capture.fastccd.geometry import Geometry
 from camlink.capture.fastccd.wire import MAX_DATAGRAM_BYTES, payloads_of
 from camlink.errors import AddressInUse, ParameterError, PeerLost
 
-BATCH: Final = 128
+BATCH: Final = 64
 GREETING: Final = b"camlink"
 GREET_EVERY_S: Final = 0.25
 GREET_AGAIN_S: Final = 1.0
