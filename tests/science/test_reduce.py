@@ -1,14 +1,20 @@
 """The reduction against what must be true of photons: no bias, least variance, and the frame a solver expects."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from camlink.beamline.twin.experiment import Experiment
+from camlink.beamline.twin.parameters import TwinParameters
+from camlink.block import COLUMNS, CountFrames, Header, RawFrames
 from camlink.compute.correct import crop
 from camlink.compute.correct.correction import Correction
 from camlink.compute.correct.dark import Dark
 from camlink.compute.correct.gain import Gain
 from camlink.compute.correct.layout import Layout
 from camlink.compute.correct.merge import combine
+from camlink.compute.ptychography.reduce import Reduce, ReduceParameters
 
 
 def test_merging_poisson_pairs_is_unbiased_and_as_sharp_as_all_the_light():
@@ -110,3 +116,50 @@ def test_shot_noise_is_hardly_more_than_that_of_a_small_detector(dose, method):
     counts = rng.poisson(large).astype(np.float32)[None]
     truth = wanted if method == "fourier" else wanted_between
     assert miss(crop.reduce(counts, 128, method)[0], truth) < 1.2 * miss(rng.poisson(truth), truth)
+
+
+class Told:
+    """A context that keeps the facts."""
+
+    name = "reduce"
+
+    def __init__(self) -> None:
+        self.facts: dict[str, Any] = {}
+
+    def tell(self, **facts: Any) -> None:
+        self.facts.update(facts)
+
+
+def reduced(experiment: Experiment) -> tuple[list[CountFrames], dict[str, Any]]:
+    """All frames of an experiment through the reduction as it stands, four at a time."""
+    plan = experiment.plan("")
+    told = Told()
+    reduce = Reduce.make(ReduceParameters(), told)
+    given: list[CountFrames] = []
+    for at in range(0, len(plan.arrays["index"]), 4):
+        columns = {name: plan.arrays[name][at:at + 4] for name in COLUMNS}
+        raw = np.stack([experiment.frame(int(index)) for index in columns["index"]])
+        given += list(reduce(RawFrames(Header(scan=plan.scan, made_s=0.0), {"frames": raw, **columns})))
+    return [*given, *reduce.finish()], told.facts
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_frames_of_the_twin_come_back_within_their_shot_noise(double):
+    experiment = Experiment(TwinParameters(points_y=3, points_x=4, dark_frames=12, double_exposure=double))
+    given, facts = reduced(experiment)
+    light = 1.1 if double else 1.0
+    rng = np.random.default_rng(12)
+    misses = []
+    for frame, point in ((f, p) for out in given for f, p in zip(out.frames, out.point, strict=True)):
+        mean = crop.reduce(experiment.intensity(int(point))[None] * np.float32(light), 128, "fourier")[0]
+        truth = np.maximum(mean, 0).astype(np.float64)
+        assert np.isfinite(frame).all()
+        assert frame.sum() == pytest.approx(truth.sum(), rel=0.02)
+        misses.append((miss(frame, truth), miss(rng.poisson(truth), truth)))
+    ours, poisson = np.mean(misses, axis=0)
+    assert len(misses) == 12
+    assert ours < 1.1 * poisson
+    assert (facts["centre_y_px"], facts["centre_x_px"]) == pytest.approx(experiment.centre_px, abs=0.5)
+    assert facts["bad_pixels"] == len(experiment.detector.bad)
+    assert facts["merged"] == (12 if double else 0)
+    assert facts["warnings"] == []

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.correct.crop import cut
-from camlink.compute.correct.dark import Field
+from camlink.compute.correct.dark import Dark, Field
 from camlink.compute.correct.gain import DATA_BITS, Gain, decode, saturated
 from camlink.compute.correct.layout import SAMPLES, Layout
 from camlink.compute.correct.overscan import baseline, subtract
@@ -28,7 +28,6 @@ class Correction:
         self._source = layout.data_columns
         self._owners = layout.owners
         self._overscan = layout.overscan_columns
-        self._base = np.zeros((layout.rows, layout.supers), dtype=np.float32)
 
     def levels(self, raw: NDArray[np.uint16]) -> NDArray[np.float32]:
         """Signal (n, *layout.shape) float32 [ADU] of raw (n, y, x) less its baseline: saturated samples as they are."""
@@ -53,13 +52,14 @@ class Correction:
         from camlink.compute.correct import kernels
 
         used = self._used(first[1], out.shape[2])
-        base = np.ascontiguousarray(self._base[:, used])
+        base = np.zeros((self.layout.rows, used.stop - used.start), dtype=np.float32)
+        overscan = np.ascontiguousarray(self._overscan[:, used])
         samples = np.ascontiguousarray(raw).view()
         samples.flags.writeable = False  # one compiled kernel serves blocks from memory, ring and socket alike
         unknown = 0
         for image, window in zip(samples, out, strict=True):
             if self.layout.overscan:
-                kernels.baseline(image, self._overscan[:, used], self._half_rows, self._gain.bias, base)
+                kernels.baseline(image, overscan, self._half_rows, self._gain.bias, base)
             unknown += kernels.correct(image, base, self._source, self._owners - used.start, dark, self._multipliers,
                                        limits, first[0], first[1], window)
         return unknown
@@ -89,6 +89,7 @@ def warm(layout: Layout, gain: Gain) -> None:
     """Compile the kernels, or load them, on two rows of samples, so that the first frame does not wait for it."""
     small = Layout(2, SAMPLES, layout.overscan)
     correction = Correction(small, gain, half_rows=1, saturation_adu=np.inf, adu_per_photon=1.0, threshold_photons=0.0)
-    raw = np.full((1, 2, SAMPLES), gain.bias, dtype=np.uint16)
-    field = Field(correction.levels(raw)[0], 0, 0)
-    correction.photons(raw, field, (0, 0), 2)
+    raw = np.full((3, 2, SAMPLES), gain.bias, dtype=np.uint16)
+    dark = Dark(small.shape)
+    dark.add(correction.levels(raw))
+    correction.photons(raw, dark.field(1.0), (0, 0), 2)

@@ -107,12 +107,14 @@ def _add_row(sums: Array, value: Array, weight: Array, y: int, sign: float) -> N
 @njit(cache=True, nogil=True)
 def _straight(value: Array, weight: Array, half_rows: int, out: Array) -> None:
     rows, supers = value.shape
-    mean = np.full(supers, np.nan)
-    for s in range(supers):
-        whole = weight[:, s].sum()
-        if whole > 0:
-            mean[s] = (weight[:, s] * value[:, s]).sum() / whole
     sums = np.zeros((6, supers))
+    for y in range(rows):
+        _add_row(sums, value, weight, y, 1.0)
+    mean = np.empty(supers)
+    for s in range(supers):
+        mean[s] = sums[3, s] / sums[0, s] if sums[0, s] > 0 else np.nan
+        for k in range(6):
+            sums[k, s] = 0.0
     for y in range(min(half_rows, rows)):
         _add_row(sums, value, weight, y, 1.0)
     for y in range(rows):
@@ -132,9 +134,11 @@ def _straight(value: Array, weight: Array, half_rows: int, out: Array) -> None:
             out[y, s] = mean_v + slope * (y - rows / 2 - mean_t)
 
 
-@njit(cache=True, nogil=True)
 def baseline(raw: Array, columns: Array, half_rows: int, bias: int, out: Array) -> None:
-    """Level of no light of one raw image (y, x) uint16 into out (y, s) float32 for the super-columns in `columns`."""
+    """Level of no light of one raw image (y, x) uint16 into out (y, s) float32 for the super-columns in `columns`.
+
+    Not compiled itself: that would compile its three steps twice, and a scan waits for it.
+    """
     rows = raw.shape[0] // 2
     value = np.empty((rows, columns.shape[1]))
     weight = np.empty((rows, columns.shape[1]))
