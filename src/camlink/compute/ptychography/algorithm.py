@@ -18,7 +18,10 @@ class Blend:
 
 
 def raar(beta: float) -> Blend:
-    """Relaxed averaged alternating reflections, (beta/2)(R_a R_o + 1) + (1-beta) P_o; Luke, Inverse Problems 21 (2005) 37."""
+    """Relaxed averaged alternating reflections, (beta/2)(R_a R_o + 1) + (1-beta) P_o.
+
+    Luke, Inverse Problems 21 (2005) 37.
+    """
     return Blend(1.0 - 2.0 * beta, beta, 2.0)
 
 

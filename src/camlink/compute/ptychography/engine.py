@@ -8,16 +8,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.ptychography import overlap
-from camlink.compute.ptychography.algorithm import Blend
+from camlink.compute.ptychography.algorithm import Blend, ap
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.kernel import Kernel
 from camlink.compute.ptychography.model import data_misfit, exit_waves, far_field, magnitude
 from camlink.compute.ptychography.probe import Constraints, drift
-from camlink.compute.ptychography.slots import Slots
+from camlink.compute.ptychography.slots import Active, Slots
 
 Array = NDArray[Any]
-IMAGE_DAMPING = 1e-4
-PROBE_DAMPING = 1e-4
+IMAGE_DAMPING = 0.01
+PROBE_DAMPING = 0.3
+"""Object and probe are refined from the same waves at once; without this inertia of the probe RAAR at beta 0.9 blows up
+on noisy frames."""
+SCRATCH_FRAMES = 64
 
 
 class Engine:
@@ -58,8 +61,10 @@ class Engine:
         return self._image_weight
 
     def put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> int:
-        """Take frames: index (n,), amplitude (n, y, x) with zero frequency at [0, 0] and MASKED pixels, corners (n, 2)
-        [pixel] on the grid, weights (n,). Gives how many found no room.
+        """Take frames and give how many found no room.
+
+        index (n,), amplitude (n, y, x) with zero frequency at [0, 0] and MASKED pixels, corners (n, 2) [pixel] on the
+        grid, weights (n,).
         """
         slots = [self._slots.claim(int(i)) for i in index]
         rows = [row for row, slot in enumerate(slots) if slot is not None]
@@ -71,10 +76,6 @@ class Engine:
             self._comb = self._image_weight = None
         return len(slots) - len(rows)
 
-    def knows(self, index: int) -> bool:
-        """Whether frame `index` takes part."""
-        return self._slots.knows(index)
-
     def iterate(self, blend: Blend, *, refine_probe: bool = False) -> None:
         """One iteration of every active frame, then the object and, if asked, the probe."""
         if not self.active:
@@ -85,6 +86,20 @@ class Engine:
             self._refine(sums.probe)
         self.image = image
         self.iteration += 1
+
+    def evidence(self) -> Array:
+        """The object (H, W) that the data project the model to, sum w P* P_a P O_j over the coverage.
+
+        Less noisy than the overlap of the waves, which RAAR keeps away from the data; no wave is changed.
+        """
+        everything = self._slots.active
+        waves = np.zeros((min(SCRATCH_FRAMES, self.active), *self.probe.shape), self.probe.dtype)
+        total = np.zeros_like(self.image)
+        for start in range(0, self.active, SCRATCH_FRAMES):
+            part = everything.part(slice(start, start + SCRATCH_FRAMES))
+            lent = Active(part.amplitude, waves[:len(part.weights)], part.corners, part.weights)
+            total += self.kernel.step(lent, self.probe, self.image, ap(), probe_sum=False).image
+        return overlap.divide(total, self.coverage, self.image, IMAGE_DAMPING)
 
     def fourier_error(self, limit: int | None = None) -> float:
         """|| |F P O_j| - A || / ||A|| over the active frames, or over `limit` of them spread evenly."""

@@ -15,7 +15,7 @@ MAX_OBJECT_PIXELS = 1 << 28
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The object grid of a scan: frame and object shape [pixel], object pixel [m], first position [m] and margin [pixel].
+    """The object grid of a scan: frame and object shape [pixel], its pixel [m], first position [m], margin [pixel].
 
     The window of a frame taken at `position` has its top-left corner at (position - first)/pixel + margin; increasing
     y means a higher row.
@@ -40,7 +40,8 @@ class Geometry:
                               "correct them at the source")
         y0, x0, y1, x1 = scan.span_m
         if not np.isfinite(scan.span_m).all() or y1 < y0 or x1 < x0:
-            raise FormatError(f"scan '{scan.id}': the span of its positions {scan.span_m} m is not a box (y0, x0, y1, x1)")
+            raise FormatError(f"scan '{scan.id}': the span of its positions {scan.span_m} m is no box "
+                              "(y0, x0, y1, x1); correct it at the source")
         pixel = scan.object_pixel_m
         wide = [(high - low) / step for low, high, step in ((y0, y1, pixel[0]), (x0, x1, pixel[1]))]
         sides = [extent + size + 2 * margin + 1 for extent, size in zip(wide, scan.shape, strict=True)]

@@ -18,8 +18,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames ready for the engine: index (n,), counts and amplitude (n, y, x) float32 with zero frequency at [0, 0]
-    (MASKED where there is no value), corners (n, 2) [pixel], weights (n,) in [0, 1].
+    """Frames ready for the engine.
+
+    index (n,), amplitude (n, y, x) float32 with zero frequency at [0, 0] (MASKED where there is no value), corners
+    (n, 2) [pixel], weights (n,) in [0, 1].
     """
 
     index: Array

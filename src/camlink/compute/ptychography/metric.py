@@ -15,8 +15,9 @@ LARGEST_SHIFT = 16.0
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Error of an object: relative rms `nrms`, phase rms [rad], and where the ring correlation crosses half a bit
-    [fraction of Nyquist].
+    """Error of an object.
+
+    Relative rms `nrms`, phase rms [rad], and where the ring correlation crosses half a bit [fraction of Nyquist].
     """
 
     nrms: float
@@ -25,8 +26,9 @@ class Score:
 
 
 def score(image: Array, truth: Array, rim: int = 4) -> Score:
-    """Compare two objects (H, W) complex of the same grid: sub-pixel shift, phase ramp and complex scale are removed,
-    and `rim` pixels at each edge are left out; give the box of the frame centres only.
+    """Compare two objects (H, W) complex of the same grid; give the box of the frame centres only.
+
+    Sub-pixel shift, phase ramp and complex scale are removed, and `rim` pixels at each edge are left out.
     """
     turned = aligned(image, truth)
     inner = (slice(rim, -rim or None), slice(rim, -rim or None))
@@ -48,7 +50,7 @@ def aligned(image: Array, truth: Array) -> Array:
         fy, fx = peak(np.conj(true) * turned * window)
         turned = turned * np.exp(-2j * np.pi * (fy * y[:, None] + fx * x[None, :]))
         cross = np.fft.fft2((true - true.mean()) * window) * np.conj(np.fft.fft2((turned - turned.mean()) * window))
-        sy, sx = (-side * part for side, part in zip(true.shape, peak(cross), strict=True))
+        sy, sx = (-side * part for side, part in zip(true.shape, peak(np.fft.fftshift(cross)), strict=True))
         if max(abs(sy), abs(sx)) <= LARGEST_SHIFT:
             turned = np.fft.ifft2(np.fft.fft2(turned) * np.exp(-2j * np.pi * (ky[:, None] * sy + kx[None, :] * sx)))
     return np.asarray(turned * _scale(turned, true))

@@ -18,14 +18,14 @@ class SolveParameters(Parameters, frozen=True):
     iterations: Annotated[int, about("iterations that the frames are to see; more are done while frames arrive",
                                      ge=1, le=100_000)] = 60
     polish_iterations: Annotated[int, about("last iterations by alternating projections", ge=0, le=10_000)] = 5
-    polish_s: Annotated[float, about("time for the end game after the wished iterations", unit="s", ge=0, le=3600)] = 0.6
+    polish_s: Annotated[float, about("time to go on after the wished iterations", unit="s", ge=0, le=3600)] = 0.6
     probe_start: Annotated[int, about("iteration of the first probe update", ge=0)] = 5
     probe_every: Annotated[int, about("iterations between probe updates; 0 keeps the probe", ge=0)] = 1
     probe_guess: Annotated[Literal["auto", "data", "optics"], about(
         "start probe: from the mean pattern with the defocus found by trial (data) or told by the zone plate (optics); "
         "a probe that comes with the frames is taken as it is")] = "auto"
-    probe_support: Annotated[float, about("pupil support: level of the mean pattern's maximum below which the far field "
-                                          "of the probe is dark; 0 for none", ge=0, lt=1)] = 0.0
+    probe_support: Annotated[float, about("pupil support: below this part of the mean pattern's maximum "
+                                          "the far field of the probe is dark; 0 for none", ge=0, lt=1)] = 0.0
     first_frames: Annotated[int, about("frames before the first picture; 0 for 5 % of the scan, at least 20", ge=0)] = 0
     publish_s: Annotated[float, about("time between two versions", unit="s", gt=0, le=3600)] = 0.5
     margin: Annotated[int, about("rim of the object around the scan", unit="pixel", ge=0, le=4096)] = 8

@@ -25,6 +25,7 @@ Array = NDArray[Any]
 REAL = np.dtype(np.float32)
 ERROR_FRAMES = 64
 CENTRE_EVERY = 10
+RESTLESS = 1.5
 
 
 class Reconstruction:
@@ -35,17 +36,21 @@ class Reconstruction:
 
     def __init__(self, scan: Scan, parameters: SolveParameters) -> None:
         if scan.expected < 1:
-            raise FormatError(f"scan '{scan.id}' expects {scan.expected} frames; the source must say how many will come")
+            raise FormatError(f"scan '{scan.id}' expects {scan.expected} frames; "
+                              "the source must say how many will come")
         self.scan = scan
         self.parameters = parameters
         self.geometry = Geometry.of(scan, parameters.margin)
         self.intake = Intake(self.geometry)
         self.engine: Engine | None = None
         self._gathered: list[Batch] = []
+        self._seen: set[int] = set()
         self._given: Array | None = None
         self._shown: Array | None = None
         self._brightest = 0.0
         self._spent_s = 0.0
+        self._error = 0.0
+        self._best_error = np.inf
 
     @property
     def memory_bytes(self) -> int:
@@ -57,7 +62,7 @@ class Reconstruction:
     @property
     def ready(self) -> bool:
         """Whether the first frames are there and the engine is not started yet."""
-        return self.engine is None and sum(map(len, self._gathered)) >= self._first_frames
+        return self.engine is None and len(self._seen) >= self._first_frames
 
     @property
     def active(self) -> int:
@@ -76,6 +81,9 @@ class Reconstruction:
         batch = self.intake.read(block)
         if not len(batch):
             return
+        indices = set(batch.index.tolist())
+        self.intake.counts["replaced"] += len(indices & self._seen)
+        self._seen |= indices
         self._brightest = max(self._brightest, float(batch.photons.max()))
         if self.engine is None:
             self._gathered.append(batch)
@@ -118,22 +126,30 @@ class Reconstruction:
         if engine is None:
             return {}
         coverage = engine.coverage / max(float(engine.coverage.max(initial=0.0)), np.finfo(np.float64).tiny)
-        factor = free_phase(engine.image, self._shown, coverage)
-        image, probe = turned(engine.image, engine.probe, factor)
+        image = engine.evidence()
+        factor = free_phase(image, self._shown, coverage)
+        image, probe = turned(image, engine.probe, factor)
         brighter = np.sqrt(self._brightest / engine.constraints.power) if self._brightest else 1.0
         self._shown = image
         return {"object": (image / brighter).astype(np.complex64), "probe": (probe * brighter).astype(np.complex64),
                 "coverage": coverage.astype(np.float32)}
+
+    @property
+    def restless(self) -> bool:
+        """Whether the error has risen well above its best: a smaller relaxation is called for."""
+        return self._error > RESTLESS * self._best_error
 
     def facts(self, *, final: bool) -> dict[str, Fact]:
         """Scalars for a Result; the Fourier error of a version that is not final is taken on some of the frames."""
         engine = self.engine
         if engine is None:
             return {}
+        self._error = engine.fourier_error(None if final else ERROR_FRAMES)
+        self._best_error = min(self._best_error, self._error)
         origin, pixel = self.geometry.origin_m, self.geometry.pixel_m
         return {
             "iteration": engine.iteration,
-            "fourier_error": engine.fourier_error(None if final else ERROR_FRAMES),
+            "fourier_error": self._error,
             "active": engine.active,
             "expected": self.scan.expected,
             "object_pixel_y_m": pixel[0],
@@ -146,7 +162,6 @@ class Reconstruction:
         }
 
     def _put(self, engine: Engine, batch: Batch) -> None:
-        self.intake.counts["replaced"] += sum(engine.knows(int(index)) for index in batch.index)
         self.intake.counts["unexpected"] += engine.put(batch.index, batch.amplitude, batch.corners, batch.weights)
 
     def _start_probe(self, batch: Batch, mean: Array, power: float) -> Array:

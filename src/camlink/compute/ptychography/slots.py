@@ -13,8 +13,10 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """Views of the active slots: amplitude (n, y, x) as the kernel arranged it, waves (n, mode, y, x), corners (n, 2)
-    int64 [pixel], weights (n,) in [0, 1].
+    """Views of the active slots.
+
+    amplitude (n, y, x) as the kernel arranged it, waves (n, mode, y, x), corners (n, 2) int64 [pixel], weights (n,) in
+    [0, 1].
     """
 
     amplitude: Array
@@ -59,10 +61,6 @@ class Slots:
             slot = self._slot[index] = self.count
             self.count += 1
         return slot
-
-    def knows(self, index: int) -> bool:
-        """Whether frame `index` has a slot."""
-        return index in self._slot
 
     def fill(self, slots: Array, amplitude: Array, waves: Array, corners: Array, weights: Array, now: int) -> None:
         """Put frames (n, ...) into `slots` (n,); `corners` (n, 2) [pixel] are rounded, their fractions are kept."""

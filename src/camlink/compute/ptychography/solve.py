@@ -34,7 +34,7 @@ def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: 
         if work.ready:
             work.begin()
         if _busy(work, parameters):
-            work.advance(blend(parameters.algorithm, parameters.beta))
+            work.advance(blend(parameters.algorithm, _relaxation(work, parameters, early=True)))
         if work.engine and work.engine.iteration >= FIRST_ITERATIONS and clock.due():
             yield _result(work, context, final=False)
     if work.engine is None:
@@ -94,6 +94,10 @@ def _busy(work: Reconstruction, parameters: SolveParameters) -> bool:
     return work.engine is not None and int(work.engine.ages.min(initial=parameters.iterations)) < parameters.iterations
 
 
+def _relaxation(work: Reconstruction, parameters: SolveParameters, *, early: bool) -> float:
+    return parameters.beta if early and not work.restless else parameters.beta_end
+
+
 def _end_game(work: Reconstruction, parameters: SolveParameters, context: Context) -> Iterator[Blend]:
     """What is left to do after the last frame: the wished iterations, then `polish_s`, the last by projections."""
     if work.engine is None:
@@ -103,7 +107,7 @@ def _end_game(work: Reconstruction, parameters: SolveParameters, context: Contex
     for done in range(wished):
         if context.stopping():
             return
-        yield blend(parameters.algorithm, parameters.beta if done < wished // 2 else parameters.beta_end)
+        yield blend(parameters.algorithm, _relaxation(work, parameters, early=done < wished // 2))
     started = perf_counter()
     done = 0
     while done < parameters.iterations and not context.stopping():

@@ -32,8 +32,9 @@ def mean_pattern(batch: Batch) -> Array:
 
 
 def first_image(batch: Batch, probe: Array, geometry: Geometry) -> Array:
-    """The object (H, W) complex64 as a scanning transmission microscope sees it: sqrt(photons/brightest), blurred by
-    the probe; outside of the scan it has the mean transmission.
+    """The object (H, W) complex64 as a scanning transmission microscope sees it.
+
+    sqrt(photons/brightest), blurred by the probe; outside of the scan it has the mean transmission.
     """
     photons = batch.photons
     transmission = np.sqrt(photons / max(float(photons.max(initial=0.0)), np.finfo(np.float64).tiny))
@@ -69,8 +70,9 @@ def focused_probe(batch: Batch, scan: Scan, geometry: Geometry, power: float) ->
 
 
 def trial_error(batch: Batch, probe: Array, geometry: Geometry, power: float) -> float:
-    """Fourier error that a start probe reaches in TRIAL_ITERATIONS on the inner half of the frames (half the
-    resolution, a quarter of the work).
+    """Fourier error that a start probe reaches in TRIAL_ITERATIONS on the inner half of the frames.
+
+    Half the resolution, a quarter of the work.
     """
     small = geometry.halved()
     rows, columns = (_inner(size, half) for size, half in zip(geometry.frame, small.frame, strict=True))

@@ -25,6 +25,6 @@ def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[
     if suits(frame, modes, real):
         return CompiledKernel(frame[0])
     if name == "compiled":
-        raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels, a power of two, one mode and "
-                             f"single precision, got {frame}, {modes} modes, {real}; choose kernel 'auto'")
+        raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels, a power of two, one mode "
+                             f"and single precision, got {frame}, {modes} modes, {real}; choose kernel 'auto'")
     return ReferenceKernel()

@@ -24,7 +24,7 @@ def odd(size: int) -> bool:
 
 
 def spans(size: int) -> tuple[int, ...]:
-    """Spans of the radix-4 passes of a transform of `size` (a power of two), largest first; always five, 0 = no pass."""
+    """Spans of the radix-4 passes of a transform of `size` (a power of two), largest first; always five, 0 for none."""
     found = []
     span = size // 8 if odd(size) else size // 4
     while span >= 1:

@@ -15,7 +15,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """Numerators of one step: sum w P* z on the object grid (H, W) and, when asked, sum w O_j* z per mode (mode, y, x)."""
+    """Numerators of one step: sum w P* z (H, W) and, when asked, sum w O_j* z (mode, y, x)."""
 
     image: Array
     probe: Array | None

@@ -1,4 +1,4 @@
-"""Reference kernel: the step in plain NumPy, any precision, frame size and number of modes; the oracle of the others."""
+"""Reference kernel: the step in plain NumPy, any precision, frame size and number of modes; oracle of the others."""
 
 from __future__ import annotations
 

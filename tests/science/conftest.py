@@ -1,10 +1,12 @@
-"""A small ptychographic scan with a known truth, for the science tests; frames have zero frequency in the centre."""
+"""A small ptychographic scan with a known truth; frames have zero frequency in the centre."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
+import pytest
 from scipy import ndimage
 
 from camlink.block import CountFrames, Header, Optics, Scan
@@ -97,3 +99,36 @@ def simulate(size=64, side=8, step=5, photons=1e5, seed=1, noise=True):
                 distance_m=DISTANCE_M, span_m=tuple(float(v) for v in span),
                 optics=Optics(diameter_m=2e-4, outer_zone_m=5e-8, stop_m=9e-5, defocus_m=float(defocus_m)))
     return SimulatedSet(counts, corners, truth, probe, scan)
+
+
+@pytest.fixture(scope="session")
+def simulate_scan():
+    """The function `simulate`."""
+    return simulate
+
+
+class Spoken:
+    """A Context that remembers what was told, and stops when asked."""
+
+    name = "solve"
+    folder = None
+    provenance: ClassVar[dict[str, str]] = {}
+    screen = None
+
+    def __init__(self, stop_after=None):
+        self.facts = {}
+        self.asked = 0
+        self.stop_after = stop_after
+
+    def stopping(self):
+        self.asked += 1
+        return self.stop_after is not None and self.asked > self.stop_after
+
+    def tell(self, **facts):
+        self.facts.update(facts)
+
+
+@pytest.fixture
+def spoken():
+    """A maker of contexts that remember."""
+    return Spoken

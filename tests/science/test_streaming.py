@@ -1,0 +1,147 @@
+"""Streaming against batch: any order of arrival, gaps, repeats and late frames reach the picture of the sorted set."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from camlink.compute.ptychography.algorithm import ap, raar
+from camlink.compute.ptychography.metric import score
+from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.compute.ptychography.solve import solve
+from camlink.workflow.port import Listed
+
+SETTINGS = {"kernel": "reference", "polish_s": 0.0, "iterations": 60}
+
+
+@pytest.fixture(scope="module")
+def small(simulate_scan):
+    return simulate_scan(size=64, side=7, step=5, photons=2e5)
+
+
+class Dripping(Listed):
+    """An Inflow that gives one block at most every `calls` takes."""
+
+    def __init__(self, blocks, calls):
+        super().__init__(blocks)
+        self._calls, self._asked = calls, 0
+
+    def take(self, timeout_s=0.0):
+        self._asked += 1
+        return super().take() if self._asked % self._calls == 1 else None
+
+
+def run(small, blocks, spoken, *, inflow=Listed, **changes):
+    parameters = SolveParameters(**{**SETTINGS, **changes})
+    context = spoken()
+    versions = list(solve.make(parameters, context)(inflow(blocks)))
+    return versions, context, parameters.margin
+
+
+def error(small, version, margin):
+    return score(*small.box(version.arrays["object"], margin)).nrms
+
+
+@pytest.fixture(scope="module")
+def batch_error(small):
+    work = Reconstruction(small.scan, SolveParameters(**SETTINGS))
+    work.absorb(small.block(range(len(small.counts))))
+    work.begin()
+    for _ in range(55):
+        work.advance(raar(0.75))
+    for _ in range(5):
+        work.advance(ap())
+    return score(*small.box(work.arrays()["object"], 8)).nrms
+
+
+def test_a_known_object_is_recovered(small, spoken):
+    versions, context, margin = run(small, [small.block(range(len(small.counts)))], spoken)
+    final = versions[-1]
+    assert error(small, final, margin) < 0.05
+    assert final.facts["final"]
+    assert final.facts["active"] == len(small.counts)
+    assert final.facts["fourier_error"] < 0.2
+    assert context.facts["memory_bytes"] > small.counts.size * 8
+
+
+@pytest.mark.parametrize("pattern", ["sorted", "shuffled", "singles"])
+def test_arrival_does_not_matter(small, spoken, batch_error, pattern):
+    count = len(small.counts)
+    order = np.arange(count) if pattern == "sorted" else np.random.default_rng(5).permutation(count)
+    size = 1 if pattern == "singles" else 6
+    blocks = [small.block(order[start:start + size]) for start in range(0, count, size)]
+    versions, _, margin = run(small, blocks, spoken, inflow=lambda b: Dripping(b, 2))
+    assert error(small, versions[-1], margin) < 1.05 * batch_error + 0.002
+
+
+def test_gaps_repeats_and_foreign_positions_are_counted(small, spoken):
+    rows = [row for row in range(len(small.counts)) if row not in (5, 17)]
+    stray = small.block([5])
+    stray.arrays["position_m"][0] = (np.nan, 0.0)
+    far = small.block([17])
+    far.arrays["position_m"][0] += 1.0
+    blocks = [small.block(rows[:30]), small.block(rows[20:]), stray, far]
+    versions, context, margin = run(small, blocks, spoken)
+    assert versions[-1].facts["active"] == len(rows)
+    problems = context.facts["problems"]
+    assert problems["off_grid"] == 2
+    assert problems["replaced"] == 10
+    assert error(small, versions[-1], margin) < 0.06
+
+
+def test_a_frame_that_comes_again_replaces_the_old_one(small, spoken):
+    wrong = np.array(small.counts)
+    wrong[10:20] = np.random.default_rng(0).poisson(30, wrong[10:20].shape)
+    every = range(len(small.counts))
+    blocks = [small.block(every, counts=wrong), small.block(range(10, 20))]
+    versions, _, margin = run(small, blocks, spoken)
+    assert error(small, versions[-1], margin) < 0.05
+
+
+def test_dead_frames_and_dead_pixels_do_no_harm(small, spoken):
+    counts = np.array(small.counts)
+    counts[7] = np.nan
+    counts[:, 20:22, 30:33] = np.nan
+    counts[3, 5, 5] = -4
+    versions, context, margin = run(small, [small.block(range(len(counts)), counts=counts)], spoken)
+    assert error(small, versions[-1], margin) < 0.06
+    assert context.facts["problems"] == {"negative_pixels": 1, "empty_frames": 1}
+    assert all(np.isfinite(array).all() for array in versions[-1].arrays.values())
+
+
+def test_the_defocus_is_found_without_optics(small, spoken):
+    blind = msgspec.structs.replace(small.scan, optics=None)
+    block = small.block(range(len(small.counts)))
+    block = type(block)(msgspec.structs.replace(block.header, scan=blind), block.arrays)
+    versions, _, margin = run(small, [block], spoken, iterations=80)
+    assert error(small, versions[-1], margin) < 0.05
+
+
+def test_long_runs_at_high_relaxation_stay_calm(small):
+    work = Reconstruction(small.scan, SolveParameters(kernel="reference"))
+    work.absorb(small.block(range(len(small.counts))))
+    work.begin()
+    for _ in range(100):
+        work.advance(raar(0.9))
+    assert score(*small.box(work.arrays()["object"], 8)).nrms < 0.06
+
+
+def test_versions_keep_their_phase(small, spoken):
+    count = len(small.counts)
+    blocks = [small.block(range(start, min(start + 5, count))) for start in range(0, count, 5)]
+    versions, _, _ = run(small, blocks, spoken, inflow=lambda b: Dripping(b, 4), publish_s=1e-6)
+    assert len(versions) > 10
+    last, before = (version.arrays["object"] * (version.arrays["coverage"] > 0.2) for version in versions[-1:-3:-1])
+    assert abs(np.angle(np.vdot(before, last))) < 0.02
+
+
+def test_versions_are_copies(small):
+    work = Reconstruction(small.scan, SolveParameters(kernel="reference"))
+    work.absorb(small.block(range(30)))
+    work.begin()
+    arrays = work.arrays()
+    kept = {name: np.array(array) for name, array in arrays.items()}
+    for _ in range(12):
+        work.advance(raar(0.9))
+    work.arrays()
+    assert all(np.array_equal(kept[name], arrays[name]) for name in kept)

@@ -1,0 +1,74 @@
+"""The compiled kernel against the reference kernel."""
+
+import numpy as np
+import pytest
+
+from camlink.compute.ptychography.algorithm import ap, raar
+from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
+from camlink.compute.ptychography.kernels.reference import ReferenceKernel
+from camlink.compute.ptychography.model import MASKED
+from camlink.compute.ptychography.slots import Active
+from camlink.errors import ParameterError
+
+SINGLE = np.dtype(np.float32)
+
+
+def problem(count, size, seed=0):
+    rng = np.random.default_rng(seed)
+
+    def field(*shape):
+        return (rng.standard_normal(shape) + 1j * rng.standard_normal(shape)).astype(np.complex64)
+
+    amplitude = np.abs(field(count, size, size))
+    amplitude[0, 3, 5] = MASKED
+    amplitude[-1] = 0
+    corners = rng.integers(0, 20, (count, 2))
+    return amplitude, field(count, 1, size, size), corners, rng.random(count).astype(np.float32), field(
+        1, size, size), field(size + 20, size + 24)
+
+
+def gap(one, other):
+    return np.abs(one - other).max() / np.abs(other).max()
+
+
+@pytest.mark.parametrize(("size", "parts"), [(32, 1), (32, 2), (32, 3), (64, 2)])
+@pytest.mark.parametrize("blend", [raar(0.9), ap()])
+def test_one_step_agrees(size, parts, blend):
+    amplitude, waves, corners, weights, probe, image = problem(5, size)
+    results = []
+    for kernel in (ReferenceKernel(), CompiledKernel(size, parts)):
+        state = waves.copy()
+        sums = kernel.step(Active(kernel.arrange(amplitude), state, corners, weights), probe, image, blend,
+                           probe_sum=True)
+        results.append((state, sums.image, sums.probe))
+    for one, other in zip(results[1], results[0], strict=True):
+        assert gap(one, other) < 1e-5
+
+
+def test_same_split_gives_the_same_bits():
+    amplitude, waves, corners, weights, probe, image = problem(7, 32)
+    kernel = CompiledKernel(32, 2)
+    runs = [kernel.step(Active(kernel.arrange(amplitude), waves.copy(), corners, weights), probe, image, raar(0.9),
+                        probe_sum=True) for _ in range(2)]
+    assert np.array_equal(runs[0].image, runs[1].image)
+    assert np.array_equal(runs[0].probe, runs[1].probe)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_fewer_frames_than_parts(count):
+    amplitude, waves, corners, weights, probe, image = problem(3, 32)
+    kernel = CompiledKernel(32, 3)
+    active = Active(kernel.arrange(amplitude), waves, corners, weights).part(slice(0, count))
+    assert np.isfinite(kernel.step(active, probe, image, ap(), probe_sum=False).image).all()
+
+
+def test_choice_falls_back_and_refuses_by_name():
+    assert choose("auto", (32, 32), 1, SINGLE).name == "compiled"
+    assert choose("reference", (32, 32), 1, SINGLE).name == "reference"
+    for frame, modes, real in (((48, 48), 1, SINGLE), ((32, 64), 1, SINGLE), ((32, 32), 2, SINGLE),
+                               ((32, 32), 1, np.dtype(np.float64)), ((8, 8), 1, SINGLE)):
+        assert not suits(frame, modes, real)
+        assert choose("auto", frame, modes, real).name == "reference"
+    with pytest.raises(ParameterError, match="kernel 'auto'"):
+        choose("compiled", (48, 48), 1, SINGLE)

@@ -1,0 +1,144 @@
+"""The operator's manners: it publishes early, stops when asked, never spins, and is cheap to describe."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from camlink.block import CountFrames, Header, Optics, Scan
+from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.solve import solve
+from camlink.errors import FormatError
+from camlink.workflow.operator import Kind
+from camlink.workflow.port import Listed
+
+COUNT = 30
+SCAN = Scan(id="s", expected=COUNT, shape=(16, 16), pixel_m=(30e-6, 30e-6), distance_m=0.02, energy_eV=800.0,
+            span_m=(0.0, 0.0, 4e-7, 4e-7), optics=Optics(diameter_m=1e-4, outer_zone_m=1e-7))
+FAST = {"kernel": "reference", "polish_s": 0.0, "iterations": 12}
+
+
+class Told:
+    """A Context that remembers, and asks to stop after `calls` questions."""
+
+    def __init__(self, calls=10**9):
+        self.facts, self._left = {}, calls
+
+    def stopping(self):
+        self._left -= 1
+        return self._left < 0
+
+    def tell(self, **facts):
+        self.facts.update(facts)
+
+
+class Open(Listed):
+    """An Inflow whose sender never closes; counts the waits."""
+
+    waits = 0
+
+    @property
+    def ended(self):
+        return False
+
+    def take(self, timeout_s=0.0):
+        if super().ended:
+            self.waits += timeout_s > 0
+            return None
+        return super().take()
+
+
+def block(rows, scan=SCAN, **arrays):
+    rng = np.random.default_rng(0)
+    n = len(rows)
+    position = np.linspace(0, 4e-7, COUNT)[:, None].repeat(2, axis=1)[rows]
+    columns = {"index": np.array(rows), "point": np.array(rows), "kind": np.ones(n, np.uint8), "dwell_s": np.ones(n),
+               "position_m": position, "time_s": np.zeros(n)}
+    frames = rng.poisson(5, (n, 16, 16)).astype(np.float32)
+    return CountFrames.checked(Header(scan=scan, made_s=0), {"frames": frames, **columns, **arrays})
+
+
+def run(inflow, context=None, **changes):
+    return solve.make(SolveParameters(**{**FAST, **changes}), context or Told())(inflow)
+
+
+def test_ports_and_kind_are_described():
+    assert solve.kind is Kind.SOLVER
+    assert solve.inputs[0].streams
+    assert solve.outputs[0].block.__name__ == "Result"
+
+
+def test_description_needs_no_compiler():
+    code = ("import sys, camlink.compute.ptychography.solve as s; "
+            "print([m for m in ('numba', 'scipy.fft', 'scipy.ndimage', 'h5py') if m in sys.modules])")
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "[]"
+
+
+def test_first_version_comes_with_the_first_frames():
+    first = next(run(Open([block(range(20))]), publish_s=1e-6))
+    assert first.facts["active"] == 20
+    assert not first.facts["final"]
+    assert first.arrays["object"].dtype == np.complex64
+    assert first.arrays["probe"].shape == (1, 16, 16)
+    assert first.arrays["coverage"].shape == first.arrays["object"].shape
+
+
+def test_too_few_frames_wait_for_the_end():
+    versions = list(run(Listed([block(range(4))])))
+    assert versions[-1].facts["active"] == 4
+    assert versions[-1].facts["final"]
+
+
+def test_no_frames_give_no_version():
+    assert list(run(Listed([]))) == []
+
+
+def test_only_unusable_frames_give_no_version():
+    bad = block(range(3))
+    bad.arrays["position_m"][...] = np.nan
+    assert list(run(Listed([bad]))) == []
+
+
+def test_it_stops_when_asked_and_still_hands_over_what_there_is():
+    inflow = Open([block(range(25))])
+    versions = list(run(inflow, Told(calls=40), iterations=1000))
+    assert versions[-1].facts["final"]
+    assert versions[-1].facts["iteration"] < 60
+
+
+def test_it_waits_when_every_frame_has_seen_its_iterations():
+    inflow = Open([block(range(25))])
+    list(run(inflow, Told(calls=60)))
+    assert inflow.waits > 10
+
+
+def test_the_last_expected_frame_ends_the_scan_before_the_sender_closes():
+    versions = []
+    for version in run(Open([block(range(COUNT))]), Told(calls=500)):
+        versions.append(version)
+        if version.facts["final"]:
+            break
+    assert versions[-1].facts["active"] == COUNT
+
+
+def test_a_given_probe_is_used_and_checked():
+    probe = np.ones((2, 16, 16), np.complex64)
+    final = list(run(Listed([block(range(20), probe=probe)]), probe_every=0))[-1]
+    assert final.arrays["probe"].shape == (2, 16, 16)
+    np.testing.assert_allclose(np.abs(final.arrays["probe"]).std(), 0, atol=1e-3)
+    with pytest.raises(FormatError, match="start probe"):
+        list(run(Listed([block(range(20), probe=probe[:, :8])])))
+
+
+def test_same_exit_waves_whatever_the_free_phase():
+    from camlink.compute.ptychography.picture import free_phase, turned
+
+    rng = np.random.default_rng(0)
+    image, probe = ((rng.random((4, 4)) + 1j * rng.random((4, 4))).astype(np.complex64) for _ in range(2))
+    factor = free_phase(image, image * np.exp(0.4j), np.ones((4, 4)))
+    assert np.angle(factor) == pytest.approx(0.4, abs=1e-5)
+    other, beam = turned(image, probe, factor)
+    np.testing.assert_allclose(other * beam, image * probe, rtol=1e-5)
+    assert free_phase(np.zeros((4, 4)), None, np.ones((4, 4))) == 1
