@@ -1,0 +1,1 @@
+"""The experiment that makes the light."""

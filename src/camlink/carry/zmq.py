@@ -108,6 +108,7 @@ class ZmqOutlet:
 
     def detach(self, reason: str) -> None:
         """The receivers are gone: what is in flight and what follows is lost with this reason."""
+        self.pump()  # what the receivers still acknowledged counts
         self._detached = reason
         if self._waiting is not None:
             self.account.count_dropped("latest", self._waiting[0].count)
@@ -151,11 +152,20 @@ class ZmqOutlet:
     def _let_go(self) -> None:
         if self._waiting is not None and self._send(*self._waiting):
             self._waiting = None
-        if self._ending and self._waiting is None:
+        if self._ending and self._waiting is None and not self._detached:
             for identity, peer in self._peers.items():
                 if not peer.told_end:
-                    self._socket.send_multipart([identity, END])
-                    peer.told_end = True
+                    peer.told_end = self._reach([identity, END])
+
+    def _reach(self, message: Sequence[Any]) -> bool:
+        """Send to a receiver; False when it is not there any more: the master will tell what becomes of the link."""
+        try:
+            self._socket.send_multipart(message, copy=False)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
 
     def _send(self, block: Block, parts: Sequence[Any]) -> bool:
         nbytes = block.nbytes
@@ -163,12 +173,8 @@ class ZmqOutlet:
         if identity is None:
             return False
         peer = self._peers[identity]
-        try:
-            self._socket.send_multipart([identity, BLOCK, *parts], copy=False)
-        except zmq.ZMQError as error:
-            if error.errno != zmq.EHOSTUNREACH:
-                raise
-            return False  # the receiver died; the master will tell what becomes of this link
+        if not self._reach([identity, BLOCK, *parts]):
+            return False
         peer.frames += block.count
         peer.bytes += nbytes
         self.account.count_sent(block.count, nbytes, time.time())

@@ -88,11 +88,13 @@ class Outbox:
     def __init__(self, source: str, outlets: list[Outlet], look: Callable[[], None]) -> None:
         self._source, self._outlets, self._look = source, outlets, look
         self._sequence = 0
+        self.scan = ""
 
     def send(self, block: Block) -> None:
         """Send to every link; raises Closed when the run is given up while a link has no credit."""
         header = msgspec.structs.replace(block.header, source=self._source, sequence=self._sequence)
         self._sequence += 1
+        self.scan = header.scan.id
         stamped = type(block)(header, block.arrays)
         parts: list[Any] = encode(stamped) if self._outlets else []
         for outlet in self._outlets:

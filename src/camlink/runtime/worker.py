@@ -88,6 +88,7 @@ class Worker:
         self.spec, self.host = spec, host
         self.outlets: dict[str, Outlet] = {}
         self.inlets: dict[str, dict[str, Inlet]] = {}
+        self.outboxes: dict[str, Outbox] = {}
         self.abandoned = False
         self.ended = False
         self.line = Line(host.context, host.control, f"{spec.operator}/{spec.replica}", self.progress)
@@ -183,7 +184,7 @@ class Worker:
         """The body from its first to its last block, then the acknowledged end of every link."""
         inboxes = [Inbox(self._inlets_of(port.name), self.look) for port in self.operator.inputs]
         single = len(self.operator.outputs) == 1
-        outboxes = {
+        self.outboxes = outboxes = {
             port.name: Outbox(self.spec.operator if single else f"{self.spec.operator}.{port.name}",
                               [self.outlets[s.name] for s in self.spec.outputs if s.output == port.name], self.look)
             for port in self.operator.outputs}
@@ -216,8 +217,10 @@ class Worker:
     def state(self) -> dict[str, Any]:
         """Facts and accounts now."""
         received = {name: [i.account.snapshot() for i in ends.values()] for name, ends in list(self.inlets.items())}
+        scan = next((box.scan for box in self.outboxes.values() if box.scan), "")
         return {
-            "operator": self.spec.operator, "replica": self.spec.replica, "facts": self.context.facts,
+            "operator": self.spec.operator, "replica": self.spec.replica,
+            "facts": {"scan": scan, **self.context.facts} if scan else self.context.facts,
             "sent": {name: outlet.account.snapshot() for name, outlet in list(self.outlets.items())},
             "received": {name: merge(parts) for name, parts in received.items()},
         }

@@ -1,0 +1,1 @@
+"""Public fakes for tests of operators and plug-ins; never imported by product code."""

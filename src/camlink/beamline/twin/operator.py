@@ -63,8 +63,9 @@ def twin(*, parameters: TwinParameters, context: Context) -> Iterator[Plan]:
     path = context.folder / TRUTH
     write_truth(path, experiment.truth())
     context.tell(plan=describe(parameters), frames_planned=parameters.frame_count, truth=str(path))
-    simulator = Simulator(PRESETS[parameters.detector], payload_bytes=parameters.payload_bytes,
+    simulator = Simulator(PRESETS[parameters.detector], port=parameters.port, payload_bytes=parameters.payload_bytes,
                           style=parameters.style, faults=faults, seed=parameters.seed)
+    context.tell(address=simulator.address)
     try:
         yield experiment.plan(simulator.address, first_number=simulator.first_number)
         try:

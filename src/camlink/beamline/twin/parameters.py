@@ -54,6 +54,7 @@ class TwinParameters(Parameters, frozen=True, kw_only=True):
     payload_bytes: Annotated[int, about("payload of a packet", unit="B", ge=512, le=8960)] = 4096
     style: Annotated[Style, about("header style of the packets")] = "camera"
     faults: Annotated[str, about("faults of the wire, as in 'drop-packets=0.01'")] = ""
+    port: Annotated[int, about("UDP port of the camera; 0 takes a free one", ge=0, le=65535)] = 0
     receiver_wait_s: Annotated[float, about("how long to wait for a receiver", unit="s", gt=0, le=3600)] = 60.0
     seed: Annotated[int, about("every random choice follows from it", ge=0, le=2**63 - 1)] = 0
 

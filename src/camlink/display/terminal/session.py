@@ -53,7 +53,7 @@ def present(workflow: Workflow, choices: Choices, console: Console,
         if choices.browser:
             _open_browser(page.url)
         master = make_master(workflow, folder=choices.folder, screen=live, watch=live.put_status)
-        report = finish(_follow(OpenRun(master), live, console))
+        report = finish(follow(OpenRun(master), live, console))
         if choices.report is not None:
             report.write(choices.report)
         print_report(console, report)
@@ -64,7 +64,7 @@ def present(workflow: Workflow, choices: Choices, console: Console,
     return 0 if report.verdict == "complete" else 1
 
 
-def _follow(opened: OpenRun, live: Live, console: Console) -> Report:
+def follow(opened: OpenRun, live: Live, console: Console) -> Report:
     """Draw until the run is over; the first signal ends it gracefully, the second at once."""
     with opened, _signals(opened, console):
         if console.is_terminal:

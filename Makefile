@@ -1,0 +1,47 @@
+# Every command of a developer; `make demo` and `make test` set up all that they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.PHONY: demo test fast lint types style layers bench clean
+
+$(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	sh tests/system/install_chromium.sh
+	touch $@
+
+## the main job: a simulated beamline, its scan, the live page at the printed address
+demo: $(VENV)/.installed
+	$(BIN)/camlink demo ptychography $(ARGS)
+
+## everything that must hold: style, types, layers, all tests
+test: lint $(VENV)/.tested
+	$(BIN)/python -m pytest $(ARGS)
+
+## the tests of a minute
+fast: $(VENV)/.tested
+	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+lint: style types layers
+
+style: $(VENV)/.tested
+	$(BIN)/ruff check .
+
+types: $(VENV)/.tested
+	$(BIN)/mypy
+
+layers: $(VENV)/.tested
+	$(BIN)/lint-imports --no-cache
+
+bench: $(VENV)/.installed
+	$(BIN)/camlink bench capture
+
+clean:
+	rm -rf $(VENV) build dist test-artefacts camlink-runs src/camlink/display/web/static web/node_modules

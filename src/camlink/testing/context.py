@@ -1,0 +1,44 @@
+"""RecordingContext: a Context that keeps what an operator tells and shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from camlink.block import Block
+from camlink.workflow.operator import FactValue
+
+
+class RecordingScreen:
+    """A Screen that keeps every block."""
+
+    def __init__(self) -> None:
+        self.blocks: list[Block] = []
+
+    def show(self, block: Block) -> None:
+        """Keep the block."""
+        self.blocks.append(block)
+
+
+class RecordingContext:
+    """A Context for tests; `stop()` makes the operator come to its end."""
+
+    def __init__(self, folder: Path, name: str = "tested", provenance: Mapping[str, str] | None = None) -> None:
+        self.name = name
+        self.folder = folder
+        self.provenance: Mapping[str, str] = provenance or {}
+        self.screen = RecordingScreen()
+        self.facts: dict[str, FactValue] = {}
+        self._stopped = False
+
+    def stop(self) -> None:
+        """Ask the operator to end."""
+        self._stopped = True
+
+    def stopping(self) -> bool:
+        """True after `stop()`."""
+        return self._stopped
+
+    def tell(self, **facts: FactValue) -> None:
+        """Keep the facts."""
+        self.facts.update(facts)

@@ -1,0 +1,105 @@
+"""Toy operators with every habit that a runtime must bear: fast, slow, failing, deaf, dying."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from typing import Annotated
+
+import numpy as np
+
+from camlink.block import Block, CountFrames, FrameKind, Header, RawFrames, Result, Scan
+from camlink.workflow.operator import Context, operator
+from camlink.workflow.parameter import about
+from camlink.workflow.port import Inflow
+
+
+def toy_scan(expected: int, side: int = 16) -> Scan:
+    """A scan of `expected` frames of side x side pixels, one point a frame along a line of 1 um."""
+    return Scan(id="toy", expected=expected, shape=(side, side), pixel_m=(30e-6, 30e-6), distance_m=0.1,
+                energy_eV=800.0, span_m=(0.0, 0.0, 0.0, 1e-6), points=expected)
+
+
+def toy_frames(scan: Scan, first: int, count: int) -> RawFrames:
+    """`count` frames from index `first` on; every pixel holds the index."""
+    index = np.arange(first, first + count)
+    position = np.zeros((count, 2))
+    position[:, 1] = index * (1e-6 / max(scan.expected - 1, 1))
+    frames = np.broadcast_to(index[:, None, None].astype(np.uint16), (count, *scan.shape)).copy()
+    return RawFrames(Header(scan=scan, made_s=time.time()), {
+        "frames": frames, "index": index, "point": index, "kind": np.full(count, FrameKind.EXPOSURE, np.uint8),
+        "dwell_s": np.ones(count), "position_m": position, "time_s": np.full(count, time.time())})
+
+
+Number = Annotated[int, about("how many", ge=0)]
+Seconds = Annotated[float, about("how long", unit="s", ge=0)]
+Index = Annotated[int, about("frame at which it happens; -1 for never", ge=-1)]
+
+
+@operator("toys.camera")
+def camera(*, frames: Number = 100, side: Number = 16, gap_s: Seconds = 0.0, context: Context) -> Iterator[RawFrames]:
+    """Give frames that hold their index."""
+    scan = toy_scan(frames, side)
+    context.tell(frames_expected=frames, frames_captured=0)
+    for index in range(frames):
+        if context.stopping():
+            return
+        yield toy_frames(scan, index, 1)
+        context.tell(frames_captured=index + 1)
+        time.sleep(gap_s)
+
+
+@operator("toys.count")
+def count(frames: RawFrames, *, raise_at: Index = -1, die_at: Index = -1, sleep_s: Seconds = 0.0) -> CountFrames:
+    """Turn samples into float32; on demand raises, or is killed, at a frame."""
+    index = int(frames.index[0])
+    time.sleep(sleep_s)
+    if index == raise_at:
+        raise ValueError(f"frame {index} is poison")
+    if index == die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return CountFrames(frames.header, {**frames.arrays, "frames": frames.frames.astype(np.float32)})
+
+
+@operator("toys.add")
+def add(frames: Inflow[CountFrames], *, context: Context) -> Iterator[Result]:
+    """Add up everything that arrives; a version every ten frames and at the end."""
+    total, seen, last = 0.0, set[int](), None
+    for block in frames:
+        last = block
+        seen.update(block.index.tolist())
+        total += float(block.frames[:, 0, 0].sum())
+        context.tell(total=total, distinct=len(seen))
+        if len(seen) % 10 == 0:
+            yield _result(block, total, final=False)
+    if last is not None:
+        yield _result(last, total, final=True)
+
+
+def _result(block: Block, total: float, *, final: bool) -> Result:
+    return Result(Header(scan=block.scan, made_s=time.time(), facts={"total": total, "final": final}),
+                  {"object": np.full((2, 2), total)})
+
+
+@operator("toys.deaf")
+def deaf(frames: Inflow[CountFrames]) -> None:
+    """Take one block, then neither listen nor end."""
+    frames.take(60.0)
+    while True:
+        time.sleep(0.5)
+
+
+@operator("toys.leave")
+def leave(frames: Inflow[CountFrames]) -> None:
+    """Take three blocks and end early."""
+    for _ in range(3):
+        frames.take(10.0)
+
+
+@operator("toys.look", kind="view")
+def look(blocks: Inflow[Block], *, context: Context) -> None:
+    """Show everything."""
+    for block in blocks:
+        context.screen.show(block)

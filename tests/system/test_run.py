@@ -1,0 +1,185 @@
+"""Whole runs with real agents, processes and sockets, well and badly ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from camlink.runtime.report import Report
+from camlink.runtime.run import OpenRun, open_run, run
+from camlink.runtime.status import RunStatus
+from camlink.settings import read_settings
+from camlink.testing import toys
+from camlink.testing.context import RecordingScreen
+from camlink.workflow.graph import Site, Workflow
+
+pytestmark = pytest.mark.slow
+
+
+def flow(placer: str = "local", *, frames: int = 60, gap_s: float = 0.0, replicas: int = 1, sink: Any = None,
+         side: int = 16, **count: Any) -> Workflow:
+    made = Workflow("toys", sites={"here": Site("here", placer)})
+    camera = made.add("camera", toys.camera, frames=frames, gap_s=gap_s, side=side)
+    counted = made.add("count", toys.count, camera, replicas=replicas, **count)
+    added = made.add("add", toys.add, counted)
+    if sink is not None:
+        made.add("sink", sink, counted)
+    made.add("look", toys.look, camera, added, policy="latest")
+    return made
+
+
+def links(report: Report) -> dict[str, dict[str, Any]]:
+    return {link["name"]: link for link in report.links}
+
+
+def sockets() -> set[Path]:
+    return set(read_settings().sockets.glob("camlink-*"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left(request: pytest.FixtureRequest) -> Any:
+    before = sockets()
+    yield
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline and psutil.Process().children(recursive=True):
+        time.sleep(0.05)
+    assert [p.cmdline() for p in psutil.Process().children(recursive=True)] == []
+    assert sockets() == before
+
+
+@pytest.mark.parametrize(("placer", "kinds"), [("local", {"zmq"}), ("inline", {"memory"})])
+def test_every_frame_arrives_whatever_carries_it(tmp_path: Path, placer: str, kinds: set[str]) -> None:
+    screen = RecordingScreen()
+    statuses: list[RunStatus] = []
+    report = run(flow(placer), folder=tmp_path, screen=screen, watch=statuses.append)
+    assert (report.verdict, report.reasons, report.scan) == ("complete", (), "toy")
+    assert report.frames == {"expected": 60, "captured": 60, "delivered": 60, "damaged": 0, "dropped": {}, "lost": {},
+                             "in_flight": 0}
+    assert report.operators["add"]["total"] == sum(range(60))
+    assert {link["kind"] for link in report.links} == kinds
+    for name in ("camera->count", "count->add"):
+        link = links(report)[name]
+        assert link["sent"] == link["received"] == link["acknowledged"] == 60
+    looked = links(report)["camera->look"]
+    assert looked["sent"] == looked["acknowledged"]
+    assert looked["sent"] + looked["dropped"].get("latest", 0) == 60
+    final = [b for b in screen.blocks if b.header.source == "add"][-1]
+    assert final.header.facts == {"total": float(sum(range(60))), "final": True}
+    assert [s.state for s in statuses[-1].steps] == ["done"] * 4
+    assert report.times["lag_after_last_frame_s"] is not None
+
+
+def test_replicas_share_the_work_and_lose_nothing(tmp_path: Path) -> None:
+    report = run(flow(replicas=2, sleep_s=0.002), folder=tmp_path)
+    assert report.verdict == "complete"
+    assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (60, sum(range(60)))
+
+
+def test_a_full_link_holds_the_source_back(tmp_path: Path) -> None:
+    report = run(flow(frames=80, side=1024, sleep_s=0.005), folder=tmp_path)  # 2 MiB a frame, 160 MiB in all
+    link = links(report)["camera->count"]
+    assert report.verdict == "complete"
+    assert link["peak_queue_bytes"] <= link["limit_bytes"]
+
+
+@pytest.mark.parametrize("placer", ["local", "inline"])
+def test_an_operator_that_raises_fails_the_run_and_the_rest_is_kept(tmp_path: Path, placer: str) -> None:
+    report = run(flow(placer, raise_at=20), folder=tmp_path)
+    assert report.verdict == "failed"
+    assert report.reasons[0] == "count: ValueError: frame 20 is poison"
+    assert report.operators["add"]["distinct"] == 20
+    link = links(report)["camera->count"]
+    assert link["acknowledged"] == 20
+    assert link["sent"] == 20 + sum(link["lost"].values())
+    if placer == "local":
+        assert "poison" in (tmp_path / "log" / "count.log").read_text()
+
+
+def test_a_killed_worker_is_named_and_nothing_hangs(tmp_path: Path) -> None:
+    report = run(flow(die_at=20), folder=tmp_path)
+    assert report.verdict == "failed"
+    assert report.reasons[0] == "count: killed by SIGKILL"
+    assert report.frames["in_flight"] == 0
+
+
+def test_a_consumer_that_leaves_early_is_told_in_the_report(tmp_path: Path) -> None:
+    report = run(flow(sink=toys.leave, gap_s=0.01), folder=tmp_path)
+    assert report.verdict == "degraded"
+    assert links(report)["count->sink"]["lost"]
+    assert report.operators["add"]["distinct"] == 60
+
+
+def until_running(opened: OpenRun, statuses: list[RunStatus]) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (statuses and statuses[-1].frames.get("captured")):
+        time.sleep(0.05)
+    assert statuses[-1].frames["captured"]
+
+
+@pytest.mark.parametrize("placer", ["local", "inline"])
+def test_a_stop_is_graceful_and_what_arrived_is_kept(tmp_path: Path, placer: str) -> None:
+    statuses: list[RunStatus] = []
+    with open_run(flow(placer, frames=10000, gap_s=0.01), folder=tmp_path, watch=statuses.append) as opened:
+        until_running(opened, statuses)
+        opened.cancel("Ctrl-C")
+        report = opened.wait(15)
+    assert report.verdict == "degraded"
+    assert report.reasons[0] == "stopped: Ctrl-C"
+    assert report.operators["add"]["distinct"] == report.frames["captured"] > 0
+
+
+def test_an_operator_that_does_not_end_is_killed_in_bounded_time(tmp_path: Path) -> None:
+    statuses: list[RunStatus] = []
+    with open_run(flow(frames=10000, gap_s=0.01, sink=toys.deaf), folder=tmp_path, watch=statuses.append) as opened:
+        until_running(opened, statuses)
+        opened.cancel("Ctrl-C")
+        time.sleep(0.5)
+        opened.cancel("Ctrl-C", force=True)
+        report = opened.wait(15)
+    assert report.verdict == "failed"
+    assert any("sink: did not end" in reason for reason in report.reasons)
+
+
+def test_a_dead_agent_is_noticed(tmp_path: Path) -> None:
+    statuses: list[RunStatus] = []
+    with open_run(flow(frames=10000, gap_s=0.01), folder=tmp_path, watch=statuses.append) as opened:
+        until_running(opened, statuses)
+        agents = [p for p in psutil.Process().children() if "agent" in p.cmdline()]
+        agents[0].kill()
+        report = opened.wait(20)
+    assert report.verdict == "failed"
+    assert any("the agent of site 'here' ended with code -9" in reason for reason in report.reasons)
+
+
+def test_nothing_outlives_a_master_that_is_killed(tmp_path: Path) -> None:
+    code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_run as t; "
+            "t.run(t.flow(frames=100000, gap_s=0.01), folder=Path(sys.argv[1]))")
+    before = sockets()
+    master = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)])
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and len(psutil.Process(master.pid).children(recursive=True)) < 4:
+        time.sleep(0.05)
+    below = psutil.Process(master.pid).children(recursive=True)
+    assert len(below) == 4
+    os.kill(master.pid, signal.SIGKILL)
+    master.wait()
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert alive == []
+    for left in sockets() - before:  # a killed master cannot clean; the folder holds sockets only
+        assert all(f.is_socket() for f in left.iterdir())
+        for file in left.iterdir():
+            file.unlink()
+        left.rmdir()
+
+
+def test_ten_runs_in_a_row_in_one_process(tmp_path: Path) -> None:
+    for number in range(10):
+        assert run(flow("inline", frames=20), folder=tmp_path / str(number)).verdict == "complete"
