@@ -29,4 +29,6 @@ class SolveParameters(Parameters, frozen=True):
     first_frames: Annotated[int, about("frames before the first picture; 0 for 5 % of the scan, at least 20", ge=0)] = 0
     publish_s: Annotated[float, about("time between two versions", unit="s", gt=0, le=3600)] = 0.5
     margin: Annotated[int, about("rim of the object around the scan", unit="pixel", ge=0, le=4096)] = 8
+    warm_size: Annotated[int, about("frame side for which the kernel is made ready before the first frame; 0 for none",
+                                    unit="pixel", ge=0, le=2048)] = 128
     kernel: Annotated[KernelName, about("auto takes the fastest that suits")] = "auto"

@@ -9,6 +9,7 @@ import numpy as np
 
 from camlink.block import CountFrames, Header, Result
 from camlink.compute.ptychography.algorithm import Blend, ap, blend
+from camlink.compute.ptychography.kernels.choice import warm
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
 from camlink.workflow.operator import Context, operator
@@ -25,6 +26,8 @@ def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: 
 
     Yields versions with the arrays object (H, W) complex64, probe (mode, y, x) complex64 and coverage (H, W) float32.
     """
+    if parameters.warm_size:
+        warm(parameters.kernel, parameters.warm_size)
     work = _first(frames, parameters, context)
     if work is None:
         return

@@ -6,11 +6,22 @@ from typing import Any, Literal
 
 import numpy as np
 
+from camlink.compute.ptychography.algorithm import ap
 from camlink.compute.ptychography.kernels.kernel import Kernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
+from camlink.compute.ptychography.slots import Active
 from camlink.errors import ParameterError
 
 KernelName = Literal["auto", "reference", "compiled"]
+
+
+def warm(name: KernelName, side: int) -> None:
+    """Compile what frames of side x side are going to need (seconds once on a machine, then read from its cache)."""
+    frame = (side, side)
+    kernel = choose("reference" if name == "reference" else "auto", frame, 1, np.dtype(np.float32))
+    one = np.zeros((1, *frame), np.complex64)
+    active = Active(np.zeros((1, *frame), np.float32), one[None], np.zeros((1, 2), np.int64), np.ones(1, np.float32))
+    kernel.step(active, one, one[0], ap(), probe_sum=True)
 
 
 def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:

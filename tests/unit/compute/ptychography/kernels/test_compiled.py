@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from camlink.compute.ptychography.algorithm import ap, raar
-from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.kernels.choice import choose, warm
 from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.model import MASKED
@@ -72,3 +72,14 @@ def test_choice_falls_back_and_refuses_by_name():
         assert choose("auto", frame, modes, real).name == "reference"
     with pytest.raises(ParameterError, match="kernel 'auto'"):
         choose("compiled", (48, 48), 1, SINGLE)
+
+
+def test_warming_leaves_nothing_to_compile():
+    from camlink.compute.ptychography.kernels.compiled import step_of
+
+    warm("auto", 32)
+    before = len(step_of(32).signatures)
+    amplitude, waves, corners, weights, probe, image = problem(2, 32)
+    kernel = CompiledKernel(32)
+    kernel.step(Active(kernel.arrange(amplitude), waves, corners, weights), probe, image, ap(), probe_sum=False)
+    assert len(step_of(32).signatures) == before == 1
