@@ -18,7 +18,7 @@ class SolveParameters(Parameters, frozen=True):
     iterations: Annotated[int, about("iterations that the frames are to see; more are done while frames arrive",
                                      ge=1, le=100_000)] = 60
     polish_iterations: Annotated[int, about("last iterations by alternating projections", ge=0, le=10_000)] = 5
-    polish_s: Annotated[float, about("time to go on after the wished iterations", unit="s", ge=0, le=3600)] = 0.6
+    polish_s: Annotated[float, about("time to go on after the wished iterations", unit="s", ge=0, le=3600)] = 0.5
     probe_start: Annotated[int, about("iteration of the first probe update", ge=0)] = 5
     probe_every: Annotated[int, about("iterations between probe updates; 0 keeps the probe", ge=0)] = 1
     probe_guess: Annotated[Literal["auto", "data", "optics"], about(
