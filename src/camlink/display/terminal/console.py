@@ -69,7 +69,7 @@ def _links(links: tuple[LinkStatus, ...]) -> Table:
     return table
 
 
-_SHOWN: Final = ("address", "fourier_error", "iteration", "active", "packets", "centre_px", "frames_written", "error_vs_truth")
+_SHOWN: Final = ("address", "packets", "frames_written", "fourier_error", "iteration", "active", "ms_per_iteration")
 
 
 def _facts(operator: OperatorStatus) -> Text | None:

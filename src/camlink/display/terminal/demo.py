@@ -29,7 +29,7 @@ class Size(StrEnum):
 
 
 def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}.")] = "ptychography",
-         size: Annotated[Size, typer.Option(help="demo: half a minute; talk: 40 x 40 points of 260 x 260.")] = Size.DEMO,
+         size: Annotated[Size, typer.Option(help="demo: half a minute; talk: 40 x 40 frames of 260 x 260.")] = Size.DEMO,
          fault: Annotated[str, typer.Option(help="What the wire does wrong, as in drop-packets=0.01.")] = "",
          values: Values = None, report: ReportFile = None, browser: Browser = True, leave: Leave = False,
          folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:

@@ -14,7 +14,7 @@ from camlink.workflow.graph import Workflow
 
 
 def replay(file: Annotated[Path, typer.Argument(help="A CXI, ptyd or siemens-star-small file.")],
-           rate_hz: Annotated[float, typer.Option(min=0, help="Frames a second; 0 sends as fast as they are taken.")] = 0,
+           rate_hz: Annotated[float, typer.Option(min=0, help="Frames a second; 0: as fast as they are taken.")] = 0,
            values: Values = None, report: ReportFile = None, browser: Browser = True, leave: Leave = False,
            folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:
     """Replay a recorded scan through the ptychography graph."""

@@ -89,8 +89,8 @@ def _say_steps(opened: OpenRun, live: Live, console: Console) -> None:
         if status and time.monotonic() - spoke > 5:
             spoke = time.monotonic()
             frames = status.frames
-            console.print(f"        {status.elapsed_s:.0f} s: {frames.get('captured', 0)} of {frames.get('expected', 0)} "
-                          "frames", highlight=False, markup=False)
+            console.print(f"        {status.elapsed_s:.0f} s: {frames.get('captured', 0)} of "
+                          f"{frames.get('expected', 0)} frames", highlight=False, markup=False)
         time.sleep(0.1)
 
 
