@@ -15,7 +15,7 @@ class SolveParameters(Parameters, frozen=True):
     algorithm: Annotated[Name, about("raar, dm (difference map) or ap (alternating projections)")] = "raar"
     beta: Annotated[float, about("relaxation of RAAR while frames arrive", gt=0.5, le=1.0)] = 0.9
     beta_end: Annotated[float, about("relaxation of RAAR once the last frame is there", gt=0.5, le=1.0)] = 0.75
-    iterations: Annotated[int, about("iterations that the frames are to see; more are done while frames arrive",
+    iterations: Annotated[int, about("iterations of the run; more are done while frames arrive",
                                      ge=1, le=100_000)] = 60
     polish_iterations: Annotated[int, about("last iterations by alternating projections", ge=0, le=10_000)] = 5
     polish_s: Annotated[float, about("time to go on after the wished iterations", unit="s", ge=0, le=3600)] = 0.5

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from time import perf_counter, time
 
-import numpy as np
-
 from camlink.block import CountFrames, Header, Result
 from camlink.compute.ptychography.algorithm import Blend, ap, blend
 from camlink.compute.ptychography.kernels.choice import warm
@@ -102,11 +100,14 @@ def _relaxation(work: Reconstruction, parameters: SolveParameters, *, early: boo
 
 
 def _end_game(work: Reconstruction, parameters: SolveParameters, context: Context) -> Iterator[Blend]:
-    """What is left to do after the last frame: the wished iterations, then `polish_s`, the last by projections."""
+    """What is left to do after the last frame.
+
+    What the whole run still lacks of the wished iterations (nothing after a scan in real time), then `polish_s`, the
+    last steps by projections.
+    """
     if work.engine is None:
         return
-    median = int(np.median(work.engine.ages)) if work.active else parameters.iterations
-    wished = max(0, parameters.iterations - parameters.polish_iterations - median)
+    wished = max(0, parameters.iterations - parameters.polish_iterations - work.engine.iteration)
     for done in range(wished):
         if context.stopping():
             return
