@@ -147,10 +147,10 @@ def _tailed(packet: Any, length: int) -> bool:
 def _is_blurb(packet: Any, length: int) -> bool:
     if length != BLURB_LENGTH or packet[0] != 0 or packet[1] != 0:
         return False
+    content = 0
     for k in range(8, BLURB_LENGTH - 8):
-        if packet[k] != 0:
-            return False
-    return True
+        content |= packet[k]
+    return content == 0
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -176,10 +176,10 @@ def _classify(packet: Any, length: int, index: int, rules: Any) -> tuple[int, in
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _same(packet: Any, buffer: Any, at: int, size: int) -> bool:
-    for k in range(size):
-        if packet[8 + k] != buffer[at + k]:
-            return False
-    return True
+    k = 0
+    while k < size and packet[8 + k] == buffer[at + k]:
+        k += 1
+    return k == size
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
