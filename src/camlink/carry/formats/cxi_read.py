@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from camlink.block import Fact, Scan
 from camlink.carry.formats import cxi_layout as at
-from camlink.carry.formats import dialects
+from camlink.carry.formats import dialects, superblock
 from camlink.carry.formats.hdf5 import open_hdf5, reading
 from camlink.carry.formats.recorded import (
     MOST_FRAME_BYTES,
@@ -23,11 +24,13 @@ from camlink.carry.formats.recorded import (
     plain_columns,
     span_m,
 )
-from camlink.carry.formats.result import committed_rows, fresh, read_version
+from camlink.carry.formats.result import Version, committed_rows, count_versions, read_version
 from camlink.errors import FormatError
 
 Zero = Literal["auto", "centre", "corner"]
 _LOOKED_AT: Final = 16
+_TRIES: Final = 40
+_PAUSE_S: Final = 0.01
 
 
 def read_cxi(path: Path | str, *, zero: Zero = "auto") -> Recorded:
@@ -38,24 +41,57 @@ def read_cxi(path: Path | str, *, zero: Zero = "auto") -> Recorded:
     positions differ.
     """
     path = Path(path)
+    failed: FormatError | None = None
+    for turn in range(_TRIES):
+        before = _state(path)
+        try:
+            recorded = _read_once(path, zero)
+            if recorded is not None:
+                return recorded
+        except FormatError as error:
+            # beside a living writer we may have met the middle of a write; a file at rest stays as it is
+            if (turn > 0 and _state(path) == before) or not superblock.in_swmr_write(path):
+                raise
+            failed = error
+        time.sleep(_PAUSE_S)
+    raise failed or FormatError(f"{path}: the result changed {_TRIES} times while it was read; read it again later")
+
+
+def _read_once(path: Path, zero: Zero) -> Recorded | None:
+    """What the file holds now; None when its writer may have changed the result meanwhile."""
     with ExitStack() as undo:
         file = undo.enter_context(open_hdf5(path))
         with reading(path, "its CXI layout"):
-            recorded = (_read_own if at.OWN in file else _read_foreign)(path, file, zero)
+            if at.OWN not in file:
+                recorded = _read_foreign(path, file, zero)
+            else:
+                version = read_version(file)
+                if version is not None and superblock.in_swmr_write(path):
+                    with open_hdf5(path) as again:
+                        if count_versions(again) != count_versions(file):
+                            return None
+                recorded = _read_own(path, file, zero, version)
         undo.pop_all()
     return recorded
 
 
-def _read_own(path: Path, file: Any, zero: Zero) -> Recorded:
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def _read_own(path: Path, file: Any, zero: Zero, version: Version | None) -> Recorded:
     scan = msgspec.convert(json.loads(file[f"{at.OWN}/scan"][()]), Scan)
     count = committed_rows(file)
-    data = fresh(file[f"{at.DETECTOR}/data"])
-    version = read_version(file)
+    data = file[f"{at.DETECTOR}/data"]
     if count == 0 and version is None:
         raise FormatError(f"{path}: has neither frames nor a result yet")
-    moved = np.asarray(fresh(file[f"{at.GEOMETRY}/translation"])[:count])
+    moved = np.asarray(file[f"{at.GEOMETRY}/translation"][:count])
     columns: dict[str, Any] = {
-        name: np.asarray(fresh(file[place])[:count]) for name, (_, place) in at.COLUMNS.items()}
+        name: np.asarray(file[place][:count]) for name, (_, place) in at.COLUMNS.items()}
     image = probe = None
     facts: dict[str, Fact] = {}
     if version is not None:

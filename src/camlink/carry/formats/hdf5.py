@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from camlink.carry.formats import superblock
+from camlink.carry.formats.snapshot import Snapshot
 from camlink.errors import FormatError, StorageError
 
 LIBRARY_ERRORS = (msgspec.MsgspecError, OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError,
@@ -38,7 +39,7 @@ def writing(where: str | Path, what: str) -> Iterator[None]:
 
 
 def open_hdf5(path: Path) -> Any:
-    """The file as h5py.File, read-only; one with a living or killed SWMR writer is opened as its reader.
+    """The file as h5py.File, read-only; one with a living or killed SWMR writer is read as it is at this moment.
 
     Raises FormatError for a file that is missing, no HDF5 or truncated, StorageError when it may not be read.
     """
@@ -47,7 +48,7 @@ def open_hdf5(path: Path) -> Any:
 
     check_readable(path)
     try:
-        return h5py.File(path, "r", swmr=superblock.in_swmr_write(path))
+        return h5py.File(Snapshot(path) if superblock.in_swmr_write(path) else path, "r")
     except OSError as error:
         text = str(error)
         if "signature not found" in text:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from camlink.errors import FormatError
 
 MOST_FRAME_BYTES: Final = 1 << 30
 MOST_EAGER_BYTES: Final = 4 << 30
+_PAUSE_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,12 @@ class Stack:
         """
         start, stop = max(0, start), min(stop, self.count)
         with reading(self.where, f"frames {start} to {stop - 1}"):
-            frames = np.asarray(self._rows(start, stop), dtype=np.float32)
+            try:
+                rows = self._rows(start, stop)
+            except OSError:  # a living writer may have been in the middle of a write
+                time.sleep(_PAUSE_S)
+                rows = self._rows(start, stop)
+            frames = np.asarray(rows, dtype=np.float32)
         return np.fft.fftshift(frames, axes=(1, 2)) if self.corner else frames
 
     def _rows(self, start: int, stop: int) -> Array:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camlink.carry.formats import cxi_layout as at
 from camlink.carry.formats.recorded import MOST_EAGER_BYTES, check_size
-from camlink.errors import FormatError
-
-_TRIES: Final = 20
 
 
 class Version(NamedTuple):
@@ -24,40 +21,34 @@ class Version(NamedTuple):
 
 def committed_rows(file: Any) -> int:
     """Frames whose rows are whole: those that the index names, from the first on."""
-    index = fresh(file[f"{at.DETECTOR}/index"])[()]
+    index = file[f"{at.DETECTOR}/index"][()]
     unwritten = np.flatnonzero(index < 0)
     return int(unwritten[0]) if len(unwritten) else len(index)
+
+
+def count_versions(file: Any) -> int:
+    """Versions of the result that are whole."""
+    return int(file[at.VERSIONS].shape[0])
 
 
 def read_version(file: Any) -> Version | None:
     """The newest version, or None before the first.
 
     A living writer fills the other slot meanwhile, and comes back to this one only after one more row of the table:
-    when a row was added while we read, we read again. Raises FormatError when the writer is faster each time.
+    what was read is whole when `count_versions` of the file, opened again, is still the same.
     """
-    table = file[at.VERSIONS]
-    for _ in range(_TRIES):
-        count = fresh(table).shape[0]
-        if count == 0:
-            return None
-        row = table[count - 1]
-        slot = at.SLOTS[int(row["slot"]) % 2]
-        image = _slot(file, f"{slot}/object", tuple(int(n) for n in row["object_shape"]))
-        probe = _slot(file, f"{slot}/probe", tuple(int(n) for n in row["probe_shape"]))
-        if fresh(table).shape[0] == count:
-            return Version(row, image, probe)
-    raise FormatError(f"{file.filename}: the result changed {_TRIES} times while it was read; read it again later")
-
-
-def fresh(dataset: Any) -> Any:
-    """The dataset as its writer has it now; only a reader beside a writer has anything to refresh."""
-    if dataset.file.swmr_mode:
-        dataset.refresh()
-    return dataset
+    count = count_versions(file)
+    if count == 0:
+        return None
+    row = file[at.VERSIONS][count - 1]
+    slot = at.SLOTS[int(row["slot"]) % 2]
+    image = _slot(file, f"{slot}/object", tuple(int(n) for n in row["object_shape"]))
+    probe = _slot(file, f"{slot}/probe", tuple(int(n) for n in row["probe_shape"]))
+    return Version(row, image, probe)
 
 
 def _slot(file: Any, path: str, shape: tuple[int, ...]) -> NDArray[np.complex64]:
-    check_size(shape, 8, MOST_EAGER_BYTES, path, file.filename)
+    check_size(shape, 8, MOST_EAGER_BYTES, path, "the result in the file")
     size = int(np.prod(shape, dtype=np.int64))
-    flat = np.asarray(fresh(file[path])[:size], dtype=np.complex64)
+    flat = np.asarray(file[path][:size], dtype=np.complex64)
     return flat.reshape(shape)

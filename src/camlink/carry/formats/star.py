@@ -58,15 +58,16 @@ def read_star(path: Path | str) -> Recorded:
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        with zipfile.ZipFile(io.BytesIO(_unpacked(path))) as archive:
+        content = _unpacked(path)
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
             size = sum(info.file_size for info in archive.infolist())
         if size > MOST_BYTES:
             raise FormatError(f"{path}: unpacks to {size} bytes, more than the {MOST_BYTES} that are allowed")
-        with np.load(io.BytesIO(_unpacked(path)), allow_pickle=False) as archive:
-            missing = [name for name in ("data", "scan", "probe") if name not in archive.files]
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            missing = [name for name in ("data", "scan", "probe") if name not in found.files]
             if missing:
-                raise FormatError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(archive.files[:8])}")
-            return {name: np.asarray(archive[name]) for name in ("data", "scan", "probe")}
+                raise FormatError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(found.files[:8])}")
+            return {name: np.asarray(found[name]) for name in ("data", "scan", "probe")}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
             RuntimeError) as error:
         raise FormatError(f"{path}: damaged, or no archive of data, scan and probe ({error})") from error

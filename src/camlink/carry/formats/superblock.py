@@ -57,22 +57,31 @@ def clear(path: Path) -> bool:
         return False
     try:
         with path.open("r+b") as file:
-            head = bytearray(file.read(_MOST_BYTES))
-            size, width = os.fstat(file.fileno()).st_size, found.offset_bytes
-            head[11] = 0
-            head[12 + 2 * width:12 + 3 * width] = max(found.end, size).to_bytes(width, "little")
-            body = 12 + 4 * width
-            head[body:body + 4] = lookup3(bytes(head[:body])).to_bytes(4, "little")
+            size = os.fstat(file.fileno()).st_size
+            head = closed_head(file.read(_MOST_BYTES), max(found.end, size))
             if size < found.end:
                 file.truncate(found.end)
             file.seek(0)
-            file.write(head[:body + 4])
+            file.write(head)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise StorageError(f"{path}: cannot be recovered in place ({error.strerror}); copy it to a folder "
                            "that you may write") from None
     return True
+
+
+def closed_head(head: bytes, end: int) -> bytes:
+    """The superblock in `head` without marks and with another end of file [byte]; empty when there is none."""
+    found = _parse(head)
+    if found is None:
+        return b""
+    width = found.offset_bytes
+    body = 12 + 4 * width
+    changed = bytearray(head[:body])
+    changed[11] = 0
+    changed[12 + 2 * width:12 + 3 * width] = end.to_bytes(width, "little")
+    return bytes(changed) + lookup3(bytes(changed)).to_bytes(4, "little")
 
 
 def _parse(head: bytes) -> Superblock | None:

@@ -1,0 +1,161 @@
+"""A writer that is killed at any moment leaves a file with every frame that it had flushed."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from camlink.block import CountFrames, Header, Result, Scan
+from camlink.carry.formats.cxi_read import read_cxi
+from camlink.carry.formats.cxi_write import CxiWriter
+from camlink.carry.formats.recover import recover
+from camlink.errors import StorageError
+
+SCAN = Scan(id="crash", expected=100_000, shape=(64, 64), pixel_m=(3e-5, 3e-5), distance_m=0.1, energy_eV=700.0,
+            span_m=(0.0, 0.0, 1.0, 1.0))
+KILLS = 15
+
+
+def frames_of(first: int, count: int) -> np.ndarray:
+    """Frames that tell their own number, of varying size when compressed."""
+    rng = np.random.default_rng(first)
+    frames = rng.poisson(1 + first % 7, (count, 64, 64)).astype(np.float32)
+    frames[:, 0, 0] = np.arange(first, first + count)
+    return frames
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def write_forever(path: str) -> None:
+    """Body of the process that is killed: says what is flushed, after it was."""
+    first = version = 0
+    with CxiWriter(path, SCAN, provenance={}) as writer:
+        say("made 0")
+        while True:
+            count = 1 + first % 5
+            index = np.arange(first, first + count)
+            columns = {"index": index, "point": index, "kind": np.ones(count, np.uint8), "dwell_s": np.ones(count),
+                       "position_m": np.stack([index, -index], 1) * 1e-6, "time_s": np.zeros(count)}
+            arrays = {"frames": frames_of(first, count), **columns}
+            writer.write_frames(CountFrames(Header(scan=SCAN, made_s=0), arrays))
+            first += count
+            say(f"frames {first}")
+            if first % 3 == 0:
+                side = 100 + version % 50
+                arrays = {"object": np.full((side, side), version, np.complex64),
+                          "probe": np.full((1, 64, 64), version, np.complex64)}
+                writer.write_result(Result(Header(scan=SCAN, made_s=0, sequence=version), arrays))
+                say(f"result {version}")
+                version += 1
+
+
+def start(path: Path) -> subprocess.Popen[str]:
+    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_cxi_crash as t; " \
+           f"t.write_forever({str(path)!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "made 0\n"
+    return process
+
+
+def kill(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """Frames and version that the writer had reported when it was killed."""
+    os.kill(process.pid, signal.SIGKILL)
+    text, _ = process.communicate(timeout=30)
+    done = {"frames": 0, "result": -1}
+    for line in text.splitlines(keepends=True):
+        if line.endswith("\n"):
+            word, number = line.split()
+            done[word] = int(number)
+    return done["frames"], done["result"]
+
+
+def check(path: Path, frames: int, version: int) -> None:
+    with read_cxi(path) as found:
+        count = len(found.index)
+        assert count >= frames
+        assert found.frames is not None
+        assert found.position_m is not None
+        np.testing.assert_array_equal(found.index, np.arange(count))
+        np.testing.assert_allclose(found.position_m, np.stack([found.index, -found.index], 1) * 1e-6, atol=1e-12)
+        first = 0
+        while first < count:
+            length = 1 + first % 5
+            expected = frames_of(first, length)[:count - first]
+            np.testing.assert_array_equal(found.frames.read(first, first + length), expected)
+            first += length
+        if version >= 0:
+            assert found.object is not None
+            assert found.probe is not None
+            assert found.facts["version"] >= version
+            assert np.all(found.object == found.facts["version"])
+            assert np.all(found.probe == found.facts["version"])
+
+
+@pytest.mark.slow
+def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
+    rng = random.Random(os.getpid())
+    some = 0
+    for turn in range(KILLS):
+        path = tmp_path / f"{turn}.cxi"
+        process = start(path)
+        time.sleep(rng.uniform(0.0, 0.15))
+        frames, version = kill(process)
+        if frames == 0:
+            continue
+        some += 1
+        check(path, frames, version)
+        before = recover(path)
+        assert before.needed
+        assert before.frames >= frames
+        check(path, frames, version)
+        with h5py.File(path) as plain:  # any program opens it now, without knowing of single writers
+            assert plain["entry_1/data_1/data"].shape[0] == before.frames
+            assert plain["entry_1/data_1/translation"].shape[0] == before.frames
+            if before.version >= 0:
+                assert np.all(plain["entry_1/image_1/data"][...] == before.version)
+        assert not recover(path).needed
+        path.unlink()
+    assert some > KILLS // 2
+
+
+@pytest.mark.slow
+def test_reading_beside_a_living_writer_never_sees_a_half_block_or_result(tmp_path: Path) -> None:
+    path = tmp_path / "live.cxi"
+    process = start(path)
+    try:
+        deadline_s, last, rounds = time.monotonic() + 3.0, 0, 0
+        while time.monotonic() < deadline_s and rounds < 15:
+            time.sleep(0.02)
+            if not h5_has_frames(path):
+                continue
+            with read_cxi(path) as found:
+                assert found.frames is not None
+                assert len(found.index) >= last
+                last = len(found.index)
+                tail = found.frames.read(max(0, last - 20), last)
+                np.testing.assert_array_equal(tail[:, 0, 0], np.arange(max(0, last - 20), last))
+                if found.object is not None:
+                    assert np.all(found.object == found.facts["version"])
+            rounds += 1
+        assert last > 0
+        with pytest.raises(StorageError, match="still writes it"):
+            recover(path)
+    finally:
+        frames, version = kill(process)
+    check(path, frames, version)
+
+
+def h5_has_frames(path: Path) -> bool:
+    with h5py.File(path, "r", swmr=True) as file:
+        return bool(file["entry_1/instrument_1/detector_1/index"].shape[0])
