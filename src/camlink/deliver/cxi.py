@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from camlink.block import CountFrames, Result
-from camlink.deliver.provenance import provenance
 from camlink.deliver.record import Record
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about
@@ -31,8 +30,7 @@ def cxi(frames: Inflow[CountFrames], results: Inflow[Result], *, parameters: Cxi
     array `object` are left to others. Ends when both inflows have ended. Raises StorageError when the disk refuses,
     ParameterError when `file` leads out of the folder.
     """
-    record = Record(context.folder, parameters.file, parameters.result_every_s,
-                    provenance(context.provenance.get("workflow", ""), context.provenance))
+    record = Record(context.folder, parameters.file, parameters.result_every_s, context.provenance)
     try:
         while not (frames.ended and results.ended):
             block = None if frames.ended else frames.take(_LOOK_S)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import zmq
 
-from camlink.runtime.messages import MAX_CONTROL_BYTES, Message, Stop, decode, encode
+from camlink.runtime.messages import MAX_CONTROL_BYTES, Message, decode, encode
 
 PROGRESS_S: Final = 0.25
 
@@ -20,9 +20,8 @@ class Line:
     """A worker's line to its agent: a thread that speaks, listens and sends the heartbeat; the owner never waits."""
 
     def __init__(self, context: zmq.Context[Any], address: str, identity: str,
-                 progress: Callable[[], Message | None]) -> None:
-        self.stopping = threading.Event()
-        self._progress = progress
+                 progress: Callable[[], Message | None], arrived: Callable[[Message], None]) -> None:
+        self._progress, self._arrived = progress, arrived
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._outbox: deque[bytes] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -74,6 +73,5 @@ class Line:
 
     def _listen(self) -> None:
         message = decode(self._socket.recv())
-        if isinstance(message, Stop):
-            self.stopping.set()
+        self._arrived(message)  # at once, in this thread: the body may be busy for long
         self._inbox.put(message)

@@ -16,7 +16,7 @@ import zmq
 from camlink.errors import StorageError, WireError
 from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
-from camlink.runtime.messages import Exited, FromWorker, Joined, Message, decode, encode
+from camlink.runtime.messages import Exited, FromWorker, Joined, Message, Progress, decode, encode
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.report import Report, make_report
@@ -73,6 +73,7 @@ class Master:
         self.state = lay_out(checked, folder, self._sockets, self._provenance)
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
         self._log = EventLog(folder / "events.jsonl")
+        self._logged: dict[tuple[str, int], float] = {}
         self._over = False
 
     def cancel(self, reason: str, *, force: bool = False) -> None:
@@ -126,10 +127,20 @@ class Master:
     def _handle(self, event: Message) -> None:
         at = time.time()
         instructions = self.state.handle(event, at)
-        if instructions or not isinstance(event, Tick):
+        if instructions or self._worth_logging(event, at):
             self._log.write(event, at)
         for instruction in instructions:
             self._do(instruction)
+
+    def _worth_logging(self, event: Message, at: float) -> bool:
+        """Every event but ticks without consequence; mere progress once a second for each worker."""
+        if type(event) is not Progress:
+            return not isinstance(event, Tick)
+        worker = (event.operator, event.replica)
+        due = at - self._logged.get(worker, 0.0) >= 1.0
+        if due:
+            self._logged[worker] = at
+        return due
 
     def _do(self, instruction: Any) -> None:
         if isinstance(instruction, StartAgent):

@@ -28,6 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     operators: dict[str, dict[str, Any]]
     folder: str
+    wrong_input: bool = False
 
     def with_result(self, **more: Any) -> Report:
         """The same report with more known of the result."""
@@ -46,7 +47,7 @@ _LINK_KEYS = ("name", "kind", "policy", "sent", "received", "acknowledged", "dro
 _RESULT_FACTS = ("fourier_error", "iterations", "iteration", "error_vs_truth", "frc_half_bit_px")
 
 
-def make_report(status: RunStatus, state: RunState, folder: Path, versions: dict[str, str]) -> Report:
+def make_report(status: RunStatus, state: RunState, folder: Path, provenance: dict[str, str]) -> Report:
     """The report of a run that is over."""
     files: list[str] = []
     result: dict[str, Any] = {}
@@ -59,7 +60,8 @@ def make_report(status: RunStatus, state: RunState, folder: Path, versions: dict
     return Report(
         workflow=status.workflow, scan=status.scan, verdict=status.verdict or "failed", reasons=status.reasons,
         frames=status.frames, links=tuple({key: getattr(link, key) for key in _LINK_KEYS} for link in status.links),
-        times=times(state), result={"files": files, **result}, decisions=(), versions=versions,
+        times=times(state), result={"files": files, **result}, decisions=(),
+        versions={name: text for name, text in provenance.items() if name != "workflow"},
         operators={o.name: {"state": o.state, "text": o.text, **o.facts} for o in status.operators},
-        folder=str(folder),
+        folder=str(folder), wrong_input=any(w.failure is not None and w.failure.input for w in state.workers.values()),
     )

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import threading
 import time
 from collections.abc import Callable
-from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,23 +17,8 @@ from camlink.settings import Settings, read_settings
 from camlink.workflow.check import check
 from camlink.workflow.graph import Workflow
 from camlink.workflow.operator import Screen
+from camlink.workflow.provenance import provenance
 from camlink.workflow.text import write_workflow
-
-_PACKAGES = ("camlink", "numpy", "scipy", "numba", "h5py", "pyzmq", "msgspec")
-
-
-def provenance(workflow: Workflow) -> dict[str, str]:
-    """What made a result: versions, platform, the workflow's text and its SHA-256."""
-    text = write_workflow(workflow)
-    found = {"python": platform.python_version(), "platform": platform.platform(),
-             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "workflow": text,
-             "workflow_sha256": sha256(text.encode()).hexdigest()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def new_folder(workflow: Workflow, settings: Settings) -> Path:
@@ -54,7 +36,7 @@ def make_master(workflow: Workflow, *, folder: Path | None = None, screen: Scree
     """The master of a run that has not begun; raises WorkflowError with every problem of the workflow."""
     settings = read_settings()
     checked = check(workflow).must_run()
-    return Master(checked, folder or new_folder(workflow, settings), provenance=provenance(workflow),
+    return Master(checked, folder or new_folder(workflow, settings), provenance=provenance(write_workflow(workflow)),
                   sockets=settings.sockets, screen=screen, watch=watch)
 
 

@@ -196,7 +196,7 @@ class RunState:
         if all(w.over for w in replicas):
             for link in worker.spec.inputs:
                 for sender in self._at(link.source):
-                    if not sender.over and not (link.kind == "memory" and worker.state == "ended"):
+                    if not sender.over:
                         yield self._to(sender, Detach(link=link.name, reason=reason))
         if worker.state == "failed":
             for link in worker.spec.outputs:

@@ -43,6 +43,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     kind: str = ""
     policy: str = "block"
+    block: str = "Block"
     sent: int = 0
     received: int = 0
     acknowledged: int = 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from camlink.runtime.states import RunState
 from camlink.runtime.status import LinkStatus, OperatorStatus, Verdict
+
+FRAME_BLOCKS: Final = ("Frames", "RawFrames", "CountFrames")
 
 
 class Judged(NamedTuple):
@@ -40,6 +42,7 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
     sources = [o for o in operators if "frames_expected" in o.facts]
     names = {o.name for o in sources}
     views = {o.name for o in operators if o.kind == "view"}
+    links = tuple(link for link in links if link.block in FRAME_BLOCKS)
     lost: dict[str, int] = {}
     for operator in sources:
         _add(lost, operator.facts.get("frames_lost", {}))

@@ -16,7 +16,7 @@ from camlink.runtime.status import (
     RunStatus,
     StepStatus,
 )
-from camlink.runtime.verdict import judge
+from camlink.runtime.verdict import FRAME_BLOCKS, judge
 
 _PHASES: Final[tuple[Phase, ...]] = ("resources", "services", "network", "graph")
 _RATE_S: Final = 2.0
@@ -60,6 +60,7 @@ class Watch:
         ages = {name: round(received.age_ms(q), 3) for name, q in (("p50", 0.5), ("p99", 0.99))}
         return LinkStatus(
             name=spec.name, source=spec.source, target=spec.target, kind=spec.kind, policy=spec.policy,
+            block=spec.block,
             sent=sent.sent, received=received.received, acknowledged=sent.acknowledged, dropped=sent.dropped,
             lost=sent.lost, in_flight=sent.in_flight, bytes=sent.bytes,
             frames_per_s=(sent.sent - past[0][1]) / span, bytes_per_s=(sent.bytes - past[0][2]) / span,
@@ -138,7 +139,7 @@ def times(state: RunState) -> dict[str, float | None]:
     for spec in state.links.values():
         sent, received = accounts(state, spec)
         kind = by_name[spec.source][0].spec.kind
-        if kind == "source" and spec.block in ("RawFrames", "CountFrames", "Frames"):
+        if kind == "source" and spec.block in FRAME_BLOCKS:
             captured.append(sent)
         elif kind == "solver" and spec.block == "Result":
             pictures.append(received)

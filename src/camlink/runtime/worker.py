@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +35,7 @@ from camlink.runtime.messages import (
     Message,
     Progress,
     Ready,
+    Stop,
     WorkerSpec,
 )
 from camlink.workflow.operator import FactValue, Operator, Screen
@@ -91,8 +92,10 @@ class Worker:
         self.outboxes: dict[str, Outbox] = {}
         self.abandoned = False
         self.ended = False
-        self.line = Line(host.context, host.control, f"{spec.operator}/{spec.replica}", self.progress)
-        self.context = WorkerContext(spec, host.screen, self.line.stopping.is_set)
+        self.stopping = threading.Event()
+        self.listened = {link.name for link in spec.outputs}
+        self.context = WorkerContext(spec, host.screen, self.stopping.is_set)
+        self.line = Line(host.context, host.control, f"{spec.operator}/{spec.replica}", self.progress, self.arrived)
 
     def run(self) -> None:
         """Work until the end; whatever happens is told to the master, never raised."""
@@ -171,9 +174,16 @@ class Worker:
                     inlet.cut()
         elif isinstance(message, Kill):
             self.abandoned = True
-            self.line.stopping.set()
+            self.stopping.set()
         if self.abandoned:
             raise given_up("asked by the master")
+
+    def arrived(self, message: Message) -> None:
+        """Seen as soon as it arrives: stop when asked to, and when nobody listens any more."""
+        if isinstance(message, Detach):
+            self.listened.discard(message.link)
+        if isinstance(message, Stop) or (isinstance(message, Detach) and not self.listened):
+            self.stopping.set()
 
     def look(self) -> None:
         """Between two waits: obey what came in meanwhile."""
@@ -233,7 +243,9 @@ class Worker:
 
     def fail(self, error: Exception) -> None:
         """Tell the master what was raised and where; the trace goes to the log of this worker."""
-        traceback.print_exception(error, file=sys.stderr)
+        log = Path(self.spec.folder) / "log" / f"{self.spec.operator}.log"
+        with log.open("a", encoding="utf8") as file:
+            traceback.print_exception(error, file=file)
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
         text = str(error) or type(error).__name__

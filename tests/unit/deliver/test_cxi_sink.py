@@ -12,6 +12,7 @@ from camlink.carry.formats.cxi_read import read_cxi
 from camlink.deliver.cxi import CxiParameters, cxi
 from camlink.errors import FormatError, ParameterError
 from camlink.workflow.port import Listed
+from camlink.workflow.provenance import provenance
 
 
 class Told:
@@ -27,7 +28,7 @@ class Told:
 
     @property
     def provenance(self) -> Mapping[str, str]:
-        return {"workflow": "workflow: star", "site": "here"}
+        return provenance("workflow: star", {"site": "here"})
 
     def stopping(self) -> bool:
         return False

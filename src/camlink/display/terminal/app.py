@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import sys
 
-import click
 import typer
 from rich.console import Console
 
-from camlink.display.terminal import bench, check, demo, draw, replay, run, twin
+from camlink.display.terminal import bench, check, demo, draw, prepare, recover, replay, run, twin
 from camlink.errors import CamlinkError, InputError
 
 app = typer.Typer(help="Real-time streaming workflows at the light sources.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
-for command in (demo, run, check, draw, replay, twin, bench):
+for command in (demo, run, check, draw, replay, recover, twin, bench, prepare):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(getattr(command, name))
 
@@ -22,16 +21,10 @@ def main() -> None:
     """Run the command line; every failure that we know is one message without a trace."""
     errors = Console(stderr=True)
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = 130
-    except click.ClickException as error:
-        error.show()
-        code = 2
+        app()
     except InputError as error:
         errors.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        code = 2
+        sys.exit(2)
     except CamlinkError as error:
         errors.print(f"failed: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        code = 1
-    sys.exit(code if isinstance(code, int) else 0)
+        sys.exit(1)

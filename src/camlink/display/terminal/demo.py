@@ -29,19 +29,21 @@ class Size(StrEnum):
 
 
 def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}.")] = "ptychography",
-         size: Annotated[Size, typer.Option(help="demo: half a minute; talk: 40 x 40 frames of 260 x 260.")] = Size.DEMO,
+         size: Annotated[Size, typer.Option(help="talk: 40 x 40 frames of 260 x 260 pixels.")] = Size.DEMO,
          fault: Annotated[str, typer.Option(help="What the wire does wrong, as in drop-packets=0.01.")] = "",
          values: Values = None, report: ReportFile = None, browser: Browser = True, leave: Leave = False,
          folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:
     """Simulate a beamline and watch its scan become a picture."""
     from camlink.beamline.twin.operator import describe
     from camlink.beamline.twin.parameters import TwinParameters
+    from camlink.capture.fastccd.faults import Faults
     from camlink.workflow.parameter import build
 
     workflow = demo_workflow(name, size, fault).with_values(read_sets(values))
     console = Console()
     twin = build(TwinParameters, dict(workflow.nodes["beamline"].parameters), "beamline")
     assert isinstance(twin, TwinParameters)
+    Faults.parse(twin.faults)
     console.print(describe(twin), highlight=False, soft_wrap=True)
     choices = Choices(report, browser, leave, folder, port, host)
     raise typer.Exit(present(workflow, choices, console, with_truth))

@@ -40,7 +40,7 @@ class Choices:
 
 def present(workflow: Workflow, choices: Choices, console: Console,
             finish: Callable[[Report], Report] = lambda report: report) -> int:
-    """Run a workflow with its page; the exit code is 0 for complete, 1 for degraded or failed.
+    """Run a workflow with its page and give its exit code.
 
     `finish` may add to the report what can be known only after the end.
     """
@@ -61,7 +61,14 @@ def present(workflow: Workflow, choices: Choices, console: Console,
             _linger(page, console)
     finally:
         page.close()
-    return 0 if report.verdict == "complete" else 1
+    return exit_code(report)
+
+
+def exit_code(report: Report) -> int:
+    """0 complete, 1 degraded or failed, 2 failed because of wrong input."""
+    if report.verdict == "complete":
+        return 0
+    return 2 if report.verdict == "failed" and report.wrong_input else 1
 
 
 def follow(opened: OpenRun, live: Live, console: Console) -> Report:

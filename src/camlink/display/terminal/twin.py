@@ -10,7 +10,7 @@ from rich.console import Console
 from camlink.display.live import Live
 from camlink.display.terminal.console import print_report
 from camlink.display.terminal.options import Folder, Values, read_sets
-from camlink.display.terminal.session import follow
+from camlink.display.terminal.session import exit_code, follow
 from camlink.errors import UnknownName
 from camlink.runtime.run import OpenRun, make_master
 from camlink.workflow.graph import DEFAULT_SITE, Site, Workflow
@@ -32,4 +32,4 @@ def twin(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(TWINS)}."
     report = follow(OpenRun(make_master(flow.with_values(chosen), folder=folder, screen=live, watch=live.put_status)),
                     live, console)
     print_report(console, report)
-    raise typer.Exit(0 if report.verdict == "complete" else 1)
+    raise typer.Exit(exit_code(report))

@@ -67,7 +67,7 @@ class Processes:
         name = spec.operator + (f"-{spec.replica}" if spec.replica else "")
         path = Path(spec.folder) / "log" / f"{name}.log"
         path.parent.mkdir(exist_ok=True)
-        with path.open("wb") as log:
+        with path.open("ab") as log:
             process = subprocess.Popen(_command("worker", self._address), stdin=subprocess.PIPE, stdout=log, stderr=log)
         assert process.stdin is not None
         with process.stdin as pipe:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
-PACKAGES: Final = ("numpy", "scipy", "numba", "h5py", "hdf5plugin", "pyzmq")
+PACKAGES: Final = ("numpy", "scipy", "numba", "h5py", "hdf5plugin", "pyzmq", "msgspec")
 
 
 def provenance(workflow_text: str, extra: Mapping[str, object] | None = None) -> dict[str, str]:

@@ -4,7 +4,7 @@ import getpass
 import hashlib
 from datetime import datetime
 
-from camlink.deliver.provenance import provenance
+from camlink.workflow.provenance import provenance
 
 
 def test_versions_hash_and_time() -> None:
