@@ -48,6 +48,11 @@ class PageServer:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
+    @property
+    def viewers(self) -> int:
+        """Connections that are open now."""
+        return len(self._server.server_state.connections)
+
     def close(self) -> None:
         """Close every page and the port; at most `CLOSE_S` seconds."""
         self._server.should_exit = True
