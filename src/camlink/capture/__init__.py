@@ -1,0 +1,1 @@
+"""Detector bytes become frames."""

@@ -1,0 +1,1 @@
+"""Frames become results: pure computing, no network."""
