@@ -13,11 +13,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live as RichLive
+from rich.text import Text
 
 from camlink.display.live import Live
 from camlink.display.terminal.console import draw_status, print_report
+from camlink.display.terminal.sketch import sketches, sparkline
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, make_master
 from camlink.runtime.status import RunStatus
@@ -78,11 +80,23 @@ def follow(opened: OpenRun, live: Live, console: Console) -> Report:
             with RichLive(console=console, auto_refresh=False, transient=True) as screen:
                 while not opened.over:
                     if status := live.status():
-                        screen.update(draw_status(status), refresh=True)
-                    time.sleep(0.15)
+                        screen.update(Group(draw_status(status), _pictures(live, console)), refresh=True)
+                    time.sleep(0.25)
         else:
             _say_steps(opened, live, console)
         return opened.wait(1.0)
+
+
+def _pictures(live: Live, console: Console) -> Group:
+    """What there is to see, as large as the terminal allows; nothing in a terminal without colours."""
+    width = min(console.width // 3 - 4, (console.height - 24) * 2)
+    parts: list[Any] = []
+    if console.color_system and width >= 16:
+        parts.append(sketches(live, width))
+    for source, columns in live.curves().items():
+        if bars := sparkline(columns.get("fourier_error", [])):
+            parts.append(Text(f"{source} fourier_error {bars}", style="cyan"))
+    return Group(*parts)
 
 
 def _say_steps(opened: OpenRun, live: Live, console: Console) -> None:
