@@ -120,6 +120,8 @@ class Worker:
         """Load the operator, bind what goes out, connect what comes in; returns at Go."""
         operator = _load(self.spec, self.host)
         parameters = build(operator.parameters, self.spec.parameters, self.spec.operator)
+        if operator.prepare is not None:
+            operator.prepare(parameters)
         self.body = operator.make(parameters, self.context)
         self.operator = operator
         addresses = {}

@@ -90,6 +90,7 @@ class Operator:
     make: Callable[[Parameters, Context], Body]
     help: str
     where: str
+    prepare: Callable[[Any], None] | None = None
 
     @property
     def streams(self) -> bool:
@@ -97,25 +98,27 @@ class Operator:
         return not self.inputs or any(port.streams for port in self.inputs)
 
 
-def operator(name: str | None = None, *, kind: Kind | str | None = None) -> Callable[[Any], Operator]:
+def operator(name: str | None = None, *, kind: Kind | str | None = None,
+             prepare: Callable[[Any], None] | None = None) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
     hint its output: a Block, an iterator of blocks, or a NamedTuple of blocks for several named ports. An
     argument `parameters` takes the parameter record and `context` the Context; keyword-only arguments of plain
     type become the record by themselves. Of a class, `__init__` takes parameters and context, `__call__` blocks,
-    and `finish()` may give last blocks.
+    and `finish()` may give last blocks. `prepare(parameters)` is called while services are launched: compile and
+    load there what the first frame must not wait for.
 
     Raises InputError when the hints do not say what the ports are.
     """
 
     def wrap(body: Any) -> Operator:
-        return _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind)
+        return _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind, prepare)
 
     return wrap
 
 
-def _describe(body: Any, name: str, kind: Kind | str | None) -> Operator:
+def _describe(body: Any, name: str, kind: Kind | str | None, prepare: Callable[[Any], None] | None) -> Operator:
     is_class = inspect.isclass(body)
     call = body.__call__ if is_class else body
     hints = _hints(call, name)
@@ -135,6 +138,7 @@ def _describe(body: Any, name: str, kind: Kind | str | None) -> Operator:
         make=make,
         help=(inspect.getdoc(body) or "").partition("\n")[0],
         where=f"{body.__module__}:{body.__qualname__}",
+        prepare=prepare,
     )
 
 

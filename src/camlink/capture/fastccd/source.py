@@ -14,7 +14,15 @@ from camlink.workflow.port import Inflow
 WAIT_S: Final = 0.1
 
 
-@operator("fastccd", kind="source")
+def _compile(_: FastCCDParameters) -> None:
+    """Load the compiled code while services are launched: a socket that opens late would lose nothing, but time."""
+    from camlink.capture.fastccd.geometry import PRESETS
+    from camlink.capture.fastccd.receiver import Receiver
+
+    Receiver(PRESETS["window"]).close()
+
+
+@operator("fastccd", kind="source", prepare=_compile)
 def fastccd(plan: Inflow[Plan], *, parameters: FastCCDParameters, context: Context) -> Iterator[RawFrames]:
     """Receive the frames of a FastCCD camera over UDP and give those that the plan names.
 
