@@ -1,0 +1,181 @@
+"""The page in a real browser: it draws, it follows, it survives a lost server, it says when the run is over."""
+
+import runpy
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from camlink.display.live import Live
+from camlink.display.web.server import PageServer
+from camlink.settings import read_settings
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+ROOT = Path(__file__).parents[2]
+ARTEFACTS = ROOT / "test-artefacts"
+ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+Feed = runpy.run_path(str(Path(__file__).with_name("page_feed.py")))["Feed"]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    found = read_settings().chromium or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        pytest.fail("no Chromium on this machine: install the package 'chromium' or set CAMLINK_CHROMIUM to its path")
+    if not (ROOT / "src/camlink/display/web/static/index.html").is_file():
+        pytest.fail("the page is not built: run `npm ci && npm run build` in web/")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    page = context.new_page()
+    page.complaints = []
+    page.on("console", lambda m: page.complaints.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda e: page.complaints.append(str(e)))
+    yield page
+    context.close()
+
+
+def shot(page, name):
+    ARTEFACTS.mkdir(exist_ok=True)
+    page.screenshot(path=ARTEFACTS / f"page-{name}.png")
+
+
+def pixels(page, panel):
+    """A small fingerprint of what a canvas shows: number of colours and a checksum."""
+    return page.evaluate("""(id) => {
+        const c = document.querySelector(`[data-testid=${id}-canvas]`);
+        const d = new Uint32Array(c.getContext('2d').getImageData(0, 0, c.width, c.height).data.buffer);
+        let sum = 0; for (let i = 0; i < d.length; i += 7) sum = (sum * 31 + d[i]) >>> 0;
+        return [new Set(d).size, sum];
+    }""", panel)
+
+
+def wait_drawn(page, panel, timeout=20_000):
+    page.wait_for_function("(id) => document.querySelector(`[data-testid=${id}-canvas]`)?.dataset.sequence",
+                           arg=panel, timeout=timeout)
+
+
+def test_a_run_is_followed_to_its_end(page):
+    live = Live()
+    with PageServer(live) as server:
+        page.goto(server.url)
+        page.get_by_test_id("verdict").get_by_text("waiting").wait_for()
+        shot(page, "waiting")
+        feed = Feed(live, seconds=9).start()
+        for panel in ("object", "frame", "map", "probe"):
+            wait_drawn(page, panel)
+        first = {panel: pixels(page, panel) for panel in ("object", "frame", "map")}
+        page.wait_for_timeout(2500)
+        for panel, before in first.items():
+            colours, checksum = pixels(page, panel)
+            assert colours > 12
+            assert checksum != before[1], f"{panel} did not change while the scan ran"
+        shot(page, "running")
+        for part in ("phase", "complex"):
+            page.get_by_test_id(f"object-part-{part}").click()
+            page.wait_for_timeout(700)
+            shot(page, f"object-{part}")
+        page.get_by_test_id("object-part-amplitude").click()
+        page.get_by_test_id("verdict").get_by_text("complete").wait_for(timeout=30_000)
+        assert "final picture" in page.get_by_test_id("banner").inner_text()
+        assert page.locator("[data-testid=panel-account] td.good").count() == 8
+        page.wait_for_timeout(600)
+        shot(page, "complete")
+        feed.close()
+    page.wait_for_timeout(800)
+    assert "final picture" in page.get_by_test_id("banner").inner_text()
+    assert pixels(page, "object")[0] > 12
+    assert [c for c in page.complaints if "WebSocket" not in c and "ERR_CONNECTION" not in c] == []
+
+
+def test_controls_change_the_picture(page):
+    live = Live()
+    feed = Feed(live, seconds=0.2).start()
+    feed.thread.join(20)
+    with PageServer(live) as server:
+        page.goto(server.url)
+        wait_drawn(page, "object")
+        page.wait_for_timeout(500)
+        seen = {"start": pixels(page, "object")[1]}
+        canvas = page.get_by_test_id("object-canvas")
+        canvas.hover()
+        page.mouse.wheel(0, -900)
+        page.wait_for_timeout(600)
+        seen["zoom"] = pixels(page, "object")[1]
+        box = canvas.bounding_box()
+        middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        page.mouse.move(*middle)
+        page.mouse.down()
+        page.mouse.move(middle[0] + 120, middle[1] + 60, steps=4)
+        page.mouse.up()
+        page.wait_for_timeout(600)
+        seen["pan"] = pixels(page, "object")[1]
+        assert "µm" in page.get_by_test_id("object-reading").inner_text()
+        shot(page, "zoomed")
+        canvas.dblclick()
+        page.wait_for_timeout(600)
+        assert pixels(page, "object")[1] == seen["start"]
+        page.get_by_test_id("object-controls").click()
+        page.get_by_test_id("object-map").select_option("viridis")
+        page.wait_for_timeout(400)
+        seen["map"] = pixels(page, "object")[1]
+        page.get_by_test_id("object-scale").select_option("log")
+        page.wait_for_timeout(600)
+        seen["log"] = pixels(page, "object")[1]
+        page.get_by_test_id("object-auto").uncheck()
+        shot(page, "controls")
+        assert len(set(seen.values())) == len(seen), seen
+        with page.expect_download() as download:
+            page.get_by_test_id("object-png").click()
+        assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+        assert page.complaints == []
+
+
+def test_the_page_comes_back_when_the_server_does(page):
+    live = Live()
+    feed = Feed(live, seconds=25, verdict="degraded", lost=3).start()
+    server = PageServer(live)
+    page.goto(server.url)
+    wait_drawn(page, "object")
+    server.close()
+    page.get_by_text("No connection to the run").wait_for(timeout=10_000)
+    shot(page, "lost")
+    before = pixels(page, "frame")
+    with PageServer(live, port=server.port):
+        page.get_by_text("No connection to the run").wait_for(state="detached", timeout=15_000)
+        page.wait_for_timeout(1000)
+        assert pixels(page, "frame") != before
+        shot(page, "back")
+    feed.close()
+
+
+def test_many_viewers_share_pictures_and_do_not_slow_the_run(browser):
+    live = Live()
+    with PageServer(live) as server:
+        pages = [browser.new_page(viewport={"width": 1440, "height": 900}) for _ in range(3)]
+        for page in pages:
+            page.goto(server.url)
+        feed = Feed(live, seconds=6).start()
+        for page in pages:
+            wait_drawn(page, "object")
+        end_s = time.monotonic() + 30
+        while (status := live.status()) is None or status.verdict is None:
+            assert time.monotonic() < end_s
+            pages[0].wait_for_timeout(200)
+        versions = live.versions()
+        shown = sum(versions[name] for name in ("solve/object", "solve/probe", "stxm/map", "camera/frame"))
+        assert live.made <= shown + 12, "each version is made once, whoever looks"
+        feed.close()
+        for page in pages:
+            page.close()

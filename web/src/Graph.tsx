@@ -1,0 +1,121 @@
+import {
+  BaseEdge, Controls, EdgeLabelRenderer, getBezierPath, Handle, Position, ReactFlow, type Edge, type EdgeProps, type Node,
+  type NodeProps, type ReactFlowInstance,
+} from "@xyflow/react";
+import { useEffect, useMemo, useRef } from "react";
+import { COLUMN_GAP, layout, NODE_HEIGHT, NODE_WIDTH, operatorOf, type Place } from "./layout";
+import { usePage } from "./store";
+import { age, bytes, fact, short, total } from "./text";
+import type { LinkStatus, OperatorStatus } from "./types";
+
+type OperatorNode = Node<{ operator: OperatorStatus }, "operator">;
+type LinkEdge = Edge<{ link: LinkStatus; at: number }, "link">;
+
+const NODE_TYPES = { operator: OperatorBox };
+const EDGE_TYPES = { link: LinkLine };
+const MOST_FACTS = 2;
+
+export function Graph() {
+  const operators = usePage((page) => page.status?.operators) ?? [];
+  const links = usePage((page) => page.status?.links) ?? [];
+  const flow = useRef<ReactFlowInstance<OperatorNode, LinkEdge> | null>(null);
+  const box = useRef<HTMLElement>(null);
+  const shape = operators.map((o) => o.name).join() + "|" + links.map((l) => `${l.source}>${l.target}`).join();
+  const places = useMemo(() => layout(operators, links), [shape]); // the layout follows the graph, not its figures
+  const nodes: OperatorNode[] = operators.map((operator) => ({
+    id: operator.name, type: "operator", position: places.get(operator.name) ?? { x: 0, y: 0 }, data: { operator },
+    width: NODE_WIDTH, height: NODE_HEIGHT, draggable: false,
+  }));
+  const names = new Set(operators.map((o) => o.name));
+  const edges: LinkEdge[] = links.map((link, k) => ({
+    id: `${k}:${link.name}`, type: "link", source: operatorOf(link.source, names), target: operatorOf(link.target, names),
+    data: { link, at: labelPlace(link, links, places, names) }, focusable: false,
+  }));
+  const fit = () => void flow.current?.fitView({ padding: 0.06 });
+  useEffect(() => {
+    const frame = requestAnimationFrame(fit);
+    return () => cancelAnimationFrame(frame);
+  }, [shape]);
+  useEffect(() => {
+    const watch = new ResizeObserver(fit);
+    watch.observe(box.current!);
+    return () => watch.disconnect();
+  }, []);
+  return (
+    <section className="panel graph" ref={box} aria-label="Workflow" data-testid="panel-graph">
+      <header><h2>Workflow</h2></header>
+      <div className="flow">
+        <ReactFlow nodes={nodes} edges={edges} nodeTypes={NODE_TYPES} edgeTypes={EDGE_TYPES} colorMode="dark" minZoom={0.2}
+          maxZoom={1.4} nodesConnectable={false} zoomOnDoubleClick={false} preventScrolling={false} zoomOnScroll={false}
+          proOptions={{ hideAttribution: true }} onInit={(instance) => {
+            flow.current = instance;
+            fit();
+          }}>
+          <Controls showInteractive={false} position="top-right" orientation="horizontal" />
+        </ReactFlow>
+      </div>
+    </section>
+  );
+}
+
+/** Labels of links that leave one operator stand one after the other, those of long links close to their end. */
+function labelPlace(link: LinkStatus, links: LinkStatus[], places: Map<string, Place>, names: Set<string>): number {
+  const place = (end: string) => places.get(operatorOf(end, names))?.x ?? 0;
+  if (place(link.target) - place(link.source) > 2 * NODE_WIDTH + 1.4 * COLUMN_GAP) return 0.86;
+  const siblings = links.filter((other) => other.source === link.source);
+  return siblings.length < 2 ? 0.5 : 0.66 - (0.32 * siblings.indexOf(link)) / (siblings.length - 1);
+}
+
+function titleOf(link: LinkStatus): string {
+  const times = Object.entries(link.age_ms).map(([name, ms]) => `${name} ${age(ms)}`).join(", ");
+  return `${link.name} (${link.kind} ${link.policy}): acknowledged of sent; ${bytes(link.bytes)} in all, ` +
+    `${bytes(link.bytes_per_s)}/s; age in the queue ${times || "not measured"}; queue ${bytes(link.queue_bytes)} of ${bytes(link.limit_bytes)}`;
+}
+
+/** A point of the curve that getBezierPath draws between two handles that face each other. */
+function along(x0: number, y0: number, x1: number, y1: number, t: number): [number, number] {
+  const reach = (x1 - x0) / 2;
+  const back = 1 - t;
+  const x = x0 * back ** 3 + 3 * (x0 + reach) * back ** 2 * t + 3 * (x1 - reach) * back * t ** 2 + x1 * t ** 3;
+  return [x, y0 + (y1 - y0) * t * t * (3 - 2 * t)];
+}
+
+function OperatorBox({ data: { operator } }: NodeProps<OperatorNode>) {
+  const facts = Object.entries(operator.facts).filter(([, v]) => typeof v === "number").slice(0, MOST_FACTS);
+  return (
+    <div className={`operator ${operator.state}`} data-testid={`operator-${operator.name}`} title={operator.text}>
+      <Handle type="target" position={Position.Left} isConnectable={false} />
+      <div className="name"><i aria-hidden="true" /><b>{operator.name}</b><span>{operator.state}</span></div>
+      <div className="use">{operator.use}{operator.site ? ` @ ${operator.site}` : ""}</div>
+      <div className="facts">
+        {facts.length ? facts.map(([name, value]) => <div key={name}>{name.replaceAll("_", " ")} <b>{fact(value)}</b></div>)
+          : <div>{operator.text}</div>}
+      </div>
+      <Handle type="source" position={Position.Right} isConnectable={false} />
+    </div>
+  );
+}
+
+function LinkLine({ id, data, sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition }: EdgeProps<LinkEdge>) {
+  const [path] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition });
+  const link = data?.link;
+  const [x, y] = along(sourceX, sourceY, targetX, targetY, data?.at ?? 0.5);
+  if (!link) return null;
+  const [dropped, lost] = [total(link.dropped), total(link.lost)];
+  const p99 = link.age_ms["p99"];
+  const busy = link.frames_per_s > 0;
+  return (
+    <>
+      <BaseEdge id={id} path={path} className={`link ${busy ? "busy" : ""} ${lost ? "lossy" : ""}`} />
+      <EdgeLabelRenderer>
+        <div className="linklabel" style={{ transform: `translate(-50%, -50%) translate(${x}px, ${y}px)` }}
+          title={titleOf(link)}>
+          <div>{link.acknowledged}/{link.sent}</div>
+          {busy && <div><b>{short(link.frames_per_s)}</b>/s{p99 !== undefined && ` · ${age(p99)}`}</div>}
+          {dropped > 0 && <div className="dropped">{dropped} dropped</div>}
+          {lost > 0 && <div className="lost">{lost} lost</div>}
+        </div>
+      </EdgeLabelRenderer>
+    </>
+  );
+}

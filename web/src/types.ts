@@ -1,0 +1,127 @@
+// What the server says: mirrors runtime/status.py, display/offer.py and display/web/message.py.
+
+export type Part = "value" | "amplitude" | "phase" | "complex";
+export type Scale = "linear" | "log" | "sqrt";
+export type Region = [number, number, number, number]; // y0, x0, y1, x1
+export type Pair = [number, number]; // y, x
+
+export interface Lens {
+  part: Part;
+  scale: Scale;
+  low: number | null;
+  high: number | null;
+  region: Region | null;
+  height: number;
+  width: number;
+}
+
+export interface Label {
+  name: string;
+  version: number;
+  parts: Part[];
+  shape: Pair;
+  kind: string;
+  unit: string;
+  pixel_um: Pair | null;
+  origin_um: Pair | null;
+  made_s: number;
+  final: boolean;
+}
+
+export interface Domain {
+  panel: number;
+  id: number;
+  name: string;
+  low: number;
+  high: number;
+  region: Region;
+  step: number;
+  part: Part;
+  scale: Scale;
+  dropped: number;
+  shape: Pair;
+  unit: string;
+  pixel_um: Pair | null;
+  origin_um: Pair | null;
+}
+
+export interface Step {
+  title: string;
+  state: "waiting" | "active" | "done" | "failed";
+  done: number;
+  total: number;
+  text: string;
+}
+
+export interface OperatorStatus {
+  name: string;
+  use: string;
+  kind: string;
+  site: string;
+  state: "waiting" | "starting" | "ready" | "running" | "ended" | "failed";
+  text: string;
+  facts: Record<string, unknown>;
+}
+
+export interface LinkStatus {
+  name: string;
+  source: string;
+  target: string;
+  kind: string;
+  policy: string;
+  sent: number;
+  received: number;
+  acknowledged: number;
+  dropped: Record<string, number>;
+  lost: Record<string, number>;
+  in_flight: number;
+  bytes: number;
+  frames_per_s: number;
+  bytes_per_s: number;
+  age_ms: Record<string, number>;
+  queue_bytes: number;
+  peak_queue_bytes: number;
+  limit_bytes: number;
+}
+
+export interface RunStatus {
+  version: number;
+  workflow: string;
+  scan: string;
+  elapsed_s: number;
+  steps: Step[];
+  operators: OperatorStatus[];
+  links: LinkStatus[];
+  frames: Record<string, unknown>;
+  verdict: "complete" | "degraded" | "failed" | null;
+  reasons: string[];
+}
+
+export interface Points {
+  positions_um: Pair[];
+  span_um: Region | null;
+  beam_um: Pair | null;
+  planned: number;
+}
+
+export type Curves = Record<string, Record<string, (number | null)[]>>;
+
+export type ServerMessage =
+  | { type: "pictures"; pictures: Label[] }
+  | { type: "status"; status: RunStatus | null; now_ms: number }
+  | { type: "curves"; curves: Curves; now_ms: number }
+  | { type: "points"; points: Points; now_ms: number }
+  | { type: "tick"; now_ms: number }
+  | ({ type: "domain" } & Domain)
+  | { type: "error"; text: string; count: number };
+
+export interface Frame {
+  sequence: number;
+  height: number;
+  width: number;
+  planes: number;
+  domainId: number;
+  timeMs: number;
+  panel: number;
+  pixels: Uint8Array;
+}
