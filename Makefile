@@ -10,6 +10,7 @@ $(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not 
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable .
+	$(BIN)/camlink prepare
 	touch $@
 
 $(VENV)/.tested: $(VENV)/.installed
