@@ -92,10 +92,11 @@ class Feed:
         counts = self.rng.poisson(counts * 1e6 / counts.sum()).astype(np.float32)
         self.live.show(CountFrames(self.header("reduce", turn), {"frames": counts[None], **self.columns(k)}))
         wide = np.zeros((320, 384))
-        wide[64:320 - 0, 64:320] = np.kron(counts, np.ones((2, 2)))[:256, :256] * 8
+        wide[64:320, 64:320] = np.kron(counts, np.ones((2, 2)))[:256, :256] * 8
         code = np.where(wide > 40_000, 0xC000, np.where(wide > 7000, 0x4000, 0))
         adu = wide / np.where(code == 0xC000, 8, np.where(code == 0x4000, 4, 1)) + 0x300
-        raw = np.clip(adu + self.rng.normal(scale=2.5, size=adu.shape), 0, 0x1FFF).astype(np.uint16) | code.astype(np.uint16)
+        noisy = np.clip(adu + self.rng.normal(scale=2.5, size=adu.shape), 0, 0x1FFF)
+        raw = noisy.astype(np.uint16) | code.astype(np.uint16)
         if self.lost:
             raw[40:44, 96:192] = 0x2000
         self.live.show(RawFrames(self.header("camera", turn), {"frames": raw[None], **self.columns(k)}))
@@ -112,9 +113,9 @@ class Feed:
         noise = self.rng.normal(size=(2, SIDE, SIDE))
         guess = self.truth + error * (noise[0] + 1j * noise[1]) * 0.5
         guess = np.where(coverage > 0, guess, 1).astype(np.complex64)
-        half = WINDOW / 2 * 0 - 2 * PIXEL_M
+        corner = -2 * PIXEL_M
         facts = {"iteration": 3 * turn, "fourier_error": error, "active": done, "object_pixel_y_m": PIXEL_M,
-                 "object_pixel_x_m": PIXEL_M, "origin_y_m": half, "origin_x_m": half, "ms_per_iteration": 54.0,
+                 "object_pixel_x_m": PIXEL_M, "origin_y_m": corner, "origin_x_m": corner, "ms_per_iteration": 54.0,
                  "final": done == POINTS**2}
         self.live.show(Result(self.header("solve", turn, **facts),
                               {"object": guess, "probe": self.probe[None], "coverage": coverage}))
@@ -130,8 +131,9 @@ class Feed:
         state = "ended" if verdict else "running"
         states = ["done"] * 3 + ["done" if verdict else "active"]
         texts = ["2 cores, 7.7 GB", "7 operators in 3 processes", "6 links connected", f"{done} of {POINTS**2} points"]
-        steps = tuple(StepStatus(title=title, state=s, done=done if k == 3 else 7, total=POINTS**2 if k == 3 else 7, text=t)
-                      for k, (title, s, t) in enumerate(zip(STEPS, states, texts, strict=True)))
+        counts = [(7, 7)] * 3 + [(done, POINTS**2)]
+        steps = tuple(StepStatus(title=title, state=s, done=count[0], total=count[1], text=t)
+                      for title, s, t, count in zip(STEPS, states, texts, counts, strict=True))
         sent = DARKS + done
         facts = [("twin", "twin", "source", {"frames_sent": sent}),
                  ("camera", "fastccd", "source", {"frames_captured": sent, "frames_lost": self.lost, "port": 49152}),
@@ -149,9 +151,12 @@ class Feed:
             flying = 0 if verdict else min(2, count)
             lost = self.lost if source == "camera" else 0
             links.append(LinkStatus(
-                name=f"{source}-{target}", source=source, target=target, kind="memory", policy="latest" if target == "look" else
-                "block", sent=count, received=count, acknowledged=max(0, count - flying - lost), in_flight=flying,
-                lost={"packets lost": lost} if lost else {}, dropped={"latest": 3} if target == "look" and count > 20 else {},
+                name=f"{source}-{target}", source=source, target=target, kind="memory",
+                policy="latest" if target == "look" else "block",
+                sent=count, received=count, acknowledged=max(0, count - flying - lost),
+                in_flight=flying,
+                lost={"packets lost": lost} if lost else {},
+                dropped={"latest": 3} if target == "look" and count > 20 else {},
                 bytes=count * 245_760, frames_per_s=0.0 if verdict else 25.3, bytes_per_s=0.0 if verdict else 6.2e6,
                 age_ms={"p50": 0.8, "p99": 3.1, "max": 9.0}, limit_bytes=1 << 26))
         return RunStatus(version=done + 1, workflow="ptychography", scan=self.scan.id, elapsed_s=elapsed, steps=steps,

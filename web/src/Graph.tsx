@@ -1,15 +1,15 @@
 import {
-  BaseEdge, Controls, EdgeLabelRenderer, getBezierPath, Handle, Position, ReactFlow, type Edge, type EdgeProps, type Node,
+  BaseEdge, Controls, EdgeLabelRenderer, Handle, Position, ReactFlow, type Edge, type EdgeProps, type Node,
   type NodeProps, type ReactFlowInstance,
 } from "@xyflow/react";
 import { useEffect, useMemo, useRef } from "react";
-import { COLUMN_GAP, layout, NODE_HEIGHT, NODE_WIDTH, operatorOf, type Place } from "./layout";
+import { layout, NODE_HEIGHT, NODE_WIDTH, operatorOf, route, type Place } from "./layout";
 import { usePage } from "./store";
 import { age, bytes, fact, short, total } from "./text";
 import type { LinkStatus, OperatorStatus } from "./types";
 
 type OperatorNode = Node<{ operator: OperatorStatus }, "operator">;
-type LinkEdge = Edge<{ link: LinkStatus; at: number }, "link">;
+type LinkEdge = Edge<{ link: LinkStatus; at: number; lanes: Place[] }, "link">;
 
 const NODE_TYPES = { operator: OperatorBox };
 const EDGE_TYPES = { link: LinkLine };
@@ -21,17 +21,17 @@ export function Graph() {
   const flow = useRef<ReactFlowInstance<OperatorNode, LinkEdge> | null>(null);
   const box = useRef<HTMLElement>(null);
   const shape = operators.map((o) => o.name).join() + "|" + links.map((l) => `${l.source}>${l.target}`).join();
-  const places = useMemo(() => layout(operators, links), [shape]); // the layout follows the graph, not its figures
+  const { places, lanes } = useMemo(() => layout(operators, links), [shape]); // the layout follows the graph, not its figures
   const nodes: OperatorNode[] = operators.map((operator) => ({
-    id: operator.name, type: "operator", position: places.get(operator.name) ?? { x: 0, y: 0 }, data: { operator },
+    id: operator.name, type: "operator", position: cornerOf(places.get(operator.name)), data: { operator },
     width: NODE_WIDTH, height: NODE_HEIGHT, draggable: false,
   }));
   const names = new Set(operators.map((o) => o.name));
   const edges: LinkEdge[] = links.map((link, k) => ({
     id: `${k}:${link.name}`, type: "link", source: operatorOf(link.source, names), target: operatorOf(link.target, names),
-    data: { link, at: labelPlace(link, links, places, names) }, focusable: false,
+    data: { link, at: labelPlace(link, links), lanes: lanes.get(k) ?? [] }, focusable: false,
   }));
-  const fit = () => void flow.current?.fitView({ padding: 0.06 });
+  const fit = () => void flow.current?.fitView({ padding: 0.03 });
   useEffect(() => {
     const frame = requestAnimationFrame(fit);
     return () => cancelAnimationFrame(frame);
@@ -58,12 +58,10 @@ export function Graph() {
   );
 }
 
-/** Labels of links that leave one operator stand one after the other, those of long links close to their end. */
-function labelPlace(link: LinkStatus, links: LinkStatus[], places: Map<string, Place>, names: Set<string>): number {
-  const place = (end: string) => places.get(operatorOf(end, names))?.x ?? 0;
-  if (place(link.target) - place(link.source) > 2 * NODE_WIDTH + 1.4 * COLUMN_GAP) return 0.86;
+/** Labels of links that leave one operator stand one after the other, so that they do not cover each other. */
+function labelPlace(link: LinkStatus, links: LinkStatus[]): number {
   const siblings = links.filter((other) => other.source === link.source);
-  return siblings.length < 2 ? 0.5 : 0.66 - (0.32 * siblings.indexOf(link)) / (siblings.length - 1);
+  return siblings.length < 2 ? 0.5 : 0.64 - (0.28 * siblings.indexOf(link)) / (siblings.length - 1);
 }
 
 function titleOf(link: LinkStatus): string {
@@ -72,7 +70,11 @@ function titleOf(link: LinkStatus): string {
     `${bytes(link.bytes_per_s)}/s; age in the queue ${times || "not measured"}; queue ${bytes(link.queue_bytes)} of ${bytes(link.limit_bytes)}`;
 }
 
-/** A point of the curve that getBezierPath draws between two handles that face each other. */
+function cornerOf(place: Place | undefined): Place {
+  return { x: place?.x ?? 0, y: (place?.y ?? 0) - NODE_HEIGHT / 2 };
+}
+
+/** A point of the S-curve between two columns. */
 function along(x0: number, y0: number, x1: number, y1: number, t: number): [number, number] {
   const reach = (x1 - x0) / 2;
   const back = 1 - t;
@@ -96,10 +98,12 @@ function OperatorBox({ data: { operator } }: NodeProps<OperatorNode>) {
   );
 }
 
-function LinkLine({ id, data, sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition }: EdgeProps<LinkEdge>) {
-  const [path] = getBezierPath({ sourceX, sourceY, targetX, targetY, sourcePosition, targetPosition });
+function LinkLine({ id, data, sourceX, sourceY, targetX, targetY }: EdgeProps<LinkEdge>) {
+  const lanes = data?.lanes ?? [];
+  const path = route({ x: sourceX, y: sourceY }, { x: targetX, y: targetY }, lanes);
   const link = data?.link;
-  const [x, y] = along(sourceX, sourceY, targetX, targetY, data?.at ?? 0.5);
+  const lane = lanes[0];
+  const [x, y] = lane ? [lane.x + NODE_WIDTH / 2, lane.y] : along(sourceX, sourceY, targetX, targetY, data?.at ?? 0.5);
   if (!link) return null;
   const [dropped, lost] = [total(link.dropped), total(link.lost)];
   const p99 = link.age_ms["p99"];

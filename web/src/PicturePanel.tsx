@@ -2,7 +2,7 @@ import { useEffect, useRef, useState, type KeyboardEvent, type PointerEvent } fr
 import { gradient } from "./colour";
 import { usePage } from "./store";
 import { age, short } from "./text";
-import type { Label, Pair, Part, Scale } from "./types";
+import type { Domain, Label, Pair, Part, Scale } from "./types";
 import { usePicture } from "./usePicture";
 
 interface Props {
@@ -87,7 +87,7 @@ export function PicturePanel({ id, panel, title, label: first, choices = [], emp
         )}
       </header>
       <Stage id={id} title={title} label={label} part={part} picture={picture} empty={empty}>
-        {domain && label && <ColourBar part={part} map={map} low={domain.low} high={domain.high} scale={usedScale} />}
+        <ColourBar part={part} map={map} domain={label && domain} scale={usedScale} />
       </Stage>
     </section>
   );
@@ -250,12 +250,12 @@ function valueText(answer: { value: number | null; phase_rad?: number }, part: P
   return part === "complex" ? `${value}, ${phase}` : value;
 }
 
-function ColourBar({ part, map, low, high, scale }: { part: Part; map: string; low: number; high: number; scale: Scale }) {
+function ColourBar({ part, map, domain, scale }: { part: Part; map: string; domain: Domain | null | undefined; scale: Scale }) {
   const colours = usePage((page) => page.colours);
   const anchors = colours[part === "complex" ? "hue" : map] ?? ["000000", "ffffff"];
-  const ends = part === "complex" ? ["−π", "π"] : [short(low), short(high)];
+  const ends = part === "complex" ? ["−π", "π"] : domain ? [short(domain.low), short(domain.high)] : ["", ""];
   return (
-    <div className="bar" aria-hidden="true">
+    <div className={domain ? "bar" : "bar unused"} aria-hidden="true">
       <span>{ends[1]}</span>
       <i ref={(element) => { if (element) element.style.background = gradient(anchors); }} />
       <span>{ends[0]}</span>

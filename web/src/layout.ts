@@ -1,16 +1,28 @@
-// Layout of a workflow: a column a distance from the sources, rows in the order of the file.
+// Layout of a workflow: a column a distance from the sources; links over several columns get a lane between the boxes.
 
 import type { LinkStatus, OperatorStatus } from "./types";
 
 export interface Place {
   x: number;
-  y: number;
+  y: number; // the middle of its left side
+}
+
+export interface Layout {
+  places: Map<string, Place>;
+  lanes: Map<number, Place[]>; // by number of the link: where it passes the columns between its ends
 }
 
 export const NODE_WIDTH = 176;
 export const NODE_HEIGHT = 92;
-export const COLUMN_GAP = 132;
-const ROW_GAP = 34;
+const COLUMN_GAP = 132;
+const LANE_HEIGHT = 40;
+const ROW_GAP = 26;
+
+interface Member {
+  key: string; // an operator, or the number of a link
+  height: number;
+  pull: number;
+}
 
 export function operatorOf(end: string, names: Set<string>): string {
   if (names.has(end)) return end;
@@ -18,37 +30,60 @@ export function operatorOf(end: string, names: Set<string>): string {
   return dot > 0 ? operatorOf(end.slice(0, dot), names) : end;
 }
 
-function mean(values: number[]): number {
-  return values.length ? values.reduce((sum, v) => sum + v, 0) / values.length : 0;
-}
-
-export function layout(operators: OperatorStatus[], links: LinkStatus[]): Map<string, Place> {
-  const names = new Set(operators.map((o) => o.name));
-  const column = new Map(operators.map((o) => [o.name, 0]));
-  for (let round = 0; round < operators.length; round++) {
+function columnsOf(names: Set<string>, ends: [string, string][]): Map<string, number> {
+  const column = new Map([...names].map((name) => [name, 0]));
+  for (let round = 0; round < names.size; round++) {
     let changed = false;
-    for (const link of links) {
-      const [from, to] = [operatorOf(link.source, names), operatorOf(link.target, names)];
+    for (const [from, to] of ends) {
       const next = (column.get(from) ?? 0) + 1;
-      if (from !== to && column.has(to) && next > column.get(to)! && next < operators.length) {
+      if (from !== to && column.has(to) && next > column.get(to)! && next < names.size) {
         column.set(to, next);
         changed = true;
       }
     }
     if (!changed) break;
   }
-  const columns = new Map<number, string[]>();
-  for (const { name } of operators) columns.set(column.get(name)!, [...(columns.get(column.get(name)!) ?? []), name]);
+  return column;
+}
+
+function mean(values: number[]): number {
+  return values.length ? values.reduce((sum, v) => sum + v, 0) / values.length : 0;
+}
+
+export function layout(operators: OperatorStatus[], links: LinkStatus[]): Layout {
+  const names = new Set(operators.map((o) => o.name));
+  const ends = links.map((link): [string, string] => [operatorOf(link.source, names), operatorOf(link.target, names)]);
+  const column = columnsOf(names, ends);
   const places = new Map<string, Place>();
-  for (const [at, members] of [...columns].sort(([a], [b]) => a - b)) {
-    const pull = new Map(members.map((name) => [name, mean(links
-      .filter((link) => operatorOf(link.target, names) === name)
-      .map((link) => places.get(operatorOf(link.source, names))?.y ?? 0))]));
-    members.sort((a, b) => pull.get(a)! - pull.get(b)!); // beside what feeds it, so that few lines cross
-    members.forEach((name, k) => places.set(name, {
-      x: at * (NODE_WIDTH + COLUMN_GAP),
-      y: (k - (members.length - 1) / 2) * (NODE_HEIGHT + ROW_GAP),
+  const lanes = new Map<number, Place[]>();
+  const height = (k: number) => lanes.get(k)?.at(-1)?.y ?? places.get(ends[k]![0])?.y ?? 0;
+  for (let at = 0; at <= Math.max(0, ...column.values()); at++) {
+    const members: Member[] = [...names].filter((name) => column.get(name) === at).map((name) => ({
+      key: name, height: NODE_HEIGHT, pull: mean(ends.flatMap(([, to], k) => (to === name ? [height(k)] : []))),
     }));
+    const passing = ends.flatMap(([from, to], k) => (column.get(from)! < at && column.get(to)! > at ? [k] : []));
+    for (const k of passing) members.push({ key: String(k), height: LANE_HEIGHT, pull: height(k) });
+    members.sort((a, b) => a.pull - b.pull); // beside what feeds it, so that few lines cross
+    let y = -(members.reduce((sum, m) => sum + m.height, 0) + ROW_GAP * (members.length - 1)) / 2;
+    members.forEach((member) => {
+      const place = { x: at * (NODE_WIDTH + COLUMN_GAP), y: y + member.height / 2 };
+      if (names.has(member.key)) places.set(member.key, place);
+      else lanes.set(Number(member.key), [...(lanes.get(Number(member.key)) ?? []), place]);
+      y += member.height + ROW_GAP;
+    });
   }
-  return places;
+  return { places, lanes };
+}
+
+/** The line of a link: S-curves from column to column, straight through its lanes. */
+export function route(from: Place, to: Place, lanes: Place[]): string {
+  let path = `M ${from.x} ${from.y}`;
+  let at = from;
+  for (const next of [...lanes, to]) {
+    const middle = (at.x + next.x) / 2;
+    path += ` C ${middle} ${at.y} ${middle} ${next.y} ${next.x} ${next.y}`;
+    at = next === to ? to : { x: next.x + NODE_WIDTH, y: next.y };
+    if (next !== to) path += ` L ${at.x} ${at.y}`;
+  }
+  return path;
 }

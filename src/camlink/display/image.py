@@ -140,7 +140,7 @@ def _sample(plane: Plane, part: Part, valid: Plane | None) -> Plane:
 
 def domain(values: Plane, lens: Lens, *, from_zero: bool = False) -> tuple[float, float]:
     """Low and high end of the colour scale: what the lens says, else percentiles of the finite values."""
-    sample = values[np.isfinite(values)]
+    sample = values[np.isfinite(values)].astype(float)
     if lens.scale == "log":
         sample = sample[sample > 0]
     low, high = (float(v) for v in np.percentile(sample, PERCENTILES)) if sample.size else (0.0, 1.0)

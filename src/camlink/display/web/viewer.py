@@ -59,14 +59,21 @@ class Viewer:
     async def serve(self) -> None:
         """Accept the socket and serve it until the page goes away."""
         await self._socket.accept()
-        sender = asyncio.create_task(self._send())
+        halves = {asyncio.create_task(self._send()), asyncio.create_task(self._receive())}
         try:
-            await self._receive()
-        except WebSocketDisconnect:
-            pass
+            done, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
+            for half in halves:
+                half.cancel()
+            await asyncio.wait(halves)
+        for half in done:
+            if (error := half.exception()) is not None:
+                raise error  # a fault of ours: the server logs it and closes the socket, and the page says so
+
+    @property
+    def _open(self) -> bool:
+        connected = WebSocketState.CONNECTED
+        return self._socket.application_state is connected and self._socket.client_state is connected
 
     async def _receive(self) -> None:
         while True:
@@ -99,14 +106,17 @@ class Viewer:
 
     async def _send(self) -> None:
         try:
-            while self._socket.application_state is WebSocketState.CONNECTED:
+            while self._open:
                 began = time.monotonic()
                 await self._send_news(began)
                 for number, panel in list(self._panels.items()):
                     await self._send_picture(number, panel)
                 await asyncio.sleep(max(0.005, PICTURE_PERIOD_S - (time.monotonic() - began)))
-        except (WebSocketDisconnect, RuntimeError, OSError):
-            return  # the page went away while we sent: the receiving half ends the viewer
+        except (WebSocketDisconnect, OSError):
+            return  # the page went away while we sent
+        except RuntimeError:
+            if self._open:  # Starlette raises it for a send after the close; then there is nobody to tell
+                raise
 
     async def _send_news(self, now: float) -> None:
         versions = self._live.versions()

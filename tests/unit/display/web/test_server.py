@@ -1,0 +1,35 @@
+import socket
+import threading
+import urllib.request
+
+import pytest
+
+from camlink.display.live import Live
+from camlink.display.web.server import PageServer
+from camlink.errors import AddressInUse, InputError
+from camlink.runtime.status import RunStatus
+
+
+def test_it_serves_on_a_free_port_and_closes():
+    live = Live()
+    live.put_status(RunStatus(version=3, workflow="w"))
+    with PageServer(live) as server:
+        assert server.url == f"http://127.0.0.1:{server.port}/"
+        with urllib.request.urlopen(f"{server.url}api/status", timeout=5) as answer:
+            assert b'"workflow":"w"' in answer.read()
+    assert not any(thread.name == "camlink-page" for thread in threading.enumerate())
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", server.port), timeout=1):
+        pass
+
+
+def test_a_port_that_is_taken_is_said_so():
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(AddressInUse, match=str(port)):
+            PageServer(Live(), port=port)
+
+
+@pytest.mark.parametrize(("host", "port"), [("203.0.113.7", 0), ("no such host.invalid", 0), ("127.0.0.1", 70_000)])
+def test_an_address_that_cannot_be_is_an_input_error(host, port):
+    with pytest.raises(InputError):
+        PageServer(Live(), host=host, port=port)
