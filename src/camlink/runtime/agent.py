@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final, NamedTuple, Protocol
 
 import psutil
 import zmq
 
+from camlink.errors import PeerLost, WireError
 from camlink.runtime.messages import (
     MAX_CONTROL_BYTES,
     Bye,
+    Done,
     Exited,
+    Failed,
     Joined,
     Kill,
     Launch,
@@ -21,6 +25,7 @@ from camlink.runtime.messages import (
 )
 
 BEAT_MS: Final = 100
+LAST_WORDS_S: Final = 0.5
 
 
 class Ending(NamedTuple):
@@ -57,6 +62,8 @@ class Agent:
 
     def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers) -> None:
         self._site, self._workers = site, workers
+        self._last_words: set[tuple[str, int]] = set()
+        self._ended: list[tuple[Ending, float]] = []
         self._up = context.socket(zmq.DEALER)
         self._up.setsockopt(zmq.IDENTITY, site.encode())
         self._down = context.socket(zmq.ROUTER)
@@ -78,11 +85,11 @@ class Agent:
         while serving:
             ready = dict(poller.poll(BEAT_MS))
             while self._down in ready and (parts := _receive(self._down)):
-                self._up.send(parts[-1])
+                self._pass_on(parts[-1])
             while serving and self._up in ready and (parts := _receive(self._up)):
                 serving = self._serve(*parts)
-            for ending in self._workers.reap():
-                self._tell(Exited(**ending._asdict()))
+            self._ended += [(ending, time.monotonic()) for ending in self._workers.reap()]
+            self._tell_endings()
         self._workers.end_all()
         self._up.close()
         self._down.close()
@@ -92,12 +99,34 @@ class Agent:
         if worker:
             self._down.send_multipart([worker, payload])
             return True
-        message = decode(payload)
+        try:
+            message = decode(payload)
+        except WireError as error:
+            raise PeerLost(f"agent {self._site}: the master sent what is no message ({error}); is it another camlink?"
+                           ) from None
         if isinstance(message, Launch):
             self._workers.start(message.spec)
         elif isinstance(message, Kill):
             self._workers.kill(message.operator, message.replica)
         return not isinstance(message, Bye)
+
+    def _pass_on(self, payload: bytes) -> None:
+        """Pass a worker's message to the master; what is none stops here."""
+        try:
+            message = decode(payload)
+        except WireError:
+            return  # the master misses the worker's heartbeat, and says so
+        if isinstance(message, Done | Failed):
+            self._last_words.add((message.operator, message.replica))
+        self._up.send(payload)
+
+    def _tell_endings(self) -> None:
+        """Tell that a worker has ended after its last words, which may still be on their way."""
+        for ending, since in self._ended[:]:
+            spoke = (ending.operator, ending.replica) in self._last_words
+            if spoke or time.monotonic() - since > LAST_WORDS_S:
+                self._ended.remove((ending, since))
+                self._tell(Exited(**ending._asdict()))
 
     def _tell(self, message: Message) -> None:
         self._up.send(encode(message))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import zmq
 
+from camlink.errors import WireError
 from camlink.runtime.messages import MAX_CONTROL_BYTES, Message, decode, encode
 
 PROGRESS_S: Final = 0.25
@@ -22,6 +23,7 @@ class Line:
     def __init__(self, context: zmq.Context[Any], address: str, identity: str,
                  progress: Callable[[], Message | None], arrived: Callable[[Message], None]) -> None:
         self._progress, self._arrived = progress, arrived
+        self.refused = 0
         self._inbox: SimpleQueue[Any] = SimpleQueue()
         self._outbox: deque[bytes] = deque()
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -72,6 +74,10 @@ class Line:
         self._socket.close()
 
     def _listen(self) -> None:
-        message = decode(self._socket.recv())
+        try:
+            message = decode(self._socket.recv())
+        except WireError:
+            self.refused += 1  # told with the facts of the worker
+            return
         self._arrived(message)  # at once, in this thread: the body may be busy for long
         self._inbox.put(message)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from camlink.errors import FormatError
+from camlink.errors import FormatError, StorageError
 from camlink.runtime.messages import Done, Exited, Failed, Joined, Linked, Message, Progress, Ready
 from camlink.runtime.states import AgentLost, Begin, Cancel, Tick
 
@@ -33,8 +33,11 @@ class EventLog:
         self._file = path.open("ab", buffering=0)
 
     def write(self, event: Message, at: float) -> None:
-        """Append one event."""
-        self._file.write(_ENCODER.encode(Entry(at, event)) + b"\n")  # type: ignore[arg-type]
+        """Append one event; raises StorageError."""
+        try:
+            self._file.write(_ENCODER.encode(Entry(at, event)) + b"\n")  # type: ignore[arg-type]
+        except OSError as error:
+            raise StorageError(f"the event log {self._file.name!s} is incomplete: {error.strerror}") from None
 
     def close(self) -> None:
         """Close the file."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 
 import zmq
 
-from camlink.errors import StorageError, WireError
+from camlink.errors import InputError, StorageError, WireError
 from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
 from camlink.runtime.messages import Exited, FromWorker, Joined, Message, Progress, decode, encode
@@ -28,6 +28,7 @@ from camlink.workflow.check import Checked
 from camlink.workflow.operator import Screen
 
 TICK_S: Final = 0.1
+EVENTS: Final = "events.jsonl"
 
 
 class Placer(Protocol):
@@ -41,8 +42,8 @@ class Placer(Protocol):
         """Why the agent is gone, or nothing while it runs."""
         ...
 
-    def close(self) -> None:
-        """See that nothing of it is left, in bounded time."""
+    def close(self) -> bool:
+        """See that nothing of it is left, in bounded time; False when something could not be ended."""
         ...
 
 
@@ -72,7 +73,7 @@ class Master:
         self._wake = threading.Event()
         self.state = lay_out(checked, folder, self._sockets, self._provenance)
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
-        self._log = EventLog(folder / "events.jsonl")
+        self._log = EventLog(folder / EVENTS)
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
 
@@ -112,7 +113,7 @@ class Master:
                 if isinstance(message, FromWorker | Joined | Exited):
                     self._handle(message)
             except WireError:
-                continue  # not ours: the socket lies in a folder of mode 0700, so this is a stray message of an old run
+                self.state.refused += 1  # counted in the report; the socket lies in a folder of mode 0700
 
     def _look_around(self) -> None:
         while self._cancels:
@@ -128,9 +129,17 @@ class Master:
         at = time.time()
         instructions = self.state.handle(event, at)
         if instructions or self._worth_logging(event, at):
-            self._log.write(event, at)
+            self._write_log(event, at)
         for instruction in instructions:
             self._do(instruction)
+
+    def _write_log(self, event: Message, at: float) -> None:
+        """A log that cannot be written does not end a scan; it is said once, and the verdict is degraded."""
+        try:
+            self._log.write(event, at)
+        except StorageError as error:
+            if not self.state.notes:
+                self.state.notes.append(str(error))
 
     def _worth_logging(self, event: Message, at: float) -> bool:
         """Every event but ticks without consequence; mere progress once a second for each worker."""
@@ -162,16 +171,18 @@ class Master:
         placer.start(address)
 
     def _close(self) -> None:
-        for placer in self._placers.values():
-            placer.close()
+        ended = [placer.close() for placer in self._placers.values()]
         self._log.close()
         self._control.close()
         self._local.close()
-        self._context.destroy(linger=0)
+        if all(ended):  # sockets of a thread that does not end must not be closed under it
+            self._context.destroy(linger=0)
         shutil.rmtree(self._sockets, ignore_errors=True)
 
 
 def _make_folder(folder: Path) -> None:
+    if (folder / EVENTS).exists():
+        raise InputError(f"{folder} holds a run already; choose another folder, nothing is ever overwritten")
     try:
         (folder / "log").mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -29,6 +29,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     operators: dict[str, dict[str, Any]]
     folder: str
     wrong_input: bool = False
+    control_refused: int = 0
 
     def with_result(self, **more: Any) -> Report:
         """The same report with more known of the result."""
@@ -64,4 +65,5 @@ def make_report(status: RunStatus, state: RunState, folder: Path, provenance: di
         versions={name: text for name, text in provenance.items() if name != "workflow"},
         operators={o.name: {"state": o.state, "text": o.text, **o.facts} for o in status.operators},
         folder=str(folder), wrong_input=any(w.failure is not None and w.failure.input for w in state.workers.values()),
+        control_refused=state.refused,
     )

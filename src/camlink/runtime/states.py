@@ -37,7 +37,7 @@ from camlink.runtime.messages import (
 from camlink.runtime.status import OperatorState
 
 Phase = Literal["resources", "services", "network", "graph", "closing", "over"]
-PATIENCE_S: Final = {"resources": 30.0, "services": 90.0, "network": 60.0, "closing": 8.0}
+PATIENCE_S: Final = {"resources": 30.0, "services": 180.0, "network": 60.0, "closing": 8.0}
 GRACE_S: Final = 10.0
 SILENCE_S: Final = 20.0
 
@@ -128,14 +128,18 @@ class RunState:
     stopped: str = ""
     kill_at_s: float = 0.0
     troubles: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     broke: str = ""
+    refused: int = 0
 
     def handle(self, event: Message, at: float) -> list[Instruction]:
         """What has to be done because of `event` at time `at` [s]."""
         return list(self._react(event, at))
 
     def _react(self, event: Message, at: float) -> Iterator[Instruction]:
-        if isinstance(event, FromWorker):
+        if isinstance(event, FromWorker | Exited) and (event.operator, event.replica) not in self.workers:
+            self.refused += 1  # a stray message; nothing of this run is called so
+        elif isinstance(event, FromWorker):
             yield from self._worker(event, at)
         elif isinstance(event, Begin):
             self.sites = tuple(dict.fromkeys(w.site for w in self.workers.values()))

@@ -28,6 +28,7 @@ def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[L
         if not state.troubles and frames["expected"] and not frames["captured"]:
             failed.append("no frame was captured")
     degraded = [f"stopped: {state.stopped}"] if state.stopped and not state.troubles else []
+    degraded += state.notes
     degraded += [f"{o.name}: {o.text}" for o in operators if o.state == "failed" and o.kind == "view"]
     degraded += _frame_troubles(frames, state.phase == "over")
     for operator in operators:

@@ -232,7 +232,8 @@ class Worker:
         scan = next((box.scan for box in self.outboxes.values() if box.scan), "")
         return {
             "operator": self.spec.operator, "replica": self.spec.replica,
-            "facts": {"scan": scan, **self.context.facts} if scan else self.context.facts,
+            "facts": {**({"scan": scan} if scan else {}), **self.context.facts,
+                      **({"control_refused": self.line.refused} if self.line.refused else {})},
             "sent": {name: outlet.account.snapshot() for name, outlet in list(self.outlets.items())},
             "received": {name: merge(parts) for name, parts in received.items()},
         }

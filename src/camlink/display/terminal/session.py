@@ -23,6 +23,7 @@ from camlink.display.terminal.sketch import sketches, sparkline
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, make_master
 from camlink.runtime.status import RunStatus
+from camlink.workflow.check import check
 from camlink.workflow.graph import Workflow
 
 LEAVE_AFTER_S: Final = 5.0
@@ -48,6 +49,7 @@ def present(workflow: Workflow, choices: Choices, console: Console,
     """
     from camlink.display.web.server import PageServer
 
+    check(workflow).must_run()
     live = Live()
     page = PageServer(live, host=choices.host, port=choices.port)
     try:

@@ -34,10 +34,11 @@ class InlinePlacer:
         gone = self._thread is not None and not self._thread.is_alive()
         return f"the agent thread of site '{self._site}' has ended" if gone else ""
 
-    def close(self) -> None:
-        """Wait for the agent to end by itself."""
+    def close(self) -> bool:
+        """Wait for the agent and its workers to end by themselves; a thread that does not cannot be ended."""
         if self._thread is not None:
             self._thread.join(END_S + 2)
+        return not self._workers.left and not (self._thread and self._thread.is_alive())
 
 
 class Threads:
@@ -45,6 +46,7 @@ class Threads:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self.left: list[str] = []
         self._running: dict[tuple[str, int], threading.Thread] = {}
 
     def start(self, spec: WorkerSpec) -> None:
@@ -68,6 +70,7 @@ class Threads:
         deadline = time.monotonic() + END_S
         for thread in self._running.values():
             thread.join(max(deadline - time.monotonic(), 0))
+        self.left = [thread.name for thread in self._running.values() if thread.is_alive()]
         self._running.clear()
 
 

@@ -49,10 +49,11 @@ class LocalPlacer:
         code = self._process.poll() if self._process else None
         return "" if code is None else f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}"
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Wait for the agent to end by itself, then end it."""
         if self._process is not None:
             _end(self._process, END_S + 2)
+        return True
 
 
 class Processes:
