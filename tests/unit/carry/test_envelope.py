@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from camlink.block import Block, Header, Result, Scan
 from camlink.carry.envelope import MAX_ARRAYS, decode, encode
 from camlink.errors import WireError
+from camlink.testing.hostile import PAYLOADS
 
 SCAN = Scan(id="s", expected=3, shape=(4, 4), pixel_m=(3e-5, 3e-5), distance_m=0.08, energy_eV=800.0,
             span_m=(0, 0, 1e-6, 1e-6))
@@ -66,6 +67,13 @@ def head(**change: object) -> bytes:
 def test_hostile_messages_are_refused_with_a_reason(message: list[bytes], says: str) -> None:
     with pytest.raises(WireError, match=says):
         decode(message)
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+def test_hostile_payloads_are_refused_wherever_they_stand(payload: bytes) -> None:
+    for message in ([payload], [head(), payload], [payload, payload]):
+        with pytest.raises(WireError):
+            decode(message)
 
 
 @given(st.lists(st.binary(max_size=64), max_size=4))
