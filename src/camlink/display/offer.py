@@ -142,12 +142,16 @@ def _um(pair: tuple[float, ...]) -> tuple[float, float]:
 def counts_of(raw: Array) -> Array:
     """Detector units float32 (y, x) of one raw uint16 frame (y, x) [ADU], for looking only.
 
-    13 data bits less their median, times 8 for gain code 0xC000 and 4 for 0x4000 or 0x8000; NaN where bit 0x2000 says
+    13 data bits less the median of their column in each half of the sensor (each column of a half has an amplifier
+    level of its own), times 8 for gain code 0xC000 and 4 for 0x4000 or 0x8000; NaN where bit 0x2000 says
     that there is no value. The real correction is the work of the reduction.
     """
     data = (raw & DATA_BITS).astype(np.float32)
     valid = (raw & NO_VALUE_BIT) == 0
-    base = float(np.median(data[valid])) if valid.any() else 0.0
+    half = (len(data) + 1) // 2
+    known = np.where(valid, data, np.float32(np.median(data[valid])) if valid.any() else 0)
+    level = [np.median(part, axis=0) for part in (known[:half], known[half:]) if len(part)]
+    base = np.repeat(level, [half, len(data) - half][:len(level)], axis=0)
     code = raw & GAIN_BITS
     factor = np.where(code == GAIN_BITS, 8.0, np.where(code == 0, 1.0, 4.0)).astype(np.float32)
     return np.where(valid, (data - base) * factor, np.nan).astype(np.float32)

@@ -63,8 +63,10 @@ def test_an_empty_block_shows_nothing():
 
 
 def test_raw_frames_are_decoded_for_looking():
-    raw = np.full((4, 4), 0x1000, np.uint16)
-    raw[0] = [0xC000 | 0x1002, 0x4000 | 0x1002, 0x8000 | 0x1002, 0x1002]
+    raw = np.full((20, 4), 0x1000, np.uint16)
+    raw[:, 2] += 7  # each column of each half has a level of its own
+    raw[10:] += 20
+    raw[0] = [0xC000 | 0x1002, 0x4000 | 0x1002, 0x8000 | 0x1009, 0x1002]
     raw[1, 0] = 0x2000
     values = counts_of(raw)
     assert values[0].tolist() == [16.0, 8.0, 8.0, 2.0]
