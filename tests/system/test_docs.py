@@ -57,5 +57,6 @@ def test_every_command_of_the_readme_exists() -> None:
     from camlink.display.terminal.app import app
 
     known = {c.name for c in app.registered_commands}
-    named = set(re.findall(r"camlink ([a-z]+) ", (ROOT / "README.md").read_text(encoding="utf8"))) - {"turns", "finds", "import"}
+    text = (ROOT / "README.md").read_text(encoding="utf8")
+    named = set(re.findall(r"camlink ([a-z]+) ", text)) - {"turns", "finds", "import"}
     assert named <= known

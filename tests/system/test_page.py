@@ -1,7 +1,10 @@
 """The page in a real browser: it draws, it follows, it survives a lost server, it says when the run is over."""
 
+import re
 import runpy
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -179,3 +182,32 @@ def test_many_viewers_share_pictures_and_do_not_slow_the_run(browser):
         feed.close()
         for page in pages:
             page.close()
+
+
+def test_the_page_of_the_demo_follows_a_real_run(page, tmp_path):
+    command = [sys.executable, "-m", "camlink", "demo", "--no-browser", "--folder", str(tmp_path / "run")]
+    demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, cwd=ROOT)
+    try:
+        url = next(m.group() for line in demo.stdout if (m := re.search(r"http://\S+", line)))
+        page.goto(url)
+        page.get_by_test_id("verdict").get_by_text("running").wait_for()
+        shot(page, "demo-start")
+        for panel in ("frame", "map", "object", "probe"):
+            wait_drawn(page, panel, timeout=60_000)
+        first = {panel: pixels(page, panel) for panel in ("object", "frame", "map")}
+        page.wait_for_timeout(5000)
+        shot(page, "demo-middle")
+        for panel, before in first.items():
+            assert pixels(page, panel)[1] != before[1], f"{panel} did not change while the scan ran"
+        page.get_by_test_id("verdict").get_by_text("complete").wait_for(timeout=60_000)
+        page.wait_for_timeout(600)
+        shot(page, "demo-end")
+        assert page.locator("[data-testid=panel-account] td.good").count() == 9
+        assert page.complaints == []
+        assert demo.poll() is None, "the page must stay up while somebody looks at it"
+        page.close()
+        assert demo.wait(30) == 0
+    finally:
+        demo.kill()
+        demo.wait()
+        demo.stdout.close()

@@ -3,7 +3,7 @@ import {
   type NodeProps, type ReactFlowInstance,
 } from "@xyflow/react";
 import { useEffect, useMemo, useRef } from "react";
-import { layout, NODE_HEIGHT, NODE_WIDTH, operatorOf, route, type Place } from "./layout";
+import { boundsOf, layout, NODE_HEIGHT, NODE_WIDTH, operatorOf, route, type Place } from "./layout";
 import { usePage } from "./store";
 import { age, bytes, fact, short, total } from "./text";
 import type { LinkStatus, OperatorStatus } from "./types";
@@ -31,7 +31,9 @@ export function Graph() {
     id: `${k}:${link.name}`, type: "link", source: operatorOf(link.source, names), target: operatorOf(link.target, names),
     data: { link, at: labelPlace(link, links), lanes: lanes.get(k) ?? [] }, focusable: false,
   }));
-  const fit = () => void flow.current?.fitView({ padding: 0.03 });
+  const bounds = useRef(boundsOf([], []));
+  bounds.current = boundsOf([...places.values()], [...lanes.values()].flat());
+  const fit = () => void flow.current?.fitBounds(bounds.current, { padding: 0.02 });
   useEffect(() => {
     const frame = requestAnimationFrame(fit);
     return () => cancelAnimationFrame(frame);

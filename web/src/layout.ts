@@ -75,6 +75,15 @@ export function layout(operators: OperatorStatus[], links: LinkStatus[]): Layout
   return { places, lanes };
 }
 
+/** The box around operators and lanes. */
+export function boundsOf(places: Place[], lanes: Place[]): { x: number; y: number; width: number; height: number } {
+  const all = [...places.map((p) => ({ ...p, half: NODE_HEIGHT / 2 })), ...lanes.map((p) => ({ ...p, half: LANE_HEIGHT / 2 }))];
+  const x = Math.min(0, ...all.map((p) => p.x));
+  const y = Math.min(0, ...all.map((p) => p.y - p.half));
+  return { x, y, width: Math.max(NODE_WIDTH, ...all.map((p) => p.x + NODE_WIDTH)) - x,
+    height: Math.max(NODE_HEIGHT / 2, ...all.map((p) => p.y + p.half)) - y };
+}
+
 /** The line of a link: S-curves from column to column, straight through its lanes. */
 export function route(from: Place, to: Place, lanes: Place[]): string {
   let path = `M ${from.x} ${from.y}`;

@@ -56,7 +56,8 @@ class Watch:
         past.append((at, sent.sent, sent.bytes))
         while len(past) > 2 and at - past[1][0] > _RATE_S:
             past.popleft()
-        span = max(at - past[0][0], 1e-9) if len(past) > 1 else 1e9
+        flows = any(not w.over for w in state.workers.values() if w.spec.operator == spec.source)
+        span = max(at - past[0][0], 1e-9) if len(past) > 1 and flows else 1e9
         ages = {name: round(received.age_ms(q), 3) for name, q in (("p50", 0.5), ("p99", 0.99))}
         return LinkStatus(
             name=spec.name, source=spec.source, target=spec.target, kind=spec.kind, policy=spec.policy,
