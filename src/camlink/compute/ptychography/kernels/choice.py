@@ -36,6 +36,7 @@ def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[
     if suits(frame, modes, real):
         return CompiledKernel(frame[0])
     if name == "compiled":
-        raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels, a power of two, one mode "
-                             f"and single precision, got {frame}, {modes} modes, {real}; choose kernel 'auto'")
+        raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels without a prime factor above "
+                             f"13, one mode and single precision, got {frame}, {modes} modes, {real}; choose kernel "
+                             "'auto' or crop the frames to such a size")
     return ReferenceKernel()

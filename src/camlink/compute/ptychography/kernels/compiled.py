@@ -12,39 +12,26 @@ from numba import njit, prange
 from numpy.typing import NDArray
 
 from camlink.compute.ptychography.algorithm import Blend
-from camlink.compute.ptychography.kernels.fourier import (
-    LANES,
-    forward2,
-    forward4,
-    inverse2,
-    inverse4,
-    odd,
-    order,
-    spans,
-    twiddles,
-)
 from camlink.compute.ptychography.kernels.frame import gather_image, gather_probe, impose, load, transpose, update
 from camlink.compute.ptychography.kernels.kernel import Sums
+from camlink.compute.ptychography.kernels.plan import LANES, fits, order, padded, twiddles
+from camlink.compute.ptychography.kernels.transform import forward, inverse
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
-LARGEST = 2048
 
 
 def suits(frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> bool:
-    """Whether this kernel takes such frames: square, a power of two from 16 to 2048, one mode, single precision."""
-    side = frame[0]
-    return frame[0] == frame[1] and LANES <= side <= LARGEST and side & (side - 1) == 0 and modes == 1 and (
-        real == np.float32)
+    """Whether this kernel takes such frames: square, with a plan for their side, one mode, single precision."""
+    return frame[0] == frame[1] and fits(frame[0]) and modes == 1 and real == np.float32
 
 
 @lru_cache(maxsize=4)
 def step_of(size: int) -> Callable[..., None]:
     """The fused step for frames of `size`; sizes and spans are constants of the compiled code."""
-    s0, s1, s2, s3, s4 = spans(size)
-    begins_with_two = odd(size)
-    panel_floats = 2 * size * LANES
-    plane_floats = 2 * size * size
+    tall = padded(size)
+    panel_floats = 2 * tall * LANES
+    plane_floats = 2 * tall * tall
 
     @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", parallel=True)  # type: ignore[untyped-decorator]
     def step(amplitude: Any, waves: Any, corners: Any, weights: Any, probe: Any, image: Any, turn: Any, blend: Any,
@@ -60,32 +47,14 @@ def step_of(size: int) -> Callable[..., None]:
                 for turned in range(2):
                     start = turned * plane_floats
                     for base in range(start, start + plane_floats, panel_floats):
-                        if begins_with_two:
-                            forward2(w, base, size, turn)
-                        forward4(w, base, size, s0, turn)
-                        forward4(w, base, size, s1, turn)
-                        if s2:
-                            forward4(w, base, size, s2, turn)
-                        if s3:
-                            forward4(w, base, size, s3, turn)
-                        if s4:
-                            forward4(w, base, size, s4, turn)
+                        forward(w, base, size, turn)
                     if turned == 0:
                         transpose(w, 0, plane_floats, size)
                 impose(w, plane_floats, size, amplitude[frame])
                 for turned in range(2):
                     start = (1 - turned) * plane_floats
                     for base in range(start, start + plane_floats, panel_floats):
-                        if s4:
-                            inverse4(w, base, size, s4, turn)
-                        if s3:
-                            inverse4(w, base, size, s3, turn)
-                        if s2:
-                            inverse4(w, base, size, s2, turn)
-                        inverse4(w, base, size, s1, turn)
-                        inverse4(w, base, size, s0, turn)
-                        if begins_with_two:
-                            inverse2(w, base, size, turn)
+                        inverse(w, base, size, turn)
                     if turned == 0:
                         transpose(w, plane_floats, 0, size)
                 update(w, size, wave, probe, image, top, left, blend[0], blend[1])
@@ -107,13 +76,18 @@ class CompiledKernel:
         self._step = step_of(size)
         self._turn = twiddles(size)
         self._order = order(size)
-        self._scratch = np.empty((self._parts, 4 * size * size), np.float32)
+        self._scratch = np.zeros((self._parts, 4 * padded(size)**2), np.float32)
 
     def arrange(self, amplitude: Array) -> Array:
         """Amplitudes (n, y, x) in the order in which the forward passes leave the far field: panels of rows."""
         turned = amplitude[:, self._order][:, :, self._order]
-        panels = turned.reshape(len(amplitude), self._size // LANES, LANES, self._size)
-        return np.ascontiguousarray(panels.swapaxes(2, 3)).reshape(amplitude.shape)
+        found = np.empty((len(amplitude), self._size * self._size), amplitude.dtype)
+        for first in range(0, self._size, LANES):
+            panel = turned[:, first:first + LANES].swapaxes(1, 2)
+            cells = panel.shape[1] * panel.shape[2]
+            start = first * self._size
+            found[:, start:start + cells] = panel.reshape(len(amplitude), cells)
+        return found.reshape(amplitude.shape)
 
     def step(self, active: Active, probe: Array, image: Array, blend: Blend, *, probe_sum: bool) -> Sums:
         """One iteration; see Kernel.step."""

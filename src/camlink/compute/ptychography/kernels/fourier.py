@@ -1,9 +1,7 @@
-"""Fourier passes for the compiled kernel: radix-4 butterflies over lanes of 16 columns that stay in the cache.
+"""Fourier passes for the compiled kernel: butterflies of radix 4 and 2 over lanes of 16 columns that stay in the cache.
 
-A panel is 2 planes (real, imaginary) of `size` rows by LANES columns in one flat float32 array, transformed along its
-rows in place. The forward transform leaves digit-reversed rows (decimation in frequency) and the inverse takes them
-back, so nothing is ever reordered: amplitudes are stored in that order instead. Spans are constants where the passes
-are called, which lets the compiler prove that the four legs never overlap and use full vector registers.
+See `plan` for the layout. Spans are constants where the passes are called, which lets the compiler prove that the four
+legs never overlap and use full vector registers.
 """
 
 from __future__ import annotations
@@ -12,54 +10,20 @@ from typing import Any
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
-LANES = 16
+from camlink.compute.ptychography.kernels.plan import LANES, padded
+
 U = np.uintp
-
-
-def odd(size: int) -> bool:
-    """Whether the power of two `size` is an odd one, which begins with a pass of radix 2."""
-    return size.bit_length() % 2 == 0
-
-
-def spans(size: int) -> tuple[int, ...]:
-    """Spans of the radix-4 passes of a transform of `size` (a power of two), largest first; always five, 0 for none."""
-    found = []
-    span = size // 8 if odd(size) else size // 4
-    while span >= 1:
-        found.append(span)
-        span //= 4
-    return tuple(found + [0] * (5 - len(found)))
-
-
-def twiddles(size: int) -> NDArray[np.float32]:
-    """exp(-2 pi i k/size) as rows cos, sin (2, size) float32."""
-    turn = 2 * np.pi * np.arange(size) / size
-    return np.stack([np.cos(turn), -np.sin(turn)]).astype(np.float32)
-
-
-def order(size: int) -> NDArray[np.int64]:
-    """Frequency that the forward transform leaves in each row (size,)."""
-    rows = np.arange(size)
-    length = size
-    frequency = np.zeros(size, np.int64)
-    stride = 1
-    while length > 1:
-        radix = 2 if odd(length) else 4
-        length //= radix
-        frequency += stride * (rows // length % radix)
-        stride *= radix
-    return frequency
+rows = njit(cache=True, nogil=True, forceinline=True)(padded)
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def forward4(w: Any, base: Any, size: Any, span: Any, turn: Any) -> None:
     """One decimation-in-frequency pass of radix 4 over the panel that begins at `base`."""
     h = U(span * LANES)
-    plane = U(size * LANES)
+    plane = U(rows(size) * LANES)
     stride = size // (4 * span)
-    for block in range(0, size, 4 * span):
+    for block in range(0, turn.shape[1], 4 * span):
         for j in range(span):
             c1, s1 = turn[0, j * stride], turn[1, j * stride]
             c2, s2 = turn[0, 2 * j * stride], turn[1, 2 * j * stride]
@@ -84,9 +48,9 @@ def forward4(w: Any, base: Any, size: Any, span: Any, turn: Any) -> None:
 def inverse4(w: Any, base: Any, size: Any, span: Any, turn: Any) -> None:
     """The mirror of `forward4`: a decimation-in-time pass with conjugate twiddles; together they multiply by 4."""
     h = U(span * LANES)
-    plane = U(size * LANES)
+    plane = U(rows(size) * LANES)
     stride = size // (4 * span)
-    for block in range(0, size, 4 * span):
+    for block in range(0, turn.shape[1], 4 * span):
         for j in range(span):
             c1, s1 = turn[0, j * stride], turn[1, j * stride]
             c2, s2 = turn[0, 2 * j * stride], turn[1, 2 * j * stride]
@@ -110,11 +74,11 @@ def inverse4(w: Any, base: Any, size: Any, span: Any, turn: Any) -> None:
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def forward2(w: Any, base: Any, size: Any, turn: Any) -> None:
-    """The first pass of an odd power of two: radix 2 over the two halves of the rows."""
-    h = U(size // 2 * LANES)
-    plane = U(size * LANES)
-    for j in range(size // 2):
+def forward2(w: Any, base: Any, size: Any, span: Any, turn: Any) -> None:
+    """The first pass where the power of two is odd: radix 2 over the two halves of the rows."""
+    h = U(span * LANES)
+    plane = U(rows(size) * LANES)
+    for j in range(span):
         c, s = turn[0, j], turn[1, j]
         row = U(base) + U(j * LANES)
         for x in range(U(LANES)):
@@ -127,11 +91,11 @@ def forward2(w: Any, base: Any, size: Any, turn: Any) -> None:
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def inverse2(w: Any, base: Any, size: Any, turn: Any) -> None:
+def inverse2(w: Any, base: Any, size: Any, span: Any, turn: Any) -> None:
     """The mirror of `forward2`, the last pass of the inverse; together they multiply by 2."""
-    h = U(size // 2 * LANES)
-    plane = U(size * LANES)
-    for j in range(size // 2):
+    h = U(span * LANES)
+    plane = U(rows(size) * LANES)
+    for j in range(span):
         c, s = turn[0, j], turn[1, j]
         row = U(base) + U(j * LANES)
         for x in range(U(LANES)):

@@ -7,33 +7,44 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from camlink.compute.ptychography.kernels.fourier import LANES, U
+from camlink.compute.ptychography.kernels.fourier import U, rows
+from camlink.compute.ptychography.kernels.plan import LANES
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def load(w: Any, size: Any, wave: Any, probe: Any, image: Any, top: Any, left: Any, c: Any) -> None:
     """Panels from c P O_j + (1-c) z: `wave` and `probe` (y, x), window of `image` at (top, left)."""
-    keep = np.float32(1) - c
-    plane = U(size * LANES)
     for y in range(U(size)):
         for panel in range(U(size // LANES)):
-            i = panel * U(2) * plane + y * U(LANES)
-            first = panel * U(LANES)
-            p, z = probe[y, first:first + U(LANES)], wave[y, first:first + U(LANES)]
-            o = image[U(top) + y, U(left) + first:U(left) + first + U(LANES)]
-            for x in range(U(LANES)):
-                w[i + x] = c * (p[x].real * o[x].real - p[x].imag * o[x].imag) + keep * z[x].real
-                w[i + plane + x] = c * (p[x].real * o[x].imag + p[x].imag * o[x].real) + keep * z[x].imag
+            _load_run(w, size, panel, U(LANES), y, wave, probe, image, top, left, c)
+        if size % LANES:
+            _load_run(w, size, U(size // LANES), U(size % LANES), y, wave, probe, image, top, left, c)
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
+def _load_run(w: Any, size: Any, panel: Any, lanes: Any, y: Any, wave: Any, probe: Any, image: Any, top: Any,
+              left: Any, c: Any) -> None:
+    """Row `y` of one panel, its first `lanes` lanes."""
+    keep = np.float32(1) - c
+    plane = U(rows(size) * LANES)
+    i = panel * U(2) * plane + y * U(LANES)
+    first = panel * U(LANES)
+    p, z = probe[y, first:first + lanes], wave[y, first:first + lanes]
+    o = image[U(top) + y, U(left) + first:U(left) + first + lanes]
+    for x in range(lanes):
+        w[i + x] = c * (p[x].real * o[x].real - p[x].imag * o[x].imag) + keep * z[x].real
+        w[i + plane + x] = c * (p[x].real * o[x].imag + p[x].imag * o[x].real) + keep * z[x].imag
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def transpose(w: Any, source: Any, target: Any, size: Any) -> None:
     """Panels of columns at `source` become panels of rows at `target`, tile by tile of LANES x LANES."""
-    for panel in range(size // LANES):
-        for tile in range(size // LANES):
+    tall = rows(size)
+    for panel in range(tall // LANES):
+        for tile in range(tall // LANES):
             for plane in range(2):
-                a = U(source + (2 * panel + plane) * size * LANES + tile * LANES * LANES)
-                b = U(target + (2 * tile + plane) * size * LANES + panel * LANES * LANES)
+                a = U(source + (2 * panel + plane) * tall * LANES + tile * LANES * LANES)
+                b = U(target + (2 * tile + plane) * tall * LANES + panel * LANES * LANES)
                 for x in range(U(LANES)):
                     for y in range(U(LANES)):
                         w[b + x * U(LANES) + y] = w[a + y * U(LANES) + x]
@@ -42,35 +53,58 @@ def transpose(w: Any, source: Any, target: Any, size: Any) -> None:
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def impose(w: Any, source: Any, size: Any, amplitude: Any) -> None:
     """P_a in the far field: amplitude A over model magnitude, A < 0 kept, divided by the pixels of both transforms."""
+    panel_floats = 2 * rows(size) * LANES
+    cells = size * LANES
+    whole = size // LANES
+    rest = size % LANES
+    for panel in range(whole):
+        _impose_run(w, source + panel * panel_floats, size, amplitude, panel * cells, cells)
+    if rest:
+        for row in range(size):
+            begin = source + whole * panel_floats + row * LANES
+            _impose_run(w, begin, size, amplitude, whole * cells + row * rest, rest)
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
+def _impose_run(w: Any, begin: Any, size: Any, amplitude: Any, start: Any, cells: Any) -> None:
+    """`cells` pixels that lie in a row in a panel and in the amplitudes."""
     scale = np.float32(1.0 / size)
     alone = np.float32(1.0 / (size * size))
     tiny = np.float32(1e-30)
-    for panel in range(size // LANES):
-        for cell in range(size * LANES):
-            i = U(source + panel * 2 * size * LANES + cell)
-            k = i + U(size * LANES)
-            a = amplitude[panel * size * LANES + cell]
-            factor = a * scale / np.sqrt(w[i] * w[i] + w[k] * w[k] + tiny)
-            factor = alone if a < np.float32(0) else factor
-            w[i] *= factor
-            w[k] *= factor
+    for cell in range(cells):
+        i = U(begin + cell)
+        k = i + U(rows(size) * LANES)
+        a = amplitude[start + cell]
+        factor = a * scale / np.sqrt(w[i] * w[i] + w[k] * w[k] + tiny)
+        factor = alone if a < np.float32(0) else factor
+        w[i] *= factor
+        w[k] *= factor
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def update(w: Any, size: Any, wave: Any, probe: Any, image: Any, top: Any, left: Any, a: Any, b: Any) -> None:
     """Z := (1-a-b) z + a P O_j + b P_a(...) in `wave` (y, x), and in the panels in place of P_a(...)."""
-    keep = np.float32(1) - a - b
-    plane = U(size * LANES)
     for y in range(U(size)):
         for panel in range(U(size // LANES)):
-            i = panel * U(2) * plane + y * U(LANES)
-            first = panel * U(LANES)
-            for x in range(U(LANES)):
-                p, z, o = probe[y, first + x], wave[y, first + x], image[U(top) + y, U(left) + first + x]
-                w[i + x] = keep * z.real + a * (p.real * o.real - p.imag * o.imag) + b * w[i + x]
-                w[i + plane + x] = keep * z.imag + a * (p.real * o.imag + p.imag * o.real) + b * w[i + plane + x]
-            for x in range(U(LANES)):
-                wave[y, first + x] = complex(w[i + x], w[i + plane + x])
+            _update_run(w, size, panel, U(LANES), y, wave, probe, image, top, left, a, b)
+        if size % LANES:
+            _update_run(w, size, U(size // LANES), U(size % LANES), y, wave, probe, image, top, left, a, b)
+
+
+@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
+def _update_run(w: Any, size: Any, panel: Any, lanes: Any, y: Any, wave: Any, probe: Any, image: Any, top: Any,
+                left: Any, a: Any, b: Any) -> None:
+    """Row `y` of one panel, its first `lanes` lanes."""
+    keep = np.float32(1) - a - b
+    plane = U(rows(size) * LANES)
+    i = panel * U(2) * plane + y * U(LANES)
+    first = panel * U(LANES)
+    for x in range(lanes):
+        p, z, o = probe[y, first + x], wave[y, first + x], image[U(top) + y, U(left) + first + x]
+        w[i + x] = keep * z.real + a * (p.real * o.real - p.imag * o.imag) + b * w[i + x]
+        w[i + plane + x] = keep * z.imag + a * (p.real * o.imag + p.imag * o.real) + b * w[i + plane + x]
+    for x in range(lanes):
+        wave[y, first + x] = complex(w[i + x], w[i + plane + x])
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]

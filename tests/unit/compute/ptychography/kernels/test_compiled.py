@@ -32,7 +32,9 @@ def gap(one, other):
     return np.abs(one - other).max() / np.abs(other).max()
 
 
-@pytest.mark.parametrize(("size", "parts"), [(32, 1), (32, 2), (32, 3), (64, 2)])
+@pytest.mark.parametrize(("size", "parts"), [
+    (32, 1), (32, 2), (32, 3), (64, 2), (40, 2), (260, 2),
+    *[pytest.param(size, 2, marks=pytest.mark.slow) for size in (16, 26, 60, 84, 100, 143, 162)]])
 @pytest.mark.parametrize("blend", [raar(0.9), ap()])
 def test_one_step_agrees(size, parts, blend):
     amplitude, waves, corners, weights, probe, image = problem(5, size)
@@ -44,6 +46,30 @@ def test_one_step_agrees(size, parts, blend):
         results.append((state, sums.image, sums.probe))
     for one, other in zip(results[1], results[0], strict=True):
         assert gap(one, other) < 1e-5
+
+
+@pytest.mark.parametrize("size", [32, 40, 260])
+def test_arranging_only_permutes(size):
+    amplitude = np.arange(2 * size * size, dtype=np.float32).reshape(2, size, size)
+    arranged = CompiledKernel(size, 1).arrange(amplitude)
+    assert arranged.shape == amplitude.shape
+    assert arranged.flags.c_contiguous
+    assert np.array_equal(np.sort(arranged.reshape(2, -1)), amplitude.reshape(2, -1))
+
+
+def test_no_frames_can_be_arranged():
+    assert CompiledKernel(40, 1).arrange(np.zeros((0, 40, 40), np.float32)).shape == (0, 40, 40)
+
+
+def test_rows_and_lanes_beyond_the_frame_stay_zero():
+    amplitude, waves, corners, weights, probe, image = problem(3, 40)
+    kernel = CompiledKernel(40, 1)
+    active = Active(kernel.arrange(amplitude), waves, corners, weights)
+    runs = [kernel.step(active, probe, image, raar(0.9), probe_sum=False) for _ in range(3)]
+    assert all(np.isfinite(run.image).all() for run in runs)
+    planes = kernel._scratch.reshape(2, 3, 2, 48, 16)
+    assert not planes[:, :, :, 40:].any()
+    assert not planes[:, 2, :, :, 8:].any()
 
 
 def test_same_split_gives_the_same_bits():
@@ -66,12 +92,13 @@ def test_fewer_frames_than_parts(count):
 def test_choice_falls_back_and_refuses_by_name():
     assert choose("auto", (32, 32), 1, SINGLE).name == "compiled"
     assert choose("reference", (32, 32), 1, SINGLE).name == "reference"
-    for frame, modes, real in (((48, 48), 1, SINGLE), ((32, 64), 1, SINGLE), ((32, 32), 2, SINGLE),
-                               ((32, 32), 1, np.dtype(np.float64)), ((8, 8), 1, SINGLE)):
+    assert all(suits((side, side), 1, SINGLE) for side in (16, 40, 96, 100, 250, 260, 384, 500, 2048))
+    for frame, modes, real in (((34, 34), 1, SINGLE), ((4096, 4096), 1, SINGLE), ((32, 64), 1, SINGLE),
+                               ((32, 32), 2, SINGLE), ((32, 32), 1, np.dtype(np.float64)), ((8, 8), 1, SINGLE)):
         assert not suits(frame, modes, real)
         assert choose("auto", frame, modes, real).name == "reference"
     with pytest.raises(ParameterError, match="kernel 'auto'"):
-        choose("compiled", (48, 48), 1, SINGLE)
+        choose("compiled", (34, 34), 1, SINGLE)
 
 
 def test_warming_leaves_nothing_to_compile():
