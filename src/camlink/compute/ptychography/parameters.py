@@ -18,7 +18,10 @@ class SolveParameters(Parameters, frozen=True):
     iterations: Annotated[int, about("iterations of the run; more are done while frames arrive",
                                      ge=1, le=100_000)] = 60
     polish_iterations: Annotated[int, about("last iterations by alternating projections", ge=0, le=10_000)] = 5
-    polish_s: Annotated[float, about("time to go on after the wished iterations", unit="s", ge=0, le=3600)] = 0.5
+    polish_s: Annotated[float, about("time after the last frame for more iterations, the projections and the last "
+                                     "version of a scan whose iterations are done", unit="s", ge=0, le=3600)] = 0.5
+    patience_s: Annotated[float, about("time after the last frame for the iterations that the scan still lacks",
+                                       unit="s", ge=0, le=86_400)] = 10.0
     probe_start: Annotated[int, about("iteration of the first probe update", ge=0)] = 5
     probe_every: Annotated[int, about("iterations between probe updates; 0 keeps the probe", ge=0)] = 1
     probe_guess: Annotated[Literal["auto", "data", "optics"], about(

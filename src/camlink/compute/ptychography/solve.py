@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
+from statistics import median
 from time import perf_counter, time
 
-from camlink.block import CountFrames, Header, Result
+from camlink.block import Array, CountFrames, Fact, Header, Result
 from camlink.compute.ptychography.algorithm import Blend, ap, blend
 from camlink.compute.ptychography.kernels.choice import warm
 from camlink.compute.ptychography.parameters import SolveParameters
-from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.compute.ptychography.reconstruction import ERROR_FRAMES, Reconstruction
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.port import Inflow
 
 WAIT_S = 0.1
 FIRST_ITERATIONS = 10
 BLOCKS_AT_ONCE = 64
+RECENT = 5
 
 
 @operator("ptychography.solve", kind="solver")
@@ -29,23 +32,25 @@ def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: 
     work = _first(frames, parameters, context)
     if work is None:
         return
-    clock = _Clock(parameters.publish_s)
+    clock, pace = _Clock(parameters.publish_s), _Pace(work)
     while not _complete(work, frames) and not context.stopping():
         _absorb(work, frames, wait_s=0.0 if _busy(work, parameters) else WAIT_S)
         if work.ready:
             work.begin()
+        if _complete(work, frames):
+            break
         if _busy(work, parameters):
-            work.advance(blend(parameters.algorithm, _relaxation(work, parameters, early=True)))
+            pace.advance(blend(parameters.algorithm, _relaxation(work, parameters, early=True)))
         if work.engine and work.engine.iteration >= FIRST_ITERATIONS and clock.due():
-            yield _result(work, context, final=False)
+            yield _result(pace, context, final=False)
     if work.engine is None:
         work.begin()
-    for step in _end_game(work, parameters, context):
-        work.advance(step)
+    for step in _end_game(pace, parameters, context):
+        pace.advance(step)
         if clock.due():
-            yield _result(work, context, final=False)
+            yield _result(pace, context, final=False)
     if work.engine is not None:
-        yield _result(work, context, final=True)
+        yield _result(pace, context, final=True)
     _drain(work, frames, context)
 
 
@@ -63,6 +68,44 @@ class _Clock:
             return False
         self._next_s = now + self._every_s
         return True
+
+
+class _Pace:
+    """Advances a reconstruction, makes its versions, and remembers what both cost."""
+
+    def __init__(self, work: Reconstruction) -> None:
+        self.work = work
+        self._steps_s: deque[float] = deque(maxlen=RECENT)
+        self._picture_s: float | None = None
+        self._error_s: float | None = None
+
+    @property
+    def step_s(self) -> float:
+        """What an iteration costs: the median of the last few."""
+        return median(self._steps_s) if self._steps_s else 0.0
+
+    @property
+    def version_s(self) -> float:
+        """What the last version is going to cost; its error is taken on all frames, that of others on some."""
+        picture_s = self.step_s if self._picture_s is None else self._picture_s
+        error_s = self.step_s if self._error_s is None else self._error_s * self.work.active
+        return picture_s + error_s
+
+    def advance(self, step: Blend) -> None:
+        """One iteration."""
+        started_s = perf_counter()
+        self.work.advance(step)
+        self._steps_s.append(perf_counter() - started_s)
+
+    def version(self, *, final: bool) -> tuple[dict[str, Array], dict[str, Fact]]:
+        """Arrays and facts of a Result."""
+        started_s = perf_counter()
+        arrays = self.work.arrays()
+        made_s = perf_counter()
+        facts = self.work.facts(final=final)
+        self._picture_s = made_s - started_s
+        self._error_s = (perf_counter() - made_s) / max(1, min(self.work.active, ERROR_FRAMES))
+        return arrays, facts
 
 
 def _first(frames: Inflow[CountFrames], parameters: SolveParameters, context: Context) -> Reconstruction | None:
@@ -99,35 +142,38 @@ def _relaxation(work: Reconstruction, parameters: SolveParameters, *, early: boo
     return parameters.beta if early and not work.restless else parameters.beta_end
 
 
-def _end_game(work: Reconstruction, parameters: SolveParameters, context: Context) -> Iterator[Blend]:
+def _end_game(pace: _Pace, parameters: SolveParameters, context: Context) -> Iterator[Blend]:
     """What is left to do after the last frame.
 
-    What the whole run still lacks of the wished iterations (nothing after a scan in real time), then `polish_s`, the
-    last steps by projections.
+    What the whole run still lacks of the wished iterations (nothing after a scan in real time), for `patience_s` at
+    most. Then, in `polish_s` or what is left of the patience, more iterations and the last steps by projections. The
+    time of the last version is kept free; one projection is done whatever it costs.
     """
+    work = pace.work
     if work.engine is None:
         return
     wished = max(0, parameters.iterations - parameters.polish_iterations - work.engine.iteration)
+    ends_s = perf_counter() + (parameters.patience_s if wished else 0.0)
     for done in range(wished):
-        if context.stopping():
-            return
-        yield blend(parameters.algorithm, _relaxation(work, parameters, early=done < wished // 2))
-    started = perf_counter()
-    done = 0
-    while done < parameters.iterations and not context.stopping():
-        spent_s = perf_counter() - started
-        reserve_s = (parameters.polish_iterations + 2) * spent_s / max(done, 1)
-        if spent_s + reserve_s >= parameters.polish_s:
+        if context.stopping() or perf_counter() + pace.step_s > ends_s:
             break
-        done += 1
+        yield blend(parameters.algorithm, _relaxation(work, parameters, early=done < wished // 2))
+    polished_s = perf_counter() + parameters.polish_s
+    for _ in range(parameters.iterations):
+        reserve_s = (parameters.polish_iterations + 1) * pace.step_s + pace.version_s
+        if context.stopping() or perf_counter() + reserve_s >= polished_s:
+            break
         yield blend(parameters.algorithm, parameters.beta_end)
-    for _ in range(parameters.polish_iterations):
-        if not context.stopping():
-            yield ap()
+    ends_s = max(ends_s, polished_s)
+    for done in range(parameters.polish_iterations):
+        if context.stopping() or (done and perf_counter() + pace.step_s + pace.version_s > ends_s):
+            return
+        yield ap()
 
 
-def _result(work: Reconstruction, context: Context, *, final: bool) -> Result:
-    arrays, facts = work.arrays(), work.facts(final=final)
+def _result(pace: _Pace, context: Context, *, final: bool) -> Result:
+    work = pace.work
+    arrays, facts = pace.version(final=final)
     problems = {name: count for name, count in work.intake.counts.items() if count}
     told = ("iteration", "active", "kernel", "ms_per_iteration", "fourier_error", "final")
     context.tell(problems=problems, **{name: facts[name] for name in told})

@@ -7,13 +7,16 @@ import numpy as np
 import pytest
 
 from camlink.block import CountFrames, Header, Optics, Scan
+from camlink.compute.ptychography.algorithm import ap
 from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.reconstruction import Reconstruction
 from camlink.compute.ptychography.solve import solve
 from camlink.errors import FormatError
 from camlink.workflow.operator import Kind
 from camlink.workflow.port import Listed
 
 COUNT = 30
+MODULE = "camlink.compute.ptychography.solve"
 SCAN = Scan(id="s", expected=COUNT, shape=(16, 16), pixel_m=(30e-6, 30e-6), distance_m=0.02, energy_eV=800.0,
             span_m=(0.0, 0.0, 4e-7, 4e-7), optics=Optics(diameter_m=1e-4, outer_zone_m=1e-7))
 FAST = {"kernel": "reference", "polish_s": 0.0, "iterations": 12}
@@ -112,6 +115,83 @@ def test_it_waits_when_every_frame_has_seen_its_iterations():
     inflow = Open([block(range(25))])
     list(run(inflow, Told(calls=60)))
     assert inflow.waits > 10
+
+
+class Slow:
+    """A clock that only moves when an iteration, a picture or an error is worked out; `work` is what it counts."""
+
+    def __init__(self, monkeypatch, *, step_s, picture_s, error_s):
+        self.now_s, self.steps, self.begun = 0.0, [], []
+        monkeypatch.setattr(sys.modules[MODULE], "perf_counter", lambda: self.now_s)
+        for name, cost_s in (("advance", step_s), ("arrays", picture_s), ("facts", error_s)):
+            monkeypatch.setattr(Reconstruction, name, self._costly(getattr(Reconstruction, name), name, cost_s))
+
+    def _costly(self, method, name, cost_s):
+        def run(work, *args, **options):
+            self.now_s += cost_s
+            if name == "advance":
+                self.steps.append(args[0])
+            return method(work, *args, **options)
+        return run
+
+    def polishes(self):
+        return sum(step == ap() for step in self.steps)
+
+
+@pytest.fixture
+def slow(monkeypatch):
+    return lambda **costs: Slow(monkeypatch, **{"step_s": 1.0, "picture_s": 1.0, "error_s": 1.0, **costs})
+
+
+def test_patience_bounds_the_wished_iterations(slow):
+    clock = slow(step_s=1.0, picture_s=0.0, error_s=0.0)
+    final = list(run(Listed([block(range(COUNT))]), iterations=1000, patience_s=10.0, publish_s=3600))[-1]
+    assert final.facts["final"]
+    assert final.facts["iteration"] == 11
+    assert clock.polishes() == 1
+
+
+def test_without_a_bound_every_wished_iteration_is_done(slow):
+    clock = slow()
+    final = list(run(Listed([block(range(COUNT))]), iterations=40, patience_s=1e4, publish_s=3600))[-1]
+    assert final.facts["iteration"] == 40
+    assert clock.polishes() == 5
+
+
+class Live(Open):
+    """All frames but one at first, the last one after `calls` takes."""
+
+    def __init__(self, calls, clock):
+        super().__init__([block(range(COUNT - 1))])
+        self._calls, self._clock, self.last_s = calls, clock, None
+
+    def take(self, timeout_s=0.0):
+        self._calls -= 1
+        if self._calls == 0:
+            self.last_s = self._clock.now_s
+            return block([COUNT - 1])
+        return super().take(timeout_s)
+
+
+def after_the_last_frame(clock, **changes):
+    inflow = Live(60, clock)
+    for version in run(inflow, iterations=12, publish_s=5.0, **changes):
+        if version.facts["final"]:
+            return clock.now_s - inflow.last_s
+    raise AssertionError("no final version")
+
+
+@pytest.mark.parametrize("polish_s", [5.0, 9.0, 14.0, 40.0])
+def test_a_live_scan_ends_in_its_time(slow, polish_s):
+    clock = slow(step_s=1.0, picture_s=1.0, error_s=1.0)
+    assert after_the_last_frame(clock, polish_s=polish_s) <= polish_s + 1.0 + 2.0
+    assert 1 <= clock.polishes() <= 5
+
+
+def test_one_projection_is_done_whatever_it_costs(slow):
+    clock = slow(step_s=100.0)
+    after_the_last_frame(clock, polish_s=0.0)
+    assert clock.polishes() == 1
 
 
 def test_the_last_expected_frame_ends_the_scan_before_the_sender_closes():
