@@ -26,7 +26,7 @@ def object_weight(comb_: Array, probe_intensity: Array) -> Array:
     shape = comb_.shape
     size = [fft.next_fast_len(side, real=True) for side in shape]
     product = fft.rfft2(comb_, size) * fft.rfft2(probe_intensity.astype(np.float64), size)
-    return np.maximum(fft.irfft2(product, size)[:shape[0], :shape[1]], 0.0)
+    return np.asarray(np.maximum(fft.irfft2(product, size)[:shape[0], :shape[1]], 0.0))
 
 
 def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int]) -> Array:
@@ -35,7 +35,7 @@ def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int]) 
 
     size = [fft.next_fast_len(side, real=True) for side in comb_.shape]
     product = np.conj(fft.rfft2(comb_, size)) * fft.rfft2(object_intensity.astype(np.float64), size)
-    return np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0)
+    return np.asarray(np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0))
 
 
 def divide(total: Array, weight: Array, previous: Array, damping: float) -> Array:
