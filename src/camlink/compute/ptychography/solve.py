@@ -21,14 +21,17 @@ BLOCKS_AT_ONCE = 64
 RECENT = 5
 
 
-@operator("ptychography.solve", kind="solver")
+def _compile(parameters: SolveParameters) -> None:
+    if parameters.warm_size:
+        warm(parameters.kernel, parameters.warm_size)
+
+
+@operator("ptychography.solve", kind="solver", prepare=_compile)
 def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: Context) -> Iterator[Result]:
     """Ptychography by RAAR, DM or AP with probe retrieval, on the frames that have arrived so far.
 
     Yields versions with the arrays object (H, W) complex64, probe (mode, y, x) complex64 and coverage (H, W) float32.
     """
-    if parameters.warm_size:
-        warm(parameters.kernel, parameters.warm_size)
     work = _first(frames, parameters, context)
     if work is None:
         return

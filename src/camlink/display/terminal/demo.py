@@ -65,7 +65,7 @@ def _talk() -> dict[str, Any]:
 
     chosen, default = (msgspec.to_builtins(p) for p in (talk_parameters(), TwinParameters()))
     changed = {f"beamline.{key}": value for key, value in chosen.items() if value != default[key]}
-    return {**changed, "reduce.crop": 260, "reduce.shape": 260}
+    return {**changed, "reduce.crop": 260, "reduce.shape": 260, "solve.warm_size": 260}
 
 
 def with_truth(report: Report) -> Report:
