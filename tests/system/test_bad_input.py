@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,9 @@ def camlink(*words: object, timeout_s: float = 90) -> subprocess.CompletedProces
 
 def run(tmp_path: Path, text: str, *words: object) -> tuple[int, dict[str, Any], str]:
     (tmp_path / "w.yaml").write_text(HEAD + text)
-    report = tmp_path / "report.json"
-    done = camlink("run", tmp_path / "w.yaml", "--no-browser", "--exit", "--folder", tmp_path / "run", "--report",
-                   report, *words)
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))  # a folder takes one run
+    report = folder / "report.json"
+    done = camlink("run", tmp_path / "w.yaml", "--no-browser", "--exit", "--folder", folder, "--report", report, *words)
     return done.returncode, json.loads(report.read_text()) if report.exists() else {}, done.stdout + done.stderr
 
 
@@ -75,6 +76,13 @@ def test_wrong_words_end_with_one_message(words: list[str], code: int, says: str
     done = camlink(*words, *extra)
     assert done.returncode == code
     assert says in " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_folder_that_holds_a_run_is_not_used_again(tmp_path: Path) -> None:
+    (tmp_path / "events.jsonl").write_text("")
+    done = camlink("demo", "--no-browser", "--exit", "--folder", tmp_path)
+    assert done.returncode == 2
+    assert "holds a run already" in done.stderr
 
 
 def test_a_page_port_that_is_taken_is_refused(tmp_path: Path) -> None:
