@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from camlink.runtime.messages import Exited, FromWorker, Joined, Message, Progre
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.report import Report, make_report
+from camlink.runtime.rundir import make_socket_folder
 from camlink.runtime.states import AgentLost, Begin, Cancel, Over, Send, StartAgent, Tick
 from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
@@ -60,7 +60,7 @@ class Master:
         self._provenance = dict(provenance)
         self._show = watch
         _make_folder(folder)
-        self._sockets = Path(tempfile.mkdtemp(prefix="camlink-", dir=sockets))  # made with mode 0700
+        self._sockets = make_socket_folder(sockets)
         self._context: zmq.Context[Any] = zmq.Context()
         self._control = self._context.socket(zmq.ROUTER)
         self._control.setsockopt(zmq.LINGER, 2000)

@@ -135,7 +135,7 @@ def _signals(opened: OpenRun, console: Console) -> Iterator[None]:
         opened.cancel(name, force=count > 1)
         console.print(f"{name}: ending, what arrived is kept" if count == 1 else "ending at once", highlight=False)
 
-    before: dict[int, Any] = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM)}
+    before: dict[int, Any] = {n: signal.signal(n, stop) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
