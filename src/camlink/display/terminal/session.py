@@ -122,6 +122,11 @@ def _news(status: RunStatus, said: set[str]) -> Iterator[str]:
         if step.state in ("done", "failed") and step.title not in said:
             said.add(step.title)
             yield f"step {number}  {step.title}: {step.text} ({status.elapsed_s:.1f} s)"
+    for operator in status.operators:
+        address = str(operator.facts.get("address", ""))
+        if address and address not in said:
+            said.add(address)
+            yield f"        {operator.name} waits at {address}"
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def twin(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(TWINS)}."
         raise UnknownName("twin", name, TWINS)
     flow = Workflow("twin", sites={DEFAULT_SITE: Site(DEFAULT_SITE, "inline")})
     flow.add("beamline", "twin", faults=fault, port=port)
-    chosen = {f"beamline.{key.rpartition('.')[2]}": value for key, value in read_sets(values).items()}
+    chosen = read_sets([v if "." in v.partition("=")[0] else f"beamline.{v}" for v in values or []])
     live, console = Live(), Console()
     report = follow(OpenRun(make_master(flow.with_values(chosen), folder=folder, screen=live, watch=live.put_status)),
                     live, console)
