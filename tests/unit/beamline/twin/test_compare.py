@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from camlink.beamline.twin.compare import common_box
+from camlink.beamline.twin.experiment import Experiment
+from camlink.beamline.twin.parameters import TwinParameters
+from camlink.compute.ptychography.metric import score
+from camlink.errors import FormatError
+
+
+@pytest.fixture(scope="module")
+def truth():
+    return Experiment(TwinParameters(points_y=5, points_x=5)).truth()
+
+
+def test_the_truth_agrees_with_itself_wherever_its_origin_lies(truth):
+    pixel = truth.object_pixel_m
+    padded = np.pad(truth.object, ((7, 3), (2, 9)), constant_values=1)
+    origin = (truth.origin_m[0] - 7 * pixel, truth.origin_m[1] - 2 * pixel)
+    image, true = common_box(padded, origin, truth)
+    assert np.array_equal(image, true)
+    assert score(image, true).nrms < 1e-3
+
+
+def test_a_wrong_place_is_an_error_and_a_wrong_picture_is_seen(truth):
+    with pytest.raises(FormatError, match="does not cover"):
+        common_box(truth.object[:60], truth.origin_m, truth)
+    image, true = common_box(np.conj(truth.object), truth.origin_m, truth)
+    assert score(image, true).nrms > 0.3
