@@ -26,11 +26,12 @@ class Link:
     input: Port
     policy: Policy
     feedback: bool = False
+    several: bool = False
 
     @property
     def name(self) -> str:
-        """Its name in reports: `camera->reduce`, with the port where there could be several."""
-        port = "" if self.output.name == "out" else f".{self.output.name}"
+        """Its name in reports: `camera->reduce`, with the port where the sender has several."""
+        port = f".{self.output.name}" if self.several else ""
         return f"{self.source}{port}->{self.target}"
 
 
@@ -142,7 +143,8 @@ class _Check:
         taken = {link.input.name for link in self.links if link.target == node.name}
         chosen = next((p for p in accepting if p.name not in taken), accepting[0])
         self.broken.discard(node.name)
-        self.links.append(Link(wire.operator, output, node.name, chosen, node.policy_of(wire), wire.feedback))
+        self.links.append(Link(wire.operator, output, node.name, chosen, node.policy_of(wire), wire.feedback,
+                               len(source.outputs) > 1))
         return None
 
     def output(self, node: Node, wire: Wire, source: Operator) -> Port | None:

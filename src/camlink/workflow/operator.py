@@ -98,13 +98,13 @@ class Operator:
         return not self.inputs or any(port.streams for port in self.inputs)
 
 
-def operator(name: str | None = None, *, kind: Kind | str | None = None,
+def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
              prepare: Callable[[Any], None] | None = None) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
-    hint its output: a Block, an iterator of blocks, or a NamedTuple of blocks for several named ports. An
-    argument `parameters` takes the parameter record and `context` the Context; keyword-only arguments of plain
+    hint its output: a Block or an iterator of blocks (the port is called `out`, or as you say), or a NamedTuple of
+    blocks for several ports. An argument `parameters` takes the parameter record and `context` the Context; keyword-only arguments of plain
     type become the record by themselves. Of a class, `__init__` takes parameters and context, `__call__` blocks,
     and `finish()` may give last blocks. `prepare(parameters)` is called while services are launched: compile and
     load there what the first frame must not wait for.
@@ -113,17 +113,20 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None,
     """
 
     def wrap(body: Any) -> Operator:
-        return _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind, prepare)
+        return _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind, out, prepare)
 
     return wrap
 
 
-def _describe(body: Any, name: str, kind: Kind | str | None, prepare: Callable[[Any], None] | None) -> Operator:
+def _describe(body: Any, name: str, kind: Kind | str | None, out: str,
+              prepare: Callable[[Any], None] | None) -> Operator:
     is_class = inspect.isclass(body)
     call = body.__call__ if is_class else body
     hints = _hints(call, name)
     inputs = tuple(port for arg, hint in hints.items() if arg != "return" and (port := _input(arg, hint)))
     outputs = _outputs(hints.get("return", type(None)), name)
+    if len(outputs) == 1:
+        outputs = (Port(out, outputs[0].block),)
     record, make = (_class_maker if is_class else _function_maker)(body, name)
     if inputs and len({port.streams for port in inputs}) == 2:
         raise InputError(f"operator '{name}': either every input is an Inflow or none is")

@@ -60,6 +60,14 @@ def test_a_class_is_built_with_its_parameters_and_called_with_blocks() -> None:
     assert Adder.outputs[0].block is CountFrames
 
 
+def test_a_single_output_can_be_called_by_its_name() -> None:
+    @operator("t", out="image")
+    def f(frames: Inflow[CountFrames]) -> Iterator[Result]:
+        yield from ()
+
+    assert [port.name for port in f.outputs] == ["image"]
+
+
 def test_hints_that_do_not_say_enough_are_refused() -> None:
     with pytest.raises(InputError, match="names no Block"):
         @operator("t")

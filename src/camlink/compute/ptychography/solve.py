@@ -26,7 +26,7 @@ def _compile(parameters: SolveParameters) -> None:
         warm(parameters.kernel, parameters.warm_size)
 
 
-@operator("ptychography.solve", kind="solver", prepare=_compile)
+@operator("ptychography.solve", kind="solver", out="image", prepare=_compile)
 def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: Context) -> Iterator[Result]:
     """Ptychography by RAAR, DM or AP with probe retrieval, on the frames that have arrived so far.
 
