@@ -104,10 +104,10 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
     hint its output: a Block or an iterator of blocks (the port is called `out`, or as you say), or a NamedTuple of
-    blocks for several ports. An argument `parameters` takes the parameter record and `context` the Context; keyword-only arguments of plain
-    type become the record by themselves. Of a class, `__init__` takes parameters and context, `__call__` blocks,
-    and `finish()` may give last blocks. `prepare(parameters)` is called while services are launched: compile and
-    load there what the first frame must not wait for.
+    blocks for several ports. An argument `parameters` takes the parameter record and `context` the Context;
+    keyword-only arguments of plain type become the record by themselves. Of a class, `__init__` takes parameters and
+    context, `__call__` blocks, and `finish()` may give last blocks. `prepare(parameters)` is called while services
+    are launched: compile and load there what the first frame must not wait for.
 
     Raises InputError when the hints do not say what the ports are.
     """
