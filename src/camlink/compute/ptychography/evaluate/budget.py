@@ -1,0 +1,91 @@
+"""Budget, what a contestant may spend, and Stopwatch, which counts what it did spend without the referee's time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+from camlink.errors import ParameterError
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """At most `iterations`, and at most `seconds` [s] of the contestant's own time (0: no limit).
+
+    `samples` snapshots are asked for on the way. Raises ParameterError.
+    """
+
+    iterations: int = 60
+    seconds: float = 0.0
+    samples: int = 20
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1 or self.seconds < 0 or self.samples < 1:
+            raise ParameterError(f"a budget of {self.iterations} iterations, {self.seconds:g} s and {self.samples} "
+                                 "samples; give at least one iteration and one sample, and no negative time")
+
+
+class Stopwatch:
+    """Counts iterations and the seconds between `timed` and its end; a new one starts at zero."""
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.iteration = 0
+        self.seconds = 0.0
+        self.setup_s = 0.0
+        self._steps_s: list[float] = []
+        self._sampled = 0
+
+    @contextmanager
+    def setting_up(self) -> Iterator[None]:
+        """Time what comes before the first iteration; it counts as spent."""
+        started_s = perf_counter()
+        yield
+        self.setup_s += perf_counter() - started_s
+        self.seconds += perf_counter() - started_s
+
+    @contextmanager
+    def iterating(self) -> Iterator[None]:
+        """Time one iteration."""
+        started_s = perf_counter()
+        yield
+        self._steps_s.append(perf_counter() - started_s)
+        self.seconds += self._steps_s[-1]
+        self.iteration += 1
+
+    @property
+    def step_s(self) -> float:
+        """The median time of an iteration [s]; 0 before the first."""
+        return median(self._steps_s) if self._steps_s else 0.0
+
+    @property
+    def progress(self) -> float:
+        """Part of the budget that is spent, 0..1."""
+        spent = self.iteration / self.budget.iterations
+        if self.budget.seconds:
+            spent = max(spent, self.seconds / self.budget.seconds)
+        return min(spent, 1.0)
+
+    @property
+    def left(self) -> int:
+        """Iterations that are likely to fit in what is left."""
+        left = self.budget.iterations - self.iteration
+        if self.budget.seconds and self.step_s:
+            left = min(left, int((self.budget.seconds - self.seconds) / self.step_s))
+        return max(left, 0)
+
+    @property
+    def spent(self) -> bool:
+        """Whether another iteration would go beyond the budget; the first one is always allowed."""
+        return self.iteration > 0 and self.left == 0
+
+    def due(self) -> bool:
+        """Whether it is time for a snapshot; the last iteration always gives one."""
+        mark = int(self.progress * self.budget.samples)
+        if mark > self._sampled or self.spent:
+            self._sampled = mark
+            return True
+        return False

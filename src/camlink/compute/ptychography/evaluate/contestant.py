@@ -1,0 +1,133 @@
+"""Contestant, anything that reconstructs a data set step by step, and Own, the engine of this project as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.compute.ptychography.algorithm import Blend, ap, blend
+from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
+from camlink.compute.ptychography.evaluate.dataset import DataSet
+from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.errors import FormatError
+
+Array = NDArray[Any]
+PRACTICE_FRAMES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where a contestant stands after `iteration` iterations and `seconds` of its own time.
+
+    object (H, W) complex, its pixel [margin, margin] is where the window of the first position starts; probe
+    (mode, y, x) complex with sum|P|^2 in photons. `step_s` is the median time of an iteration [s].
+    """
+
+    iteration: int
+    seconds: float
+    setup_s: float
+    step_s: float
+    object: Array
+    probe: Array
+    margin: int
+
+
+class Contestant(Protocol):
+    """Takes part in a contest."""
+
+    @property
+    def name(self) -> str:
+        """Name for people, different from all others."""
+        ...
+
+    @property
+    def about(self) -> dict[str, str | int | float | bool]:
+        """Engine, algorithm, kernel and the parameters that differ from their defaults."""
+        ...
+
+    @property
+    def missing(self) -> str:
+        """Why it cannot take part here; empty when it can."""
+        ...
+
+    def prepare(self, dataset: DataSet) -> None:
+        """Import and compile what it needs, before clock and memory are looked at. Raises CamlinkError."""
+        ...
+
+    def run(self, dataset: DataSet, budget: Budget) -> Iterator[Snapshot]:
+        """Reconstruct within the budget; the last snapshot is the result. Raises CamlinkError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """The engine of this project with the given parameters.
+
+    `iterations` and all times of the parameters give way to the budget: `beta` holds in its first half, `beta_end` in
+    the second, and the last `polish_iterations` are alternating projections, as at the end of a streamed scan.
+    """
+
+    name: str
+    parameters: SolveParameters
+
+    @property
+    def about(self) -> dict[str, str | int | float | bool]:
+        """Engine, algorithm, kernel and changed parameters."""
+        default = SolveParameters()
+        changed = {field: getattr(self.parameters, field) for field in SolveParameters.__struct_fields__
+                   if getattr(self.parameters, field) != getattr(default, field)}
+        return {"engine": "camlink", **changed, "algorithm": self.parameters.algorithm,
+                "kernel": self.parameters.kernel}
+
+    @property
+    def missing(self) -> str:
+        """Never missing."""
+        return ""
+
+    def prepare(self, dataset: DataSet) -> None:
+        """Compile the kernel for the frames of the data set, and load what the first guess needs."""
+        few = dataset.first(min(len(dataset), PRACTICE_FRAMES))
+        begun(few, self.parameters).advance(blend(self.parameters.algorithm, self.parameters.beta))
+
+    def run(self, dataset: DataSet, budget: Budget) -> Iterator[Snapshot]:
+        """Reconstruct; making pictures is not on the clock."""
+        watch = Stopwatch(budget)
+        with watch.setting_up():
+            work = begun(dataset, self.parameters)
+        while not watch.spent:
+            with watch.iterating():
+                work.advance(self._step(watch))
+            if watch.due():
+                arrays = work.arrays()
+                yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
+                               arrays["probe"], work.geometry.margin)
+
+    def _step(self, watch: Stopwatch) -> Blend:
+        if 0 < watch.left <= self.parameters.polish_iterations < watch.budget.iterations:
+            return ap()
+        beta = self.parameters.beta if watch.progress < 0.5 else self.parameters.beta_end
+        return blend(self.parameters.algorithm, beta)
+
+
+def begun(dataset: DataSet, parameters: SolveParameters) -> Reconstruction:
+    """A reconstruction that has all frames and its first guess of object and probe; raises FormatError."""
+    work = Reconstruction(dataset.scan, parameters)
+    work.absorb(dataset.block())
+    work.begin()
+    if work.engine is None:
+        problems = ", ".join(f"{count} {name}" for name, count in work.intake.counts.items() if count)
+        raise FormatError(f"'{dataset.name}': no frame can be used ({problems or 'none was there'})")
+    return work
+
+
+def start_of(dataset: DataSet) -> tuple[Array, Array, int]:
+    """What a peer starts from: object (H, W) and probe (mode, y, x) complex64, and the margin of the grid [pixel]."""
+    work = begun(dataset, SolveParameters(kernel="reference"))
+    assert work.engine is not None
+    return (np.array(work.engine.image, np.complex64), np.array(work.engine.probe, np.complex64),
+            work.geometry.margin)

@@ -1,0 +1,137 @@
+"""DataSet: the frames of one scan in memory with what is known about them; every contestant gets the same one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.block import CountFrames, FrameKind, Header, Scan
+from camlink.carry.formats.cxi_layout import MASK_NO_DEFECT
+from camlink.carry.formats.recorded import Recorded
+from camlink.compute.ptychography.model import MASKED
+from camlink.errors import FormatError
+
+Array = NDArray[Any]
+MOST_BYTES: Final = 8 << 30
+FEWEST_FRAMES: Final = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSet:
+    """A scan to compare on.
+
+    counts (n, y, x) float32 [photon], zero frequency in the centre, NaN without value; position_m (n, 2) as (y, x);
+    probe (mode, y, x) complex64 to start with, or None. truth (H, W) complex64 or None; `truth_corner` is the pixel of
+    the truth at which the window of the first position of `scan.span_m` starts. `in_metres`: lengths are real ones.
+    """
+
+    name: str
+    scan: Scan
+    counts: Array
+    position_m: Array
+    probe: Array | None = None
+    truth: Array | None = None
+    truth_corner: tuple[int, int] = (0, 0)
+    in_metres: bool = True
+
+    def __len__(self) -> int:
+        return len(self.counts)
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Shape of a frame (y, x)."""
+        return int(self.counts.shape[1]), int(self.counts.shape[2])
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """The box of all positions (y, x) [object pixel]."""
+        y0, x0, y1, x1 = self.scan.span_m
+        pixel = self.scan.object_pixel_m
+        return round((y1 - y0) / pixel[0]), round((x1 - x0) / pixel[1])
+
+    def corners(self, margin: int) -> Array:
+        """Top-left corners (n, 2) int64 of all windows on a grid with `margin` pixels before the first position."""
+        first = self.scan.span_m[:2]
+        return np.asarray(np.rint((self.position_m - first) / self.scan.object_pixel_m).astype(np.int64) + margin)
+
+    def amplitude(self, rows: slice) -> Array:
+        """Amplitudes (n, y, x) float32 of some frames, zero frequency at [0, 0], MASKED where there is no value."""
+        counts = self.counts[rows]
+        with np.errstate(invalid="ignore"):
+            found = np.where(np.isfinite(counts), np.sqrt(np.maximum(counts, 0)), np.float32(MASKED))
+        return np.fft.ifftshift(found, axes=(1, 2)).astype(np.float32)
+
+    def block(self) -> CountFrames:
+        """The whole scan as one block, the start probe with it."""
+        rows = np.arange(len(self), dtype=np.int64)
+        arrays: dict[str, Array] = {
+            "frames": self.counts, "index": rows, "point": rows,
+            "kind": np.full(len(self), FrameKind.EXPOSURE, np.uint8), "dwell_s": np.zeros(len(self)),
+            "position_m": self.position_m, "time_s": np.zeros(len(self))}
+        if self.probe is not None:
+            arrays["probe"] = self.probe
+        return CountFrames.checked(Header(scan=self.scan, made_s=0.0), arrays)
+
+    def halves(self, seed: int = 0) -> tuple[DataSet, DataSet]:
+        """Two data sets of half the frames each, drawn by lot, on the same grid; raises FormatError below 4 frames."""
+        if len(self) < 2 * FEWEST_FRAMES:
+            raise FormatError(f"'{self.name}' has {len(self)} frames, too few to be split in two halves")
+        order = np.random.default_rng(seed).permutation(len(self))
+        middle = len(self) // 2
+        return self._only(np.sort(order[:middle]), "first half"), self._only(np.sort(order[middle:]), "second half")
+
+    def first(self, count: int) -> DataSet:
+        """The first `count` frames on the same grid."""
+        return self._only(np.arange(count), f"first {count} frames")
+
+    def _only(self, rows: Array, what: str) -> DataSet:
+        scan = msgspec.structs.replace(self.scan, expected=len(rows), points=len(rows))
+        return replace(self, name=f"{self.name}, {what}", scan=scan, counts=self.counts[rows],
+                       position_m=self.position_m[rows])
+
+
+def from_recorded(recorded: Recorded, *, in_metres: bool = True) -> DataSet:
+    """The exposures of a recorded scan; pixels that its mask marks bad become NaN.
+
+    Raises FormatError when it holds no frames or positions, lacks a fact of the geometry, or is too large.
+    """
+    where, stack, position_m = str(recorded.path), recorded.frames, recorded.position_m
+    if stack is None or position_m is None or len(position_m) != len(stack):
+        raise FormatError(f"{where}: {len(stack) if stack else 0} frames and "
+                          f"{0 if position_m is None else len(position_m)} positions; a comparison needs one for each")
+    check_scan(recorded.scan, where)
+    lit = np.flatnonzero((recorded.kind == FrameKind.EXPOSURE) & np.isfinite(position_m).all(axis=1))
+    check_room(len(lit), stack.shape[1:], where)
+    counts = np.empty((len(lit), *stack.shape[1:]), np.float32)
+    for place, row in enumerate(lit):
+        counts[place] = stack.read(int(row), int(row) + 1)[0]
+    if recorded.mask is not None:
+        counts[:, (recorded.mask & np.uint32(~MASK_NO_DEFECT & 0xFFFFFFFF)) != 0] = np.nan
+    position = position_m[lit]
+    (y0, x0), (y1, x1) = position.min(axis=0), position.max(axis=0)
+    scan = msgspec.structs.replace(recorded.scan, expected=len(lit), points=len(lit), optics=recorded.scan.optics,
+                                   span_m=(float(y0), float(x0), float(y1), float(x1)))
+    return DataSet(name=recorded.path.name, scan=scan, counts=counts, position_m=position, probe=recorded.probe,
+                   in_metres=in_metres)
+
+
+def check_scan(scan: Scan, where: str) -> None:
+    """Raise FormatError when a fact of the far-field geometry is missing."""
+    facts = {"photon energy": scan.energy_eV, "detector distance": scan.distance_m, "detector pixel": min(scan.pixel_m)}
+    missing = [name for name, value in facts.items() if not (np.isfinite(value) and value > 0)]
+    if missing:
+        raise FormatError(f"{where}: lacks {', '.join(missing)}; add it to the file")
+
+
+def check_room(count: int, frame: tuple[int, ...], where: str) -> None:
+    """Raise FormatError for too few frames, or more bytes than are read at once."""
+    size = 4 * count * frame[0] * frame[1]
+    if count < FEWEST_FRAMES:
+        raise FormatError(f"{where}: has {count} exposures with a position; ptychography needs frames that overlap")
+    if size > MOST_BYTES:
+        raise FormatError(f"{where}: {count} frames of {frame[0]} x {frame[1]} would take {size} bytes, more than the "
+                          f"{MOST_BYTES} that are compared at once; take a smaller scan")
