@@ -1,4 +1,4 @@
-"""The array namespace: one source runs on NumPy and CuPy; CuPy is only touched when an array already lives there."""
+"""The array namespace: one source runs on NumPy and CuPy; CuPy is only touched when somebody asked for a GPU."""
 
 from __future__ import annotations
 
@@ -22,3 +22,21 @@ def namespace(*arrays: Any) -> Any:
 def to_host(array: Any) -> NDArray[Any]:
     """`array` in the memory of the host, same shape and dtype; a NumPy array is not copied."""
     return np.asarray(array.get() if on_device(array) else array)
+
+
+def fourier(array: Any) -> Any:
+    """The module with fft2, rfft2 and so on for `array`: scipy.fft, or cupy.fft on a GPU."""
+    return importlib.import_module("cupy.fft" if on_device(array) else "scipy.fft")
+
+
+def gpu_trouble() -> str:
+    """Why no GPU can be used by this process; empty when one can."""
+    try:
+        cupy = importlib.import_module("cupy")
+    except ImportError as error:
+        return f"CuPy cannot be imported ({error})"
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        return f"CUDA finds no GPU ({error})"
+    return "" if count else "CUDA finds no GPU"

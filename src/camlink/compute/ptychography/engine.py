@@ -28,24 +28,32 @@ class Engine:
 
     A frame that arrives gets z_j = P O_j, so that it agrees with what is known and disturbs nothing. `probe` is
     (mode, y, x) with sum|P|^2 = photons of the brightest frame, `image` (H, W).
+    They and the slots live where the kernel works, on the host or on a GPU; `put` takes arrays of the host.
     """
 
     def __init__(self, geometry: Geometry, slots: Slots, kernel: Kernel, *, probe: Array, image: Array,
                  constraints: Constraints) -> None:
+        take = kernel.space.asarray
+        pupil = None if constraints.pupil is None else take(constraints.pupil)
         self.geometry = geometry
         self.kernel = kernel
-        self.constraints = constraints
-        self.probe = probe
-        self.image = image
+        self.constraints = Constraints(pupil, constraints.power)
+        self.probe = take(probe)
+        self.image = take(image)
         self.iteration = 0
         self._slots = slots
-        self._comb: Array | None = None
+        self._comb: tuple[Array, Array] | None = None
         self._image_weight: Array | None = None
 
     @property
     def active(self) -> int:
         """Frames that take part."""
         return self._slots.count
+
+    @property
+    def frames(self) -> Active:
+        """Views of the frames that take part."""
+        return self._slots.active
 
     @property
     def ages(self) -> Array:
@@ -57,7 +65,8 @@ class Engine:
         """Illumination sum_j w_j |P(r - r_j)|^2 of every object pixel (H, W) [photon]."""
         if self._image_weight is None:
             intensity = (self.probe.real**2 + self.probe.imag**2).sum(axis=0)
-            self._image_weight = overlap.object_weight(self._positions(), intensity)
+            comb, spectrum = self._positions()
+            self._image_weight = overlap.object_weight(comb, intensity, spectrum)
         return self._image_weight
 
     def put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> int:
@@ -70,8 +79,9 @@ class Engine:
         rows = [row for row, slot in enumerate(slots) if slot is not None]
         if rows:
             whole = np.rint(corners[rows]).astype(np.int64)
-            waves = exit_waves(self.probe, self.image, whole)
-            self._slots.fill(np.array([slots[row] for row in rows]), self.kernel.arrange(amplitude[rows]), waves,
+            take = self.kernel.space.asarray
+            waves = exit_waves(self.probe, self.image, take(whole))
+            self._slots.fill(np.array([slots[row] for row in rows]), self.kernel.arrange(take(amplitude[rows])), waves,
                              corners[rows], weights[rows], self.iteration)
             self._comb = self._image_weight = None
         return len(slots) - len(rows)
@@ -93,7 +103,7 @@ class Engine:
         Less noisy than the overlap of the waves, which RAAR keeps away from the data; no wave is changed.
         """
         everything = self._slots.active
-        waves = np.zeros((min(SCRATCH_FRAMES, self.active), *self.probe.shape), self.probe.dtype)
+        waves = np.zeros_like(everything.waves[:SCRATCH_FRAMES])
         total = np.zeros_like(self.image)
         for start in range(0, self.active, SCRATCH_FRAMES):
             part = everything.part(slice(start, start + SCRATCH_FRAMES))
@@ -121,18 +131,22 @@ class Engine:
         self.probe = np.roll(self.probe, (-dy, -dx), axis=(-2, -1))
         self.image = np.roll(self.image, (-dy, -dx), axis=(0, 1))
         waves = self._slots.active.waves
-        for frame in waves:
-            frame[...] = np.roll(frame, (-dy, -dx), axis=(-2, -1))
+        for start in range(0, len(waves), SCRATCH_FRAMES):
+            some = waves[start:start + SCRATCH_FRAMES]
+            some[...] = np.roll(some, (-dy, -dx), axis=(-2, -1))
         self._image_weight = None
 
-    def _positions(self) -> Array:
+    def _positions(self) -> tuple[Array, Array]:
+        """The comb of the active frames (H, W) and its spectrum."""
         if self._comb is None:
             active = self._slots.active
-            self._comb = overlap.comb(active.corners, active.weights, self.geometry.shape)
+            comb = overlap.comb(active.corners, active.weights, self.geometry.shape)
+            self._comb = comb, overlap.spectrum(comb)
         return self._comb
 
     def _refine(self, total: Array) -> None:
         intensity = self.image.real**2 + self.image.imag**2
-        weight = overlap.probe_weight(self._positions(), intensity, self.geometry.frame)
+        comb, spectrum = self._positions()
+        weight = overlap.probe_weight(comb, intensity, self.geometry.frame, spectrum)
         self.probe = self.constraints.apply(overlap.divide(total, weight, self.probe, PROBE_DAMPING))
         self._image_weight = None

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from camlink.compute.arrays import fourier, namespace, on_device
+
 Array = NDArray[Any]
 MASKED = -1.0
 """Amplitude of a pixel without value: the data projection keeps what the model says there."""
@@ -14,42 +16,42 @@ MASKED = -1.0
 
 def windows(image: Array, corners: Array, frame: tuple[int, int]) -> Array:
     """Gather: the windows (n, y, x) of `image` (H, W) whose top-left corners are (n, 2) integers."""
+    if on_device(image):
+        return image[_places(corners, frame)]
     every = np.lib.stride_tricks.sliding_window_view(image, frame)
     return np.asarray(every[corners[:, 0], corners[:, 1]])
 
 
 def scatter(frames: Array, corners: Array, shape: tuple[int, int]) -> Array:
     """Adjoint of `windows`: the sum (H, W) of frames (n, y, x) put at their corners."""
-    image = np.zeros(shape, frames.dtype)
+    image = namespace(frames).zeros(shape, frames.dtype)
+    if on_device(frames):
+        return _scatter_on_gpu(image, frames, _places(corners, (frames.shape[-2], frames.shape[-1])))
     rows, columns = frames.shape[-2:]
     for frame, (y, x) in zip(frames, corners, strict=True):
         image[y:y + rows, x:x + columns] += frame
-    return image
+    return image  # type: ignore[no-any-return]
 
 
 def exit_waves(probe: Array, image: Array, corners: Array) -> Array:
     """Exit waves P O_j (n, mode, y, x) of a probe (mode, y, x) and an object (H, W)."""
     shape = (probe.shape[-2], probe.shape[-1])
-    return np.asarray(probe[None] * windows(image, corners, shape)[:, None])
+    return probe[None] * windows(image, corners, shape)[:, None]
 
 
 def far_field(waves: Array) -> Array:
     """Unitary two-dimensional Fourier transform over the last two axes; zero frequency at [0, 0]."""
-    from scipy import fft
-
-    return np.asarray(fft.fft2(waves, norm="ortho"))
+    return fourier(waves).fft2(waves, norm="ortho")  # type: ignore[no-any-return]
 
 
 def near_sample(field: Array) -> Array:
     """Inverse (and adjoint) of `far_field`."""
-    from scipy import fft
-
-    return np.asarray(fft.ifft2(field, norm="ortho"))
+    return fourier(field).ifft2(field, norm="ortho")  # type: ignore[no-any-return]
 
 
 def magnitude(field: Array) -> Array:
     """Square root of the intensity that all modes (n, mode, y, x) give together: (n, y, x)."""
-    return np.asarray(np.sqrt((field.real**2 + field.imag**2).sum(axis=1)))
+    return np.sqrt((field.real**2 + field.imag**2).sum(axis=1))  # type: ignore[no-any-return]
 
 
 def project_data(waves: Array, amplitude: Array) -> Array:
@@ -67,3 +69,18 @@ def data_misfit(model: Array, amplitude: Array) -> tuple[float, float]:
     gap = np.where(known, model - amplitude, 0).astype(np.float64)
     seen = np.where(known, amplitude, 0).astype(np.float64)
     return float((gap**2).sum()), float((seen**2).sum())
+
+
+def _places(corners: Array, frame: tuple[int, int]) -> tuple[Array, Array]:
+    """Rows and columns of the pixels of the windows, to index an image with: (n, y, 1) and (n, 1, x)."""
+    space = namespace(corners)
+    return (corners[:, 0, None, None] + space.arange(frame[0])[:, None],
+            corners[:, 1, None, None] + space.arange(frame[1]))
+
+
+def _scatter_on_gpu(image: Array, frames: Array, places: tuple[Array, Array]) -> Array:
+    """`frames` added to `image` at `places`; CuPy adds at places real numbers only."""
+    space, real = namespace(frames), frames.real.dtype
+    parts = space.ascontiguousarray(frames).view(real).reshape(*frames.shape, -1)
+    space.add.at(image.view(real).reshape(*image.shape, -1), places, parts)
+    return image

@@ -5,44 +5,75 @@ For integer corners sum_j w_j |P(r - r_j)|^2 is the convolution of the weighted 
 
 from __future__ import annotations
 
+import importlib
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from camlink.compute.arrays import fourier, namespace, on_device
 
 Array = NDArray[Any]
 
 
 def comb(corners: Array, weights: Array, shape: tuple[int, int]) -> Array:
     """The weights (n,) put at their corners (n, 2) on the object grid: (H, W) float64."""
-    flat = np.bincount(corners[:, 0] * shape[1] + corners[:, 1], weights, shape[0] * shape[1])
-    return flat.reshape(shape)
+    flat = namespace(corners).bincount(corners[:, 0] * shape[1] + corners[:, 1], weights, shape[0] * shape[1])
+    return flat.reshape(shape)  # type: ignore[no-any-return]
 
 
-def object_weight(comb_: Array, probe_intensity: Array) -> Array:
-    """sum_j w_j |P(r - r_j)|^2 on the object grid (H, W), from |P|^2 summed over modes (y, x)."""
-    from scipy import fft
-
-    shape = comb_.shape
-    size = [fft.next_fast_len(side, real=True) for side in shape]
-    product = fft.rfft2(comb_, size) * fft.rfft2(probe_intensity.astype(np.float64), size)
-    return np.asarray(np.maximum(fft.irfft2(product, size)[:shape[0], :shape[1]], 0.0))
+def spectrum(comb_: Array) -> Array:
+    """The transform of a comb, for those who convolve with it again and again."""
+    return fourier(comb_).rfft2(comb_, _size(comb_))  # type: ignore[no-any-return]
 
 
-def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int]) -> Array:
-    """sum_j w_j |O(r + r_j)|^2 in the probe's window (y, x), from |O|^2 on the object grid (H, W)."""
-    from scipy import fft
+def object_weight(comb_: Array, probe_intensity: Array, known: Array | None = None) -> Array:
+    """sum_j w_j |P(r - r_j)|^2 on the object grid (H, W), from |P|^2 summed over modes (y, x).
 
-    size = [fft.next_fast_len(side, real=True) for side in comb_.shape]
-    product = np.conj(fft.rfft2(comb_, size)) * fft.rfft2(object_intensity.astype(np.float64), size)
-    return np.asarray(np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0))
+    `known` is the spectrum of the comb.
+    """
+    fft, size, shape = fourier(comb_), _size(comb_), comb_.shape
+    product = (spectrum(comb_) if known is None else known) * fft.rfft2(probe_intensity.astype(np.float64), size)
+    return np.maximum(fft.irfft2(product, size)[:shape[0], :shape[1]], 0.0)  # type: ignore[no-any-return]
+
+
+def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int], known: Array | None = None) -> Array:
+    """sum_j w_j |O(r + r_j)|^2 in the probe's window (y, x), from |O|^2 on the object grid (H, W).
+
+    `known` is the spectrum of the comb.
+    """
+    fft, size = fourier(comb_), _size(comb_)
+    comb_spectrum = spectrum(comb_) if known is None else known
+    product = np.conj(comb_spectrum) * fft.rfft2(object_intensity.astype(np.float64), size)
+    return np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0)  # type: ignore[no-any-return]
 
 
 def divide(total: Array, weight: Array, previous: Array, damping: float) -> Array:
     """(total + d previous)/(weight + d) with d = damping x max(weight): where nothing is known, `previous` stays."""
+    if on_device(total):
+        return _quotient()(total, weight, previous, weight.max(), damping)  # type: ignore[no-any-return]
     floor = damping * float(weight.max(initial=0.0))
     if floor <= 0.0 and not weight.any():
         return previous
     safe = np.maximum(weight + floor, np.finfo(np.float64).tiny)
     quotient = np.where(weight + floor > 0, (total + floor * previous) / safe, previous)
     return np.asarray(quotient.astype(previous.dtype))
+
+
+def _size(comb_: Array) -> list[int]:
+    from scipy.fft import next_fast_len
+
+    return [next_fast_len(side, real=True) for side in comb_.shape]
+
+
+@lru_cache(maxsize=1)
+def _quotient() -> Any:
+    """The division on a GPU in one launch and without waiting for the maximum; numbers are complex."""
+    return importlib.import_module("cupy").ElementwiseKernel(
+        "T total, W weight, T previous, W highest, float64 damping", "T quotient",
+        """
+        const double floor = damping * max(double(highest), 0.0), under = weight + floor;
+        typedef typename T::value_type R;
+        quotient = under > 0 ? (total + previous * R(floor)) / R(max(under, 2.3e-308)) : previous;
+        """, "overlap_quotient")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Scan
+from camlink.compute.arrays import on_device, to_host
 
 Array = NDArray[Any]
 PUPIL_LEVEL = 0.1
@@ -39,6 +40,9 @@ def first_probe(mean: Array, scan: Scan, defocus_m: float, power: float) -> Arra
 
 def scaled(probe: Array, power: float) -> Array:
     """The probe (mode, y, x) with sum|P|^2 = `power` [photon]; a zero probe stays zero."""
+    if on_device(probe):  # nothing of the GPU is looked at here, so that nobody waits for it
+        total = (np.abs(probe) ** 2).sum(dtype=np.float64)
+        return probe * np.sqrt(np.where(total > 0, power / total, 1.0)).astype(np.float32)
     now = float((np.abs(probe.astype(np.complex128)) ** 2).sum())
     factor = np.sqrt(power / now) if now > 0 else 1.0
     return np.asarray((probe * factor).astype(probe.dtype))
@@ -56,7 +60,7 @@ def support(mean: Array, level: float, grow: int = 2) -> Array:
 
 def drift(probe: Array) -> tuple[int, int]:
     """Whole pixels (y, x) by which the centre of mass of |P|^2 left the middle of the window."""
-    intensity = (probe.real**2 + probe.imag**2).sum(axis=0)
+    intensity = to_host((probe.real**2 + probe.imag**2).sum(axis=0))
     total = float(intensity.sum())
     if total <= 0:
         return 0, 0

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import CountFrames, Fact, Scan
+from camlink.compute.arrays import to_host
 from camlink.compute.ptychography.algorithm import Blend
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
@@ -102,7 +103,7 @@ class Reconstruction:
         level = self.parameters.probe_support
         constraints = Constraints(support(mean, level) if level else None, power)
         kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
-        slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL)
+        slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
         self.engine = Engine(self.geometry, slots, kernel, probe=probe,
                              image=first_image(batch, probe, self.geometry), constraints=constraints)
         self._put(self.engine, batch)
@@ -125,10 +126,11 @@ class Reconstruction:
         engine = self.engine
         if engine is None:
             return {}
-        coverage = engine.coverage / max(float(engine.coverage.max(initial=0.0)), np.finfo(np.float64).tiny)
-        image = engine.evidence()
+        coverage = to_host(engine.coverage)
+        coverage = coverage / max(float(coverage.max(initial=0.0)), np.finfo(np.float64).tiny)
+        image = to_host(engine.evidence())
         factor = free_phase(image, self._shown, coverage)
-        image, probe = turned(image, engine.probe, factor)
+        image, probe = turned(image, to_host(engine.probe), factor)
         brighter = np.sqrt(self._brightest / engine.constraints.power) if self._brightest else 1.0
         self._shown = image
         return {"object": (image / brighter).astype(np.complex64), "probe": (probe * brighter).astype(np.complex64),

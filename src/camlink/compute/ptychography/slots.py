@@ -30,23 +30,28 @@ class Active:
 
 
 class Slots:
-    """Room for `capacity` frames, filled in order of arrival; a frame that comes again takes its old place."""
+    """Room for `capacity` frames, filled in order of arrival; a frame that comes again takes its old place.
 
-    def __init__(self, capacity: int, modes: int, frame: tuple[int, int], real: np.dtype[Any]) -> None:
+    `space` is the array module of the kernel that works on them, numpy or cupy.
+    """
+
+    def __init__(self, capacity: int, modes: int, frame: tuple[int, int], real: np.dtype[Any],
+                 space: Any = np) -> None:
         self.capacity = capacity
         self.count = 0
+        self._space = space
         self._slot: dict[int, int] = {}
-        self._amplitude = np.empty((capacity, *frame), real)
-        self._waves = np.empty((capacity, modes, *frame), np.result_type(real, np.complex64))
-        self._corners = np.zeros((capacity, 2), np.int64)
+        self._amplitude = space.empty((capacity, *frame), real)
+        self._waves = space.empty((capacity, modes, *frame), np.result_type(real, np.complex64))
+        self._corners = space.zeros((capacity, 2), np.int64)
         self._fractions = np.zeros((capacity, 2))
-        self._weights = np.zeros(capacity, real)
+        self._weights = space.zeros(capacity, real)
         self._born = np.zeros(capacity, np.int64)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all slots, used or not."""
-        return self._amplitude.nbytes + self._waves.nbytes
+        return int(self._amplitude.nbytes + self._waves.nbytes)
 
     @property
     def active(self) -> Active:
@@ -63,13 +68,17 @@ class Slots:
         return slot
 
     def fill(self, slots: Array, amplitude: Array, waves: Array, corners: Array, weights: Array, now: int) -> None:
-        """Put frames (n, ...) into `slots` (n,); `corners` (n, 2) [pixel] are rounded, their fractions are kept."""
+        """Put frames (n, ...) into `slots` (n,); `corners` (n, 2) [pixel] are rounded, their fractions are kept.
+
+        `amplitude` and `waves` live where the slots live, the others on the host.
+        """
         whole = np.rint(corners)
-        self._amplitude[slots] = amplitude
-        self._waves[slots] = waves
-        self._corners[slots] = whole
+        at = self._space.asarray(slots)
+        self._amplitude[at] = amplitude
+        self._waves[at] = waves
+        self._corners[at] = self._space.asarray(whole)
         self._fractions[slots] = corners - whole
-        self._weights[slots] = weights
+        self._weights[at] = self._space.asarray(weights)
         self._born[slots] = now
 
     def ages(self, now: int) -> Array:

@@ -2,41 +2,66 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import importlib
+from typing import Any, Final, Literal
 
 import numpy as np
 
+from camlink.compute.arrays import gpu_trouble
 from camlink.compute.ptychography.algorithm import ap
 from camlink.compute.ptychography.kernels.kernel import Kernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.slots import Active
 from camlink.errors import ParameterError
 
-KernelName = Literal["auto", "reference", "compiled"]
+KernelName = Literal["auto", "reference", "compiled", "cuda"]
+GPU_CHUNK: Final = 128
 
 
 def warm(name: KernelName, side: int) -> None:
     """Compile what frames of side x side are going to need (seconds once on a machine, then read from its cache)."""
     frame = (side, side)
-    kernel = choose("reference" if name == "reference" else "auto", frame, 1, np.dtype(np.float32))
-    one = np.zeros((1, *frame), np.complex64)
-    active = Active(np.zeros((1, *frame), np.float32), one[None], np.zeros((1, 2), np.int64), np.ones(1, np.float32))
+    single = np.dtype(np.float32)
+    kernel = _fastest_on_cpu(frame, 1, single) if name == "compiled" else choose(name, frame, 1, single)
+    space = kernel.space
+    one = space.zeros((1, *frame), np.complex64)
+    active = Active(space.zeros((1, *frame), np.float32), one[None], space.zeros((1, 2), np.int64),
+                    space.ones(1, np.float32))
     kernel.step(active, one, one[0], ap(), probe_sum=True)
 
 
 def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:
-    """The kernel called `name`; "auto" takes the compiled one where it suits.
+    """The kernel called `name`; "auto" takes the GPU where there is one, then the compiled one where it suits.
 
-    Raises ParameterError when the compiled kernel is asked for and does not take such frames.
+    Frames that the CUDA kernel does not take are worked on by the reference kernel on the GPU. Raises ParameterError
+    when the compiled kernel is asked for and does not take such frames, or "cuda" where no GPU can be used.
     """
     if name == "reference":
         return ReferenceKernel()
-    from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
-
-    if suits(frame, modes, real):
-        return CompiledKernel(frame[0])
-    if name == "compiled":
+    trouble = gpu_trouble() if name in ("auto", "cuda") else ""
+    if name == "cuda" and trouble:
+        raise ParameterError(f"kernel 'cuda' cannot run here: {trouble}; it needs an NVIDIA GPU with its driver and "
+                             "CuPy (pip install 'camlink[gpu]', or cupy-cuda12x or cupy-cuda13x to match the driver), "
+                             "or choose kernel 'auto'")
+    if name in ("auto", "cuda") and not trouble:
+        return _on_gpu(frame, modes, real)
+    kernel = _fastest_on_cpu(frame, modes, real)
+    if name == "compiled" and kernel.name != name:
         raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels without a prime factor above "
                              f"13, one mode and single precision, got {frame}, {modes} modes, {real}; choose kernel "
                              "'auto' or crop the frames to such a size")
-    return ReferenceKernel()
+    return kernel
+
+
+def _fastest_on_cpu(frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:
+    from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
+
+    return CompiledKernel(frame[0]) if suits(frame, modes, real) else ReferenceKernel()
+
+
+def _on_gpu(frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:
+    from camlink.compute.ptychography.kernels import cuda
+
+    if cuda.suits(frame, modes, real):
+        return cuda.CudaKernel(frame[0])
+    return ReferenceKernel(GPU_CHUNK, importlib.import_module("cupy"))

@@ -69,6 +69,7 @@ class CompiledKernel:
     """Splits the frames in `parts` equal runs, one a core; the same split gives the same bits."""
 
     name = "compiled"
+    space = np
 
     def __init__(self, size: int, parts: int = 0) -> None:
         self._size = size

@@ -29,6 +29,11 @@ class Kernel(Protocol):
         """Name for people."""
         ...
 
+    @property
+    def space(self) -> Any:
+        """The array module in whose memory it works: numpy or cupy."""
+        ...
+
     def arrange(self, amplitude: Array) -> Array:
         """Amplitudes (n, y, x), zero frequency at [0, 0], in the order that `step` wants: a permutation of pixels."""
         ...

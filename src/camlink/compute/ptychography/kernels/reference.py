@@ -1,4 +1,4 @@
-"""Reference kernel: the step in plain NumPy, any precision, frame size and number of modes; oracle of the others."""
+"""Reference kernel: the step in array operations, for any precision, size and number of modes; oracle of the others."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ Array = NDArray[Any]
 
 
 class ReferenceKernel:
-    """Works through the frames in chunks; `chunk` changes the scratch memory, never the result."""
+    """Works through the frames in chunks; `chunk` changes the scratch memory, never the result.
 
-    name = "reference"
+    `space` is numpy or cupy.
+    """
 
-    def __init__(self, chunk: int = 32) -> None:
+    def __init__(self, chunk: int = 32, space: Any = np) -> None:
+        self.name = "reference" if space is np else "cupy"
+        self.space = space
         self._chunk = chunk
 
     def arrange(self, amplitude: Array) -> Array:

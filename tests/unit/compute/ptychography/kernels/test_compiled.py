@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from camlink.compute.ptychography.algorithm import ap, raar
+from camlink.compute.ptychography.kernels import choice
 from camlink.compute.ptychography.kernels.choice import choose, warm
 from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
@@ -89,7 +90,8 @@ def test_fewer_frames_than_parts(count):
     assert np.isfinite(kernel.step(active, probe, image, ap(), probe_sum=False).image).all()
 
 
-def test_choice_falls_back_and_refuses_by_name():
+def test_choice_falls_back_and_refuses_by_name(monkeypatch):
+    monkeypatch.setattr(choice, "gpu_trouble", lambda: "this test hides it")
     assert choose("auto", (32, 32), 1, SINGLE).name == "compiled"
     assert choose("reference", (32, 32), 1, SINGLE).name == "reference"
     assert all(suits((side, side), 1, SINGLE) for side in (16, 40, 96, 100, 250, 260, 384, 500, 2048))
@@ -99,12 +101,14 @@ def test_choice_falls_back_and_refuses_by_name():
         assert choose("auto", frame, modes, real).name == "reference"
     with pytest.raises(ParameterError, match="kernel 'auto'"):
         choose("compiled", (34, 34), 1, SINGLE)
+    with pytest.raises(ParameterError, match=r"this test hides it.*camlink\[gpu\]"):
+        choose("cuda", (32, 32), 1, SINGLE)
 
 
 def test_warming_leaves_nothing_to_compile():
     from camlink.compute.ptychography.kernels.compiled import step_of
 
-    warm("auto", 32)
+    warm("compiled", 32)
     before = len(step_of(32).signatures)
     amplitude, waves, corners, weights, probe, image = problem(2, 32)
     kernel = CompiledKernel(32)
