@@ -127,7 +127,8 @@ def _ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def _log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten between `low` and `high`; the powers alone over more than three decades."""
+    """1, 2 and 5 times the powers of ten between `low` and `high`; all digits over less, or 1 alone over more."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    kept = _TICKS if math.log10(high / low) <= 3 else (1,)
+    wide = math.log10(high / low)
+    kept = range(1, 10) if wide < 1 else _TICKS if wide <= 3 else (1,)
     return [value for d in decades for m in kept if low <= (value := m * 10.0**d) <= high]

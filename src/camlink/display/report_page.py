@@ -18,8 +18,10 @@ from camlink.display.image import Lens, picture
 from camlink.display.png import png
 
 Array = NDArray[Any]
-COLUMNS: Final = ("contestant", "iterations", "time [s]", "per iteration [ms]", "to target [s]", "error", "phase [rad]",
-                  "Fourier error", "half bit [Nyquist]", "half period [nm]", "memory [MiB]")
+COLUMNS: Final = ("contestant", "iterations", "time [s]", "iteration [ms]", "to target [s]", "error", "phase [rad]",
+                  "Fourier error", "half bit", "half period [nm]", "memory [MiB]")
+WIDEST_PHASE_RAD: Final = 5.0
+"""Phases that spread further than this wrap round, so they get a colour map that does so too."""
 STYLE: Final = """
 :root { --ground: #0b0e12; --panel: #12171d; --line: #27313b; --soft: #91a0ad; --text: #d5dde4; --strong: #eef2f5;
   --accent: #52b6c8; --warn: #e3b25a; --bad: #f0776c; color-scheme: dark; }
@@ -28,7 +30,7 @@ body { margin: 0 auto; padding: 18px; max-width: 1240px; background: var(--groun
 h1 { margin: 0; font-size: 20px; color: var(--accent); }
 h2 { margin: 22px 0 8px; font-size: 15px; color: var(--strong); }
 p { margin: 2px 0; color: var(--soft); } .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
-th, td { padding: 5px 10px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { padding: 5px 8px; text-align: right; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 500; }
 th:first-child, td:first-child { text-align: left; color: var(--strong); }
 td.best { color: var(--accent); font-weight: 650; }
@@ -106,7 +108,8 @@ def _charts(outcomes: Sequence[Outcome], target: float) -> str:
     if with_truth:
         fourier = [(o.name, [(s.seconds, s.iteration, s.fourier_error) for s in o.curve]) for o in outcomes]
         drawn.append(chart(_lines(fourier, 1), Axes("iteration", "Fourier error")))
-    rings = [Line(o.name, tuple((k / max(1, len(o.correlation) - 1), value) for k, value in enumerate(o.correlation)))
+    # the innermost ring is the mean, which was taken off
+    rings = [Line(o.name, tuple((k / len(o.correlation), value) for k, value in enumerate(o.correlation) if k))
              for o in outcomes]
     drawn.append(chart(rings, Axes("spatial frequency [Nyquist]", "ring correlation", log=False)))
     return f'<div class="charts">{"".join(f"<figure>{svg}</figure>" for svg in drawn if svg)}</div>'
@@ -125,17 +128,26 @@ def _pictures(standings: Sequence[Standing], truth: Array | None) -> str:
         return "<p>none: no finite result covers the box of the frame centres</p>"
     reference = shown_ones[0][1]
     assert reference is not None
-    amplitude = np.abs(reference)
-    low, high = (float(v) for v in np.percentile(amplitude, (0.5, 99.5)))
+    factor = _real(reference)
+    bright = _ends(np.abs(reference))
+    turn = _ends(np.angle(reference * factor))
+    cyclic = turn[1] - turn[0] > WIDEST_PHASE_RAD
+    phase, colours = (Lens(low=-pi, high=pi), "twilight") if cyclic else (Lens(low=turn[0], high=turn[1]), "viridis")
     figures = []
     for name, found in shown_ones:
         assert found is not None
         turned = found if found is reference else aligned(found, reference)
-        images = (_image(np.abs(turned), Lens(low=low, high=max(high, low + 1e-6)), "gray"),
-                  _image(np.angle(turned * _real(reference)), Lens(low=-pi, high=pi), "twilight"))
+        images = (_image(np.abs(turned), Lens(low=bright[0], high=bright[1]), "gray"),
+                  _image(np.angle(turned * factor), phase, colours))
         figures.append(f"<figure><figcaption><b>{escape(name)}</b></figcaption>"
                        f'<div class="pair">{"".join(images)}</div></figure>')
     return f'<div class="pictures">{"".join(figures)}</div>'
+
+
+def _ends(values: Array) -> tuple[float, float]:
+    """Low and high end of the colours for these values; they are never equal."""
+    low, high = (float(v) for v in np.percentile(values, (0.5, 99.5)))
+    return low, max(high, low + 1e-6)
 
 
 def _real(reference: Array) -> complex:
