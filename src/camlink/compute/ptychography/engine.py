@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from camlink.compute.arrays import address, intensity
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.algorithm import Blend, ap
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.kernel import Kernel
+from camlink.compute.ptychography.kernels.replay import Replay
 from camlink.compute.ptychography.model import data_misfit, exit_waves, far_field, magnitude
 from camlink.compute.ptychography.probe import Constraints, drift
 from camlink.compute.ptychography.slots import Active, Slots
@@ -38,10 +40,11 @@ class Engine:
         self.geometry = geometry
         self.kernel = kernel
         self.constraints = Constraints(pupil, constraints.power)
-        self.probe = take(probe)
-        self.image = take(image)
+        self.probe = kernel.space.array(probe)
+        self.image = kernel.space.array(image)
         self.iteration = 0
         self._slots = slots
+        self._replay = Replay(kernel.space if kernel.recordable else None)
         self._comb: tuple[Array, Array] | None = None
         self._image_weight: Array | None = None
 
@@ -64,9 +67,10 @@ class Engine:
     def coverage(self) -> Array:
         """Illumination sum_j w_j |P(r - r_j)|^2 of every object pixel (H, W) [photon]."""
         if self._image_weight is None:
-            intensity = (self.probe.real**2 + self.probe.imag**2).sum(axis=0)
+            modes = intensity(self.probe)
+            light = modes[0] if len(modes) == 1 else modes.sum(axis=0)
             comb, spectrum = self._positions()
-            self._image_weight = overlap.object_weight(comb, intensity, spectrum)
+            self._image_weight = overlap.object_weight(comb, light, spectrum)
         return self._image_weight
 
     def put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> int:
@@ -90,11 +94,15 @@ class Engine:
         """One iteration of every active frame, then the object and, if asked, the probe."""
         if not self.active:
             return
-        sums = self.kernel.step(self._slots.active, self.probe, self.image, blend, probe_sum=refine_probe)
-        image = overlap.divide(sums.image, self.coverage, self.image, IMAGE_DAMPING)
-        if sums.probe is not None:
-            self._refine(sums.probe)
-        self.image = image
+        spectrum = self._positions()[1]
+        if self.kernel.recordable and refine_probe:
+            self._image_weight = None  # it is made again with every probe, so that it belongs to what is recorded
+        known = () if refine_probe else (self.coverage,)
+        places = tuple(address(array) for array in (self.probe, self.image, spectrum, *known))
+        self._replay.run((blend, refine_probe, self.active, self.constraints.power, places),
+                         lambda: self._pass(blend, refine_probe=refine_probe))
+        if refine_probe:
+            self._image_weight = None
         self.iteration += 1
 
     def evidence(self) -> Array:
@@ -136,6 +144,21 @@ class Engine:
             some[...] = np.roll(some, (-dy, -dx), axis=(-2, -1))
         self._image_weight = None
 
+    def _pass(self, blend: Blend, *, refine_probe: bool) -> None:
+        """The step, then the object and, if asked, the probe: what can be recorded."""
+        sums = self.kernel.step(self._slots.active, self.probe, self.image, blend, probe_sum=refine_probe)
+        image = overlap.divide(sums.image, self.coverage, self.image, IMAGE_DAMPING)
+        if sums.probe is not None:
+            self._refine(sums.probe)
+        self.image = self._renewed(self.image, image)
+
+    def _renewed(self, old: Array, new: Array) -> Array:
+        """`new`, in the place of `old` where a record holds its address."""
+        if not self.kernel.recordable:
+            return new
+        old[...] = new
+        return old
+
     def _positions(self) -> tuple[Array, Array]:
         """The comb of the active frames (H, W) and its spectrum."""
         if self._comb is None:
@@ -145,8 +168,8 @@ class Engine:
         return self._comb
 
     def _refine(self, total: Array) -> None:
-        intensity = self.image.real**2 + self.image.imag**2
         comb, spectrum = self._positions()
-        weight = overlap.probe_weight(comb, intensity, self.geometry.frame, spectrum)
-        self.probe = self.constraints.apply(overlap.divide(total, weight, self.probe, PROBE_DAMPING))
+        weight = overlap.probe_weight(comb, intensity(self.image), self.geometry.frame, spectrum)
+        probe = self.constraints.apply(overlap.divide(total, weight, self.probe, PROBE_DAMPING))
+        self.probe = self._renewed(self.probe, probe)
         self._image_weight = None

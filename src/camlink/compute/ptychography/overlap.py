@@ -18,9 +18,10 @@ Array = NDArray[Any]
 
 
 def comb(corners: Array, weights: Array, shape: tuple[int, int]) -> Array:
-    """The weights (n,) put at their corners (n, 2) on the object grid: (H, W) float64."""
+    """The weights (n,) put at their corners (n, 2) on the object grid: (H, W) float64, on a GPU float32."""
     flat = namespace(corners).bincount(corners[:, 0] * shape[1] + corners[:, 1], weights, shape[0] * shape[1])
-    return flat.reshape(shape)  # type: ignore[no-any-return]
+    real = np.float32 if on_device(corners) else np.float64
+    return flat.reshape(shape).astype(real, copy=False)  # type: ignore[no-any-return]
 
 
 def spectrum(comb_: Array) -> Array:
@@ -34,7 +35,8 @@ def object_weight(comb_: Array, probe_intensity: Array, known: Array | None = No
     `known` is the spectrum of the comb.
     """
     fft, size, shape = fourier(comb_), _size(comb_), comb_.shape
-    product = (spectrum(comb_) if known is None else known) * fft.rfft2(probe_intensity.astype(np.float64), size)
+    light = fft.rfft2(probe_intensity.astype(comb_.dtype, copy=False), size)
+    product = (spectrum(comb_) if known is None else known) * light
     return np.maximum(fft.irfft2(product, size)[:shape[0], :shape[1]], 0.0)  # type: ignore[no-any-return]
 
 
@@ -45,7 +47,7 @@ def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int], 
     """
     fft, size = fourier(comb_), _size(comb_)
     comb_spectrum = spectrum(comb_) if known is None else known
-    product = np.conj(comb_spectrum) * fft.rfft2(object_intensity.astype(np.float64), size)
+    product = np.conj(comb_spectrum) * fft.rfft2(object_intensity.astype(comb_.dtype, copy=False), size)
     return np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0)  # type: ignore[no-any-return]
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Scan
-from camlink.compute.arrays import on_device, to_host
+from camlink.compute.arrays import intensity, on_device, to_host
 
 Array = NDArray[Any]
 PUPIL_LEVEL = 0.1
@@ -41,11 +43,17 @@ def first_probe(mean: Array, scan: Scan, defocus_m: float, power: float) -> Arra
 def scaled(probe: Array, power: float) -> Array:
     """The probe (mode, y, x) with sum|P|^2 = `power` [photon]; a zero probe stays zero."""
     if on_device(probe):  # nothing of the GPU is looked at here, so that nobody waits for it
-        total = (np.abs(probe) ** 2).sum(dtype=np.float64)
-        return probe * np.sqrt(np.where(total > 0, power / total, 1.0)).astype(np.float32)
+        return _scaling()(probe, intensity(probe).sum(dtype=np.float64), power)  # type: ignore[no-any-return]
     now = float((np.abs(probe.astype(np.complex128)) ** 2).sum())
     factor = np.sqrt(power / now) if now > 0 else 1.0
     return np.asarray((probe * factor).astype(probe.dtype))
+
+
+@lru_cache(maxsize=1)
+def _scaling() -> Any:
+    return importlib.import_module("cupy").ElementwiseKernel(
+        "T probe, float64 total, float64 power", "T scaled",
+        "scaled = probe * typename T::value_type(total > 0 ? sqrt(power / total) : 1.0)", "probe_scaling")
 
 
 def support(mean: Array, level: float, grow: int = 2) -> Array:
@@ -60,13 +68,13 @@ def support(mean: Array, level: float, grow: int = 2) -> Array:
 
 def drift(probe: Array) -> tuple[int, int]:
     """Whole pixels (y, x) by which the centre of mass of |P|^2 left the middle of the window."""
-    intensity = to_host((probe.real**2 + probe.imag**2).sum(axis=0))
-    total = float(intensity.sum())
+    light = to_host(intensity(probe).sum(axis=0))
+    total = float(light.sum())
     if total <= 0:
         return 0, 0
     found = []
     for axis in (0, 1):
-        profile = intensity.sum(axis=1 - axis)
+        profile = light.sum(axis=1 - axis)
         found.append(round(float(profile @ np.arange(len(profile))) / total - len(profile) // 2))
     return found[0], found[1]
 

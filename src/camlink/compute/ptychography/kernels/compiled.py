@@ -70,6 +70,7 @@ class CompiledKernel:
 
     name = "compiled"
     space = np
+    recordable = False
 
     def __init__(self, size: int, parts: int = 0) -> None:
         self._size = size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections import deque
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
@@ -18,7 +17,6 @@ from camlink.compute.ptychography.slots import Active
 Array = NDArray[Any]
 COPIES: Final = 16
 """Sums of the probe that are kept apart, so that clusters seldom meet at one address."""
-AHEAD: Final = 2
 CLUSTERS_SINCE: Final = 90
 NON_PORTABLE_CLUSTERS: Final = 14
 LARGEST_PORTABLE: Final = 8
@@ -32,7 +30,7 @@ class Layout(NamedTuple):
     resident: int
 
 
-LAYOUTS: Final = {64: Layout(1, 32, 4), 128: Layout(1, 32, 1), 256: Layout(8, 32, 2), 512: Layout(16, 32, 1)}
+LAYOUTS: Final = {64: Layout(1, 32, 4), 128: Layout(2, 32, 2), 256: Layout(8, 32, 2), 512: Layout(16, 32, 1)}
 
 
 def suits(frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> bool:
@@ -77,6 +75,7 @@ class CudaKernel:
     """Works on the current GPU with arrays that live there; sums are added in an order that changes from run to run."""
 
     name = "cuda"
+    recordable = True
 
     def __init__(self, size: int, layout: Layout | None = None) -> None:
         cupy = self.space = _cupy()
@@ -97,7 +96,6 @@ class CudaKernel:
         self._join = module.get_function("join_copies")
         self._order = cupy.asarray(arrangement(size, layout))
         turn = np.exp(-2j * np.pi * np.arange(size) / size)
-        self._done: deque[Any] = deque()
         self._turn = cupy.asarray(turn.astype(np.complex64))
 
     def arrange(self, amplitude: Array) -> Array:
@@ -108,7 +106,6 @@ class CudaKernel:
     def step(self, active: Active, probe: Array, image: Array, blend: Blend, *, probe_sum: bool) -> Sums:
         """One iteration; see Kernel.step."""
         cupy = self.space
-        self._keep_step()
         count, size = len(active.weights), self._size
         copies = COPIES if probe_sum else 0
         zeros = cupy.zeros(16 + image.size + copies * size * size, cupy.complex64)  # one launch clears all there is
@@ -120,14 +117,8 @@ class CudaKernel:
                 active.amplitude, active.waves, active.corners, active.weights, np.int32(count), probe, image,
                 np.int32(image.shape[1]), self._turn, np.float32(1 - blend.a - blend.b), np.float32(blend.a),
                 np.float32(blend.b), np.float32(blend.c), total, apart, taken), shared_mem=self._shared_bytes)
-        self._done.append(cupy.cuda.get_current_stream().record())
         if not probe_sum:
             return Sums(total, None)
         joined = cupy.empty_like(probe)
         self._join((-(-size * size // 256),), (256,), (apart, joined, np.int32(size * size), np.int32(COPIES)))
         return Sums(total, joined)
-
-    def _keep_step(self) -> None:
-        """Let the host run ahead by a step or two and no further, so that its clock tells what a step costs."""
-        while len(self._done) >= AHEAD:
-            self._done.popleft().synchronize()

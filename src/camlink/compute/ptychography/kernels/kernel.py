@@ -34,6 +34,11 @@ class Kernel(Protocol):
         """The array module in whose memory it works: numpy or cupy."""
         ...
 
+    @property
+    def recordable(self) -> bool:
+        """Whether a step is a row of launches that may be recorded and repeated: it waits for nothing."""
+        ...
+
     def arrange(self, amplitude: Array) -> Array:
         """Amplitudes (n, y, x), zero frequency at [0, 0], in the order that `step` wants: a permutation of pixels."""
         ...

@@ -21,6 +21,8 @@ class ReferenceKernel:
     `space` is numpy or cupy.
     """
 
+    recordable = False
+
     def __init__(self, chunk: int = 32, space: Any = np) -> None:
         self.name = "reference" if space is np else "cupy"
         self.space = space

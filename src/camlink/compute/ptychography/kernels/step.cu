@@ -184,7 +184,7 @@ __device__ __forceinline__ void rows_forward(float2* held, unsigned held_at, uns
         float2 v[RADIX];
 #pragma unroll
         for (int j = 0; j < RADIX; ++j) {
-            const float2 q = __ldg(probe + pixel + 16 * j) * __ldcg(o + 16 * j);
+            const float2 q = __ldg(probe + pixel + 16 * j) * __ldg(o + 16 * j);
             const float2 z = __ldcg(frame.wave + pixel + 16 * j);
             v[j] = make_float2(blend.inside * q.x + (1.0f - blend.inside) * z.x,
                                blend.inside * q.y + (1.0f - blend.inside) * z.y);
@@ -328,7 +328,7 @@ __device__ __forceinline__ void rows_back(float2* held, unsigned rank, const Fra
         Dft<RADIX, true>::run(v);
 #pragma unroll
         for (int j = 0; j < RADIX; ++j) {
-            const float2 p = __ldg(probe + pixel + 16 * j), o = __ldcg(image + place + 16 * j);
+            const float2 p = __ldg(probe + pixel + 16 * j), o = __ldg(image + place + 16 * j);
             const float2 q = p * o, was = HELD == 32 ? before[j] : __ldcg(frame.wave + pixel + 16 * j);
             float2 z = make_float2(blend.keep * was.x + blend.model * q.x + blend.data * v[j].x,
                                    blend.keep * was.y + blend.model * q.y + blend.data * v[j].y);

@@ -53,7 +53,7 @@ def test_without_a_gpu_the_bench_says_why():
 
 @gpu
 @pytest.mark.parametrize(("size", "layout"), [
-    *((size, layout) for size, layout in LAYOUTS.items()), (128, Layout(2, 32, 2)), (256, Layout(4, 32, 1))])
+    *((size, layout) for size, layout in LAYOUTS.items()), (128, Layout(1, 32, 1)), (256, Layout(4, 32, 1))])
 @pytest.mark.parametrize("blend", [raar(0.9), dm(), ap()])
 def test_one_step_agrees(size, layout, blend):
     problem = Problem.of(Case(6, size, "cuda"))
@@ -91,15 +91,17 @@ def test_the_engine_goes_the_same_way(size, name):
     engines = [engine_of(problem, kernel) for kernel in (choose("cuda", (size, size), 1, SINGLE), ReferenceKernel())]
     assert engines[0].kernel.name == name
     for engine in engines:
-        for iteration in range(3):
+        for iteration in range(8):  # long enough to be recorded and repeated, with the probe
             engine.iterate(raar(0.75), refine_probe=iteration > 0)
         engine.centre()
+        for _ in range(5):  # and without
+            engine.iterate(raar(0.75))
     there, here = engines
-    assert gap(there.image, here.image) < 1e-4
-    assert gap(there.probe, here.probe) < 1e-4
-    assert gap(there.coverage, here.coverage) < 1e-4
-    assert gap(there.evidence(), here.evidence()) < 1e-4
-    assert there.fourier_error() == pytest.approx(here.fourier_error(), rel=1e-4)
+    assert gap(there.image, here.image) < 1e-3
+    assert gap(there.probe, here.probe) < 1e-3
+    assert gap(there.coverage, here.coverage) < 1e-3
+    assert gap(there.evidence(), here.evidence()) < 1e-3
+    assert there.fourier_error() == pytest.approx(here.fourier_error(), rel=1e-3)
 
 
 @gpu

@@ -1,0 +1,58 @@
+"""Replay: the launches of an iteration recorded once as a CUDA graph, then repeated in one go."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any, Final
+
+CALLS_BEFORE: Final = 2
+AHEAD: Final = 2
+
+
+class Replay:
+    """Repeats `work` for as long as its key stays the same; without `space`, that is cupy, it only calls it.
+
+    Work is called a few times before it is recorded, so that whatever is made at first use is made. It must write what
+    it finds into arrays that outlive it, and must not wait for the GPU. What it allocates comes from a pool of its own,
+    so that nobody else gets that memory. The host runs ahead by a step or two and no further, so that its clock tells
+    what a step costs.
+    """
+
+    def __init__(self, space: Any = None) -> None:
+        self._space = space
+        self._stream: Any = space.cuda.Stream() if space is not None else None
+        self._key: Hashable = None
+        self._calls = 0
+        self._graph: Any = None
+        self._held: list[Any] = []
+        self._done: deque[Any] = deque()
+
+    def run(self, key: Hashable, work: Callable[[], None]) -> None:
+        """Do `work`, or what was recorded of it; a new key means other work."""
+        if self._space is None:
+            work()
+            return
+        while len(self._done) >= AHEAD:
+            self._done.popleft().synchronize()
+        if key != self._key:
+            self._key, self._calls, self._graph, self._held = key, 0, None, []
+        if self._graph is not None:
+            self._graph.launch(self._stream)
+        elif self._calls < CALLS_BEFORE:
+            work()
+        else:
+            self._record(work)
+        self._calls += 1
+        self._done.append(self._space.cuda.get_current_stream().record())
+
+    def _record(self, work: Callable[[], None]) -> None:
+        """Do `work` once more and record it; the plans of its transforms live as long as the record."""
+        space = self._space
+        pool = space.cuda.MemoryPool()
+        with self._stream, space.cuda.using_allocator(pool.malloc):
+            work()
+            self._stream.begin_capture()
+            work()
+            self._graph = self._stream.end_capture()
+        self._held = [pool, [node.plan for _, node in space.fft.config.get_plan_cache()]]
