@@ -13,7 +13,7 @@ import psutil
 import typer
 from rich.console import Console
 
-from camlink.errors import StorageError, UnknownName
+from camlink.errors import InputError, StorageError, UnknownName
 
 
 def _capture() -> dict[str, Any]:
@@ -22,7 +22,19 @@ def _capture() -> dict[str, Any]:
     return measure()
 
 
-BENCHES: Final[dict[str, dict[str, Callable[[], dict[str, Any]]]]] = {"capture": {"fastccd-udp": _capture}}
+def _ptychography(case: str) -> Callable[[], dict[str, Any]]:
+    def run() -> dict[str, Any]:
+        from camlink.compute.ptychography.bench import measure
+
+        return measure(case)
+
+    return run
+
+
+BENCHES: Final[dict[str, dict[str, Callable[[], dict[str, Any]]]]] = {
+    "capture": {"fastccd-udp": _capture},
+    "ptychography": {case: _ptychography(case) for case in ("cpu-128", "gpu-128", "gpu-256")},
+}
 
 
 def bench(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BENCHES)}.")],
@@ -37,8 +49,14 @@ def bench(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BENCHES)
     console, measured = Console(), []
     for label, measure in cases.items():
         if not case or case == label:
-            with console.status(f"{name} {label}"):
-                measured.append(measure())
+            try:
+                with console.status(f"{name} {label}"):
+                    measured.append(measure())
+            except InputError as error:
+                if case:
+                    raise
+                console.print(f"{label}: not measured: {error}", style="yellow", highlight=False, soft_wrap=True)
+                continue
             console.print(_line(measured[-1]), highlight=False, soft_wrap=True)
     if json is not None:
         record = {"machine": machine(), "cases": measured}
