@@ -55,7 +55,8 @@ def bench(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BENCHES)
             except InputError as error:
                 if case:
                     raise
-                console.print(f"{label}: not measured: {error}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+                console.print(f"{label}: not measured: {error}", style="yellow", highlight=False, markup=False,
+                              soft_wrap=True)
                 continue
             console.print(_line(measured[-1]), highlight=False, soft_wrap=True)
     if json is not None:
