@@ -9,16 +9,14 @@ from camlink.compute.ptychography.evaluate.contest import hold
 from camlink.compute.ptychography.evaluate.contestant import Own
 from camlink.compute.ptychography.evaluate.set_file import open_dataset
 from camlink.compute.ptychography.parameters import SolveParameters
-from camlink.settings import read_settings
+from camlink.testing.samples import sample
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
 def test_the_star_is_judged_without_a_truth():
-    path = ROOT / read_settings().samples / "siemens-star-small.npz.bz2"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not among the samples (CAMLINK_SAMPLES)")
+    path = sample("siemens-star-small.npz.bz2")
     dataset = open_dataset(path)
     assert len(dataset) == 516
     assert not dataset.in_metres

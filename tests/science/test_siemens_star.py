@@ -15,7 +15,7 @@ from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import choose
 from camlink.compute.ptychography.probe import Constraints
 from camlink.compute.ptychography.slots import Slots
-from camlink.settings import read_settings
+from camlink.testing.samples import sample
 
 ROOT = Path(__file__).parents[2]
 SIDE = 128
@@ -36,9 +36,7 @@ def grey_png(image):
 
 @pytest.fixture(scope="module")
 def star():
-    path = ROOT / read_settings().samples / "siemens-star-small.npz.bz2"
-    if not path.exists():
-        pytest.skip(f"{path.name} is not among the samples (CAMLINK_SAMPLES)")
+    path = sample("siemens-star-small.npz.bz2")
     with np.load(io.BytesIO(bz2.decompress(path.read_bytes())), allow_pickle=False) as content:
         return content["data"][0], content["scan"][0], content["probe"].reshape(1, SIDE, SIDE)
 

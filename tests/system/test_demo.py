@@ -19,6 +19,7 @@ from camlink.carry.formats.cxi_read import read_cxi
 from camlink.display.image import Lens, picture
 from camlink.display.png import png
 from camlink.settings import read_settings
+from camlink.testing.samples import sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
@@ -102,9 +103,7 @@ def test_ctrl_c_keeps_what_arrived_and_leaves_nothing_behind(tmp_path: Path) -> 
 
 
 def test_the_real_siemens_star_becomes_a_star(tmp_path: Path) -> None:
-    sample = ROOT / read_settings().samples / "siemens-star-small.npz.bz2"
-    if not sample.exists():
-        pytest.skip(f"{sample.name} is not among the samples (CAMLINK_SAMPLES)")
+    sample("siemens-star-small.npz.bz2")
     code, report = camlink(tmp_path, "run", "examples/siemens-star.yaml")
     assert (code, report["verdict"]) == (0, "complete")
     assert report["frames"]["delivered"] == 516

@@ -12,7 +12,7 @@ from camlink.block import CountFrames, Header, Result, Scan
 from camlink.capture.replay import ReplayParameters, batches, replay
 from camlink.carry.formats.cxi_write import CxiWriter
 from camlink.errors import FormatError, ParameterError
-from camlink.settings import read_settings
+from camlink.testing.samples import sample
 
 COUNT = 10
 
@@ -134,18 +134,18 @@ def test_stopping_is_heard_in_a_long_wait(tmp_path: Path) -> None:
 
 
 def test_files_that_cannot_be_played(tmp_path: Path) -> None:
-    samples = read_settings().samples
     with pytest.raises(ParameterError, match="name the recorded scan"):
         play()
     with pytest.raises(FormatError, match=r"not there; looked for none\.cxi, "):
         play(file="none.cxi")
     with pytest.raises(FormatError, match="no frames"):
-        play(file=str(samples / "cosmic-result-856eV.cxi"))
+        play(file=str(sample("cosmic-result-856eV.cxi")))
     with pytest.raises(FormatError, match="1 frames, but 0 positions"):
         play(file="cxidb_minimal.cxi")
 
 
 def test_a_real_scan_is_found_among_the_samples() -> None:
+    sample("siemens-star-small.npz.bz2")
     told = Told()
     blocks = play(told, file="siemens-star-small.npz.bz2", last=19, block_frames=64)
     (block,) = blocks

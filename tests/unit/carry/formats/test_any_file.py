@@ -8,14 +8,12 @@ import pytest
 
 from camlink.carry.formats.any_file import open_recorded
 from camlink.errors import FormatError
-from camlink.settings import read_settings
-
-SAMPLES = read_settings().samples
+from camlink.testing.samples import sample
 
 
 def test_the_content_decides(tmp_path: Path) -> None:
     copy = tmp_path / "result.bin"
-    copy.write_bytes((SAMPLES / "cosmic-result-856eV.cxi").read_bytes())
+    copy.write_bytes(sample("cosmic-result-856eV.cxi").read_bytes())
     with open_recorded(copy) as found:
         assert found.object is not None
     with h5py.File(tmp_path / "a.cxi", "w") as file:
@@ -28,7 +26,7 @@ def test_the_content_decides(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["tooth.h5", "galaxi_data.tif.gz", "xanespy_cosmic_stxm-scan.hdr"])
 def test_other_formats_list_the_known_ones(name: str) -> None:
     with pytest.raises(FormatError, match="known are CXI"):
-        open_recorded(SAMPLES / name)
+        open_recorded(sample(name))
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

@@ -13,9 +13,8 @@ from camlink.carry.formats import cxi_read, recorded
 from camlink.carry.formats.cxi_read import read_cxi
 from camlink.carry.formats.cxi_write import CxiWriter
 from camlink.errors import FormatError
-from camlink.settings import read_settings
+from camlink.testing.samples import sample
 
-SAMPLES = read_settings().samples
 DETECTOR = "entry_1/instrument_1/detector_1"
 
 
@@ -151,7 +150,7 @@ def test_a_header_that_claims_a_giant_is_refused(tmp_path: Path, monkeypatch: py
 
 
 def test_real_result_of_the_beamline() -> None:
-    found = read_cxi(SAMPLES / "cosmic-result-856eV.cxi")
+    found = read_cxi(sample("cosmic-result-856eV.cxi"))
     assert found.frames is None
     assert found.object is not None
     assert found.object.shape == (285, 285)
@@ -162,7 +161,7 @@ def test_real_result_of_the_beamline() -> None:
 
 
 def test_real_smallest_file() -> None:
-    with read_cxi(SAMPLES / "cxidb_minimal.cxi") as found:
+    with read_cxi(sample("cxidb_minimal.cxi")) as found:
         assert found.frames is not None
         assert found.frames.read(0, 1).shape == (1, 50, 100)
         assert np.isnan(found.scan.energy_eV)
