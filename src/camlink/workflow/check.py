@@ -249,8 +249,6 @@ def _cycles(edges: dict[str, list[str]]) -> Iterable[list[str]]:
         yield from walk(start, [])
 
 
-
-
 def table(checked: Checked) -> list[dict[str, Any]]:
     """One row an operator for people: name, use, kind, site, inputs and outputs."""
     rows = []
