@@ -78,6 +78,7 @@ def test_every_frame_arrives_whatever_carries_it(tmp_path: Path, placer: str, ki
     final = [b for b in screen.blocks if b.header.source == "add"][-1]
     assert final.header.facts == {"total": float(sum(range(60))), "final": True}
     assert [s.state for s in statuses[-1].steps] == ["done"] * 4
+    assert {link.frames_per_s for link in statuses[-1].links} == {0.0}  # nothing flows after the end
     assert report.times["lag_after_last_frame_s"] is not None
 
 
