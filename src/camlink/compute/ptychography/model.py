@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.arrays import fourier, namespace, on_device
+from camlink.compute.ptychography.prox import DataTerm
 
 Array = NDArray[Any]
 MASKED = -1.0
@@ -49,18 +50,25 @@ def near_sample(field: Array) -> Array:
     return fourier(field).ifft2(field, norm="ortho")  # type: ignore[no-any-return]
 
 
-def magnitude(field: Array) -> Array:
-    """Square root of the intensity that all modes (n, mode, y, x) give together: (n, y, x)."""
-    return np.sqrt((field.real**2 + field.imag**2).sum(axis=1))  # type: ignore[no-any-return]
+def magnitude(field: Array, background: Array | None = None) -> Array:
+    """Root of the intensity that all modes (n, mode, y, x) and the background (y, x) give together: (n, y, x)."""
+    light = (field.real**2 + field.imag**2).sum(axis=1)
+    return np.sqrt(light if background is None else light + background)  # type: ignore[no-any-return]
+
+
+def impose(waves: Array, amplitude: Array, term: DataTerm, background: Array | None = None) -> Array:
+    """Waves (n, mode, y, x) drawn towards the measured amplitude (n, y, x) at the detector; MASKED pixels stay.
+
+    All modes are multiplied by what `term` makes of the amplitude of model and background (y, x) [photon].
+    """
+    field = far_field(waves)
+    model = magnitude(field, background)
+    return near_sample(field * term.factor(model, amplitude)[:, None])
 
 
 def project_data(waves: Array, amplitude: Array) -> Array:
     """P_a: waves (n, mode, y, x) made to have the measured amplitude (n, y, x); MASKED pixels are left alone."""
-    field = far_field(waves)
-    model = magnitude(field)
-    tiny = np.finfo(model.dtype).tiny
-    factor = np.where(amplitude < 0, 1, amplitude / np.maximum(model, np.sqrt(tiny)))
-    return near_sample(field * factor[:, None].astype(model.dtype))
+    return impose(waves, amplitude, DataTerm())
 
 
 def data_misfit(model: Array, amplitude: Array) -> tuple[float, float]:

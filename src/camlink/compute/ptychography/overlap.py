@@ -51,16 +51,18 @@ def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int], 
     return np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0)  # type: ignore[no-any-return]
 
 
+def moved(previous: Array, step: Array, weight: Array, damping: float) -> Array:
+    """Previous + step/(weight + d) with d = damping x max(weight): where nothing is known, `previous` stays."""
+    if on_device(step):
+        return _quotient()(step, weight, previous, weight.max(), damping)  # type: ignore[no-any-return]
+    under = weight + damping * float(weight.max(initial=0.0))
+    quotient = np.divide(step, under, out=np.zeros_like(step), where=under > 0)
+    return np.asarray((previous + quotient).astype(previous.dtype))
+
+
 def divide(total: Array, weight: Array, previous: Array, damping: float) -> Array:
     """(total + d previous)/(weight + d) with d = damping x max(weight): where nothing is known, `previous` stays."""
-    if on_device(total):
-        return _quotient()(total, weight, previous, weight.max(), damping)  # type: ignore[no-any-return]
-    floor = damping * float(weight.max(initial=0.0))
-    if floor <= 0.0 and not weight.any():
-        return previous
-    safe = np.maximum(weight + floor, np.finfo(np.float64).tiny)
-    quotient = np.where(weight + floor > 0, (total + floor * previous) / safe, previous)
-    return np.asarray(quotient.astype(previous.dtype))
+    return moved(previous, total - weight * previous, weight, damping)
 
 
 def _size(comb_: Array) -> list[int]:
@@ -73,9 +75,9 @@ def _size(comb_: Array) -> list[int]:
 def _quotient() -> Any:
     """The division on a GPU in one launch and without waiting for the maximum; numbers are complex."""
     return importlib.import_module("cupy").ElementwiseKernel(
-        "T total, W weight, T previous, W highest, float64 damping", "T quotient",
+        "T step, W weight, T previous, W highest, float64 damping", "T quotient",
         """
-        const double floor = damping * max(double(highest), 0.0), under = weight + floor;
+        const double under = weight + damping * max(double(highest), 0.0);
         typedef typename T::value_type R;
-        quotient = under > 0 ? (total + previous * R(floor)) / R(max(under, 2.3e-308)) : previous;
+        quotient = under > 0 ? previous + step / R(max(under, 1.2e-38)) : previous;
         """, "overlap_quotient")

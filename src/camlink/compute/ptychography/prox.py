@@ -40,10 +40,13 @@ class DataTerm:
             return (s * wave + root) / (2 * (1 + s))  # type: ignore[no-any-return]
         return amplitude
 
-    def draw(self, field: Array, amplitude: Array) -> Array:
-        """Waves (n, y, x) drawn towards `amplitude` (n, y, x); a negative amplitude leaves its pixel alone."""
-        xp = namespace(field, amplitude)
-        wave = xp.abs(field)
+    def factor(self, wave: Array, amplitude: Array) -> Array:
+        """What a wave of magnitude `wave` is multiplied by, both (n, y, x); 1 where the amplitude is negative."""
+        xp = namespace(wave, amplitude)
         tiny = xp.sqrt(xp.finfo(wave.dtype).tiny)
         factor = xp.where(amplitude < 0, 1, self.magnitude(wave, amplitude) / xp.maximum(wave, tiny))
-        return field * factor.astype(wave.dtype)  # type: ignore[no-any-return]
+        return factor.astype(wave.dtype)  # type: ignore[no-any-return]
+
+    def draw(self, field: Array, amplitude: Array) -> Array:
+        """Waves (n, y, x) drawn towards `amplitude` (n, y, x); a negative amplitude leaves its pixel alone."""
+        return field * self.factor(namespace(field).abs(field), amplitude)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from camlink.compute.arrays import namespace
 
 Array = NDArray[Any]
 
@@ -16,17 +18,31 @@ class Active:
     """Views of the active slots.
 
     amplitude (n, y, x) as the kernel arranged it, waves (n, mode, y, x), corners (n, 2) int64 [pixel], weights (n,) in
-    [0, 1].
+    [0, 1], gains (n,) by which the measured amplitude is multiplied, shifts (n,) int64: the row of the probe table that
+    this frame was taken with.
     """
 
     amplitude: Array
     waves: Array
     corners: Array
     weights: Array
+    gains: Array
+    shifts: Array
 
-    def part(self, chosen: slice) -> Active:
-        """The same views of some of the frames."""
-        return Active(self.amplitude[chosen], self.waves[chosen], self.corners[chosen], self.weights[chosen])
+    @staticmethod
+    def plain(amplitude: Array, waves: Array, corners: Array, weights: Array) -> Active:
+        """Frames of steady intensity on whole pixels: gain 1, shift 0."""
+        return Active(amplitude, waves, corners, weights, namespace(weights).ones_like(weights),
+                      namespace(corners).zeros_like(corners[:, 0]))
+
+    def part(self, chosen: Any) -> Active:
+        """Some of the frames: views for a slice, copies for an array of rows."""
+        return Active(self.amplitude[chosen], self.waves[chosen], self.corners[chosen], self.weights[chosen],
+                      self.gains[chosen], self.shifts[chosen])
+
+    def lent(self, waves: Array) -> Active:
+        """The same frames with other waves (n, mode, y, x) in the place of their own."""
+        return replace(self, waves=waves)
 
 
 class Slots:
@@ -46,6 +62,8 @@ class Slots:
         self._corners = space.zeros((capacity, 2), np.int64)
         self._fractions = np.zeros((capacity, 2))
         self._weights = space.zeros(capacity, real)
+        self._gains = space.ones(capacity, real)
+        self._shifts = space.zeros(capacity, np.int64)
         self._born = np.zeros(capacity, np.int64)
 
     @property
@@ -57,7 +75,8 @@ class Slots:
     def active(self) -> Active:
         """Views of the slots in use."""
         used = slice(0, self.count)
-        return Active(self._amplitude[used], self._waves[used], self._corners[used], self._weights[used])
+        return Active(self._amplitude[used], self._waves[used], self._corners[used], self._weights[used],
+                      self._gains[used], self._shifts[used])
 
     def claim(self, index: int) -> int | None:
         """The slot of frame `index`: its old one when it is known, else a new one, or None when all are taken."""
@@ -79,6 +98,8 @@ class Slots:
         self._corners[at] = self._space.asarray(whole)
         self._fractions[slots] = corners - whole
         self._weights[at] = self._space.asarray(weights)
+        self._gains[at] = 1
+        self._shifts[at] = 0
         self._born[slots] = now
 
     def ages(self, now: int) -> Array:

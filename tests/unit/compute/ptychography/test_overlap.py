@@ -36,7 +36,7 @@ def test_division_keeps_what_is_unknown():
     previous = np.full(3, 7.0 + 0j)
     got = overlap.divide(np.array([4.0, 0, 1], complex), np.array([2.0, 0, 1]), previous, 0.0)
     np.testing.assert_array_equal(got, [2, 7, 1])
-    assert overlap.divide(np.zeros(3, complex), np.zeros(3), previous, 0.1) is previous
+    np.testing.assert_array_equal(overlap.divide(np.zeros(3, complex), np.zeros(3), previous, 0.1), previous)
 
 
 def test_damping_pulls_weak_places_to_the_previous_value():

@@ -11,9 +11,9 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-from camlink.compute.ptychography.algorithm import Blend
+from camlink.compute.ptychography.algorithm import Rule
 from camlink.compute.ptychography.kernels.frame import gather_image, gather_probe, impose, load, transpose, update
-from camlink.compute.ptychography.kernels.kernel import Sums
+from camlink.compute.ptychography.kernels.kernel import Estimate, Sums
 from camlink.compute.ptychography.kernels.plan import LANES, fits, order, padded, twiddles
 from camlink.compute.ptychography.kernels.transform import forward, inverse
 from camlink.compute.ptychography.slots import Active
@@ -58,9 +58,9 @@ def step_of(size: int) -> Callable[..., None]:
                     if turned == 0:
                         transpose(w, plane_floats, 0, size)
                 update(w, size, wave, probe, image, top, left, blend[0], blend[1])
-                gather_image(wave, probe, top, left, weights[frame], totals[part])
+                gather_image(wave, probe, image, top, left, weights[frame], totals[part])
                 if probe_totals.shape[0] == parts:
-                    gather_probe(wave, image, top, left, weights[frame], probe_totals[part])
+                    gather_probe(wave, probe, image, top, left, weights[frame], probe_totals[part])
 
     return step  # type: ignore[no-any-return]
 
@@ -91,11 +91,12 @@ class CompiledKernel:
             found[:, start:start + cells] = panel.reshape(len(amplitude), cells)
         return found.reshape(amplitude.shape)
 
-    def step(self, active: Active, probe: Array, image: Array, blend: Blend, *, probe_sum: bool) -> Sums:
+    def step(self, active: Active, estimate: Estimate, rule: Rule, *, probe_sum: bool) -> Sums:
         """One iteration; see Kernel.step."""
+        probe, image, blend = estimate.probes[0], estimate.image, rule.blend
         totals = np.zeros((self._parts, *image.shape), np.complex64)
         probe_totals = np.zeros((self._parts if probe_sum else 0, *probe.shape[1:]), np.complex64)
         amplitude = active.amplitude.reshape(len(active.weights), self._size * self._size)
         self._step(amplitude, active.waves[:, 0], active.corners, active.weights, probe[0], image, self._turn,
                    np.array([blend.a, blend.b, blend.c], np.float32), totals, probe_totals, self._scratch)
-        return Sums(totals.sum(axis=0), probe_totals.sum(axis=0)[None] if probe_sum else None)
+        return Sums(totals.sum(axis=0), probe_totals.sum(axis=0)[None, None] if probe_sum else None)

@@ -10,8 +10,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.ptychography.algorithm import Blend
-from camlink.compute.ptychography.kernels.kernel import Sums
+from camlink.compute.ptychography.algorithm import Rule
+from camlink.compute.ptychography.kernels.kernel import Estimate, Sums
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
@@ -103,8 +103,9 @@ class CudaKernel:
         flat = amplitude.reshape(len(amplitude), self._size * self._size)
         return flat[:, self._order].reshape(amplitude.shape)
 
-    def step(self, active: Active, probe: Array, image: Array, blend: Blend, *, probe_sum: bool) -> Sums:
+    def step(self, active: Active, estimate: Estimate, rule: Rule, *, probe_sum: bool) -> Sums:
         """One iteration; see Kernel.step."""
+        probe, image, blend = estimate.probes[0], estimate.image, rule.blend
         cupy = self.space
         count, size = len(active.weights), self._size
         copies = COPIES if probe_sum else 0
@@ -121,4 +122,4 @@ class CudaKernel:
             return Sums(total, None)
         joined = cupy.empty_like(probe)
         self._join((-(-size * size // 256),), (256,), (apart, joined, np.int32(size * size), np.int32(COPIES)))
-        return Sums(total, joined)
+        return Sums(total, joined[None])

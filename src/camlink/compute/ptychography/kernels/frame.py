@@ -108,20 +108,23 @@ def _update_run(w: Any, size: Any, panel: Any, lanes: Any, y: Any, wave: Any, pr
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def gather_image(wave: Any, probe: Any, top: Any, left: Any, weight: Any, total: Any) -> None:
-    """W P* z added to the window of the object's numerator `total` (H, W)."""
+def gather_image(wave: Any, probe: Any, image: Any, top: Any, left: Any, weight: Any, total: Any) -> None:
+    """W P* (z - P O_j) added to the window of the object's sum `total` (H, W)."""
     for y in range(U(wave.shape[0])):
         for x in range(U(wave.shape[1])):
-            p, z = probe[y, x], wave[y, x]
-            total[U(top) + y, U(left) + x] += complex(weight * (p.real * z.real + p.imag * z.imag),
-                                                      weight * (p.real * z.imag - p.imag * z.real))
+            p, z, o = probe[y, x], wave[y, x], image[U(top) + y, U(left) + x]
+            real = z.real - p.real * o.real + p.imag * o.imag
+            imag = z.imag - p.real * o.imag - p.imag * o.real
+            total[U(top) + y, U(left) + x] += complex(weight * (p.real * real + p.imag * imag),
+                                                      weight * (p.real * imag - p.imag * real))
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def gather_probe(wave: Any, image: Any, top: Any, left: Any, weight: Any, total: Any) -> None:
-    """W O_j* z added to the probe's numerator `total` (y, x)."""
+def gather_probe(wave: Any, probe: Any, image: Any, top: Any, left: Any, weight: Any, total: Any) -> None:
+    """W O_j* (z - P O_j) added to the probe's sum `total` (y, x)."""
     for y in range(U(wave.shape[0])):
         for x in range(U(wave.shape[1])):
-            o, z = image[U(top) + y, U(left) + x], wave[y, x]
-            total[y, x] += complex(weight * (o.real * z.real + o.imag * z.imag),
-                                   weight * (o.real * z.imag - o.imag * z.real))
+            p, z, o = probe[y, x], wave[y, x], image[U(top) + y, U(left) + x]
+            real = z.real - p.real * o.real + p.imag * o.imag
+            imag = z.imag - p.real * o.imag - p.imag * o.real
+            total[y, x] += complex(weight * (o.real * real + o.imag * imag), weight * (o.real * imag - o.imag * real))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.ptychography.algorithm import Blend
-from camlink.compute.ptychography.kernels.kernel import Sums
-from camlink.compute.ptychography.model import exit_waves, project_data, scatter, windows
+from camlink.compute.ptychography.algorithm import Rule
+from camlink.compute.ptychography.kernels.kernel import Estimate, Sums
+from camlink.compute.ptychography.model import impose, scatter, windows
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
@@ -32,25 +32,37 @@ class ReferenceKernel:
         """Amplitudes as they are."""
         return amplitude
 
-    def step(self, active: Active, probe: Array, image: Array, blend: Blend, *, probe_sum: bool) -> Sums:
+    def step(self, active: Active, estimate: Estimate, rule: Rule, *, probe_sum: bool) -> Sums:
         """One iteration; see Kernel.step."""
-        total = np.zeros_like(image)
-        probe_total = np.zeros_like(probe) if probe_sum else None
+        total = np.zeros_like(estimate.image)
+        probe_totals = np.zeros_like(estimate.probes) if probe_sum else None
         for start in range(0, len(active.weights), self._chunk):
             part = active.part(slice(start, start + self._chunk))
-            model = exit_waves(probe, image, part.corners)
-            advance(part.waves, model, part.amplitude, blend)
-            weighted = part.weights[:, None, None, None] * part.waves
-            total += scatter((np.conj(probe) * weighted).sum(axis=1), part.corners, image.shape)
-            if probe_total is not None:
-                seen = windows(image, part.corners, probe.shape[-2:])
-                probe_total += (np.conj(seen)[:, None] * weighted).sum(axis=0)
-        return Sums(total, probe_total)
+            probes = estimate.probes[part.shifts]
+            seen = windows(estimate.image, part.corners, probes.shape[-2:])[:, None]
+            model = probes * seen
+            advance(part, model, estimate.background, rule)
+            gap = part.weights[:, None, None, None] * (part.waves - model)
+            total += scatter((np.conj(probes) * gap).sum(axis=1), part.corners, total.shape)
+            if probe_totals is not None:
+                add_by_shift(probe_totals, np.conj(seen) * gap, part.shifts)
+        return Sums(total, probe_totals)
 
 
-def advance(waves: Array, model: Array, amplitude: Array, blend: Blend) -> None:
-    """Z := (1-a-b) z + a q + b P_a(c q + (1-c) z) in place; q = P_o z is `model`, both (n, mode, y, x)."""
-    data = project_data(blend.c * model + (1 - blend.c) * waves, amplitude)
-    waves *= 1 - blend.a - blend.b
-    waves += blend.a * model
-    waves += blend.b * data
+def advance(part: Active, model: Array, background: Array | None, rule: Rule) -> None:
+    """The waves of Kernel.step in place; q = P O_j is `model` (n, mode, y, x)."""
+    a, b, c = rule.blend.a, rule.blend.b, rule.blend.c
+    data = impose(c * model + (1 - c) * part.waves, part.gains[:, None, None] * part.amplitude, rule.term, background)
+    waves = part.waves
+    waves *= 1 - a - b
+    waves += a * model
+    waves += b * data
+
+
+def add_by_shift(totals: Array, parts: Array, shifts: Array) -> None:
+    """Add `parts` (n, mode, y, x) to the rows `shifts` (n,) of `totals` (shift, mode, y, x)."""
+    if len(totals) == 1:
+        totals[0] += parts.sum(axis=0)
+        return
+    for row in range(len(totals)):
+        totals[row] += parts[shifts == row].sum(axis=0)

@@ -1,4 +1,4 @@
-// One iteration of z := (1-a-b) z + a P O + b P_a(c P O + (1-c) z) and the overlap sums of the new z, in one pass.
+// One iteration of z := (1-a-b) z + a P O + b P_a(c P O + (1-c) z) and the sums of what then differs from P O, in one pass.
 //
 // A frame of SIDE x SIDE lies in the shared memory of CLUSTER blocks that work on it together: block r owns rows
 // r*SPAN .. r*SPAN+SPAN-1, and after the transposition the columns of the same numbers. Between its first read and its
@@ -333,7 +333,7 @@ __device__ __forceinline__ void rows_back(float2* held, unsigned rank, const Fra
             float2 z = make_float2(blend.keep * was.x + blend.model * q.x + blend.data * v[j].x,
                                    blend.keep * was.y + blend.model * q.y + blend.data * v[j].y);
             __stcs(frame.wave + pixel + 16 * j, z);
-            z = make_float2(frame.weight * z.x, frame.weight * z.y);
+            z = make_float2(frame.weight * (z.x - q.x), frame.weight * (z.y - q.y));
             add(image_sum + place + 16 * j, conj_times(p, z));
             if constexpr (PROBE_SUM) add(probe_sum + pixel + 16 * j, conj_times(o, z));
         }

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from camlink.compute.ptychography.algorithm import ap, raar
+from camlink.compute.ptychography.algorithm import Rule, ap, raar
 from camlink.compute.ptychography.kernels import choice
 from camlink.compute.ptychography.kernels.choice import choose, warm
 from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
+from camlink.compute.ptychography.kernels.kernel import Estimate
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.model import MASKED
 from camlink.compute.ptychography.slots import Active
@@ -42,9 +43,9 @@ def test_one_step_agrees(size, parts, blend):
     results = []
     for kernel in (ReferenceKernel(), CompiledKernel(size, parts)):
         state = waves.copy()
-        sums = kernel.step(Active(kernel.arrange(amplitude), state, corners, weights), probe, image, blend,
-                           probe_sum=True)
-        results.append((state, sums.image, sums.probe))
+        sums = kernel.step(Active.plain(kernel.arrange(amplitude), state, corners, weights),
+                           Estimate.plain(probe, image), Rule(blend), probe_sum=True)
+        results.append((state, sums.image, sums.probes))
     for one, other in zip(results[1], results[0], strict=True):
         assert gap(one, other) < 1e-5
 
@@ -65,8 +66,8 @@ def test_no_frames_can_be_arranged():
 def test_rows_and_lanes_beyond_the_frame_stay_zero():
     amplitude, waves, corners, weights, probe, image = problem(3, 40)
     kernel = CompiledKernel(40, 1)
-    active = Active(kernel.arrange(amplitude), waves, corners, weights)
-    runs = [kernel.step(active, probe, image, raar(0.9), probe_sum=False) for _ in range(3)]
+    active = Active.plain(kernel.arrange(amplitude), waves, corners, weights)
+    runs = [kernel.step(active, Estimate.plain(probe, image), Rule(raar(0.9)), probe_sum=False) for _ in range(3)]
     assert all(np.isfinite(run.image).all() for run in runs)
     planes = kernel._scratch.reshape(2, 3, 2, 48, 16)
     assert not planes[:, :, :, 40:].any()
@@ -76,18 +77,18 @@ def test_rows_and_lanes_beyond_the_frame_stay_zero():
 def test_same_split_gives_the_same_bits():
     amplitude, waves, corners, weights, probe, image = problem(7, 32)
     kernel = CompiledKernel(32, 2)
-    runs = [kernel.step(Active(kernel.arrange(amplitude), waves.copy(), corners, weights), probe, image, raar(0.9),
-                        probe_sum=True) for _ in range(2)]
+    runs = [kernel.step(Active.plain(kernel.arrange(amplitude), waves.copy(), corners, weights),
+                        Estimate.plain(probe, image), Rule(raar(0.9)), probe_sum=True) for _ in range(2)]
     assert np.array_equal(runs[0].image, runs[1].image)
-    assert np.array_equal(runs[0].probe, runs[1].probe)
+    assert np.array_equal(runs[0].probes, runs[1].probes)
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_fewer_frames_than_parts(count):
     amplitude, waves, corners, weights, probe, image = problem(3, 32)
     kernel = CompiledKernel(32, 3)
-    active = Active(kernel.arrange(amplitude), waves, corners, weights).part(slice(0, count))
-    assert np.isfinite(kernel.step(active, probe, image, ap(), probe_sum=False).image).all()
+    active = Active.plain(kernel.arrange(amplitude), waves, corners, weights).part(slice(0, count))
+    assert np.isfinite(kernel.step(active, Estimate.plain(probe, image), Rule(ap()), probe_sum=False).image).all()
 
 
 def test_choice_falls_back_and_refuses_by_name(monkeypatch):
@@ -112,5 +113,6 @@ def test_warming_leaves_nothing_to_compile():
     before = len(step_of(32).signatures)
     amplitude, waves, corners, weights, probe, image = problem(2, 32)
     kernel = CompiledKernel(32)
-    kernel.step(Active(kernel.arrange(amplitude), waves, corners, weights), probe, image, ap(), probe_sum=False)
+    kernel.step(Active.plain(kernel.arrange(amplitude), waves, corners, weights), Estimate.plain(probe, image),
+                Rule(ap()), probe_sum=False)
     assert len(step_of(32).signatures) == before == 1

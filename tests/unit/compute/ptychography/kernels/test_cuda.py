@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from camlink.compute.arrays import gpu_trouble, to_host
-from camlink.compute.ptychography.algorithm import ap, dm, raar
+from camlink.compute.ptychography.algorithm import Rule, ap, dm, raar
 from camlink.compute.ptychography.bench import CASES, Case, Problem, engine_of, measure
 from camlink.compute.ptychography.kernels.choice import choose
 from camlink.compute.ptychography.kernels.cuda import LAYOUTS, CudaKernel, Layout, arrangement, suits
+from camlink.compute.ptychography.kernels.kernel import Estimate
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.model import MASKED
 from camlink.compute.ptychography.slots import Active
@@ -33,10 +34,11 @@ def results(kernel, problem, blend, *, probe_sum=True):
     amplitude[0, 3, 5] = MASKED
     amplitude[-1] = 0
     waves = take(rng.standard_normal((count, 1, side, side, 2), np.float32).view(np.complex64)[..., 0])
-    active = Active(kernel.arrange(take(amplitude)), waves, take(problem.corners),
+    active = Active.plain(kernel.arrange(take(amplitude)), waves, take(problem.corners),
                     take(rng.random(count).astype(np.float32)))
-    sums = kernel.step(active, take(problem.probe), take(problem.image), blend, probe_sum=probe_sum)
-    return [waves, sums.image] + ([sums.probe] if probe_sum else [])
+    estimate = Estimate.plain(take(problem.probe), take(problem.image))
+    sums = kernel.step(active, estimate, Rule(blend), probe_sum=probe_sum)
+    return [waves, sums.image] + ([sums.probes] if probe_sum else [])
 
 
 @pytest.mark.parametrize("size", LAYOUTS)
@@ -77,11 +79,12 @@ def test_no_frames_give_no_sums():
     problem = Problem.of(Case(4, 64, "cuda"))
     kernel = CudaKernel(64)
     take = kernel.space.asarray
-    none = Active(take(problem.amplitude[:0]), take(np.zeros((0, 1, 64, 64), np.complex64)), take(problem.corners[:0]),
-                  take(np.zeros(0, np.float32)))
-    sums = kernel.step(none, take(problem.probe), take(problem.image), ap(), probe_sum=True)
+    none = Active.plain(take(problem.amplitude[:0]), take(np.zeros((0, 1, 64, 64), np.complex64)),
+                        take(problem.corners[:0]), take(np.zeros(0, np.float32)))
+    estimate = Estimate.plain(take(problem.probe), take(problem.image))
+    sums = kernel.step(none, estimate, Rule(ap()), probe_sum=True)
     assert not to_host(sums.image).any()
-    assert not to_host(sums.probe).any()
+    assert not to_host(sums.probes).any()
 
 
 @gpu
