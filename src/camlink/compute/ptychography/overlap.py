@@ -51,11 +51,15 @@ def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int], 
     return np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0)  # type: ignore[no-any-return]
 
 
-def moved(previous: Array, step: Array, weight: Array, damping: float) -> Array:
-    """Previous + step/(weight + d) with d = damping x max(weight): where nothing is known, `previous` stays."""
+def moved(previous: Array, step: Array, weight: Array, damping: float, highest: Any = None) -> Array:
+    """Previous + step/(weight + d) with d = damping x max(weight): where nothing is known, `previous` stays.
+
+    `highest` is that maximum where `weight` is only a part of all.
+    """
+    highest = weight.max() if highest is None else highest
     if on_device(step):
-        return _quotient()(step, weight, previous, weight.max(), damping)  # type: ignore[no-any-return]
-    under = weight + damping * float(weight.max(initial=0.0))
+        return _quotient()(step, weight, previous, highest, damping)  # type: ignore[no-any-return]
+    under = weight + damping * float(highest)
     quotient = np.divide(step, under, out=np.zeros_like(step), where=under > 0)
     return np.asarray((previous + quotient).astype(previous.dtype))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +78,19 @@ class Slots:
         used = slice(0, self.count)
         return Active(self._amplitude[used], self._waves[used], self._corners[used], self._weights[used],
                       self._gains[used], self._shifts[used])
+
+    @property
+    def resident(self) -> bool:
+        """Whether all frames lie where the kernel works."""
+        return True
+
+    def spans(self, *, writing: bool = True) -> Iterator[Active]:
+        """The active frames where the kernel works, in one or more parts; with `writing`, changed waves are kept."""
+        yield self.active
+
+    def part(self, chosen: slice) -> Active:
+        """Some of the active frames where the kernel works."""
+        return self.active.part(chosen)
 
     def claim(self, index: int) -> int | None:
         """The slot of frame `index`: its old one when it is known, else a new one, or None when all are taken."""

@@ -43,6 +43,12 @@ class Sums:
     image: Array
     probes: Array | None
 
+    def add(self, other: Sums) -> None:
+        """Add the sums of more frames."""
+        self.image[...] += other.image
+        if self.probes is not None:
+            self.probes[...] += other.probes
+
 
 class Kernel(Protocol):
     """A backend of the engine."""
