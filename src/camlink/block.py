@@ -82,12 +82,14 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The typed head of a block: its scan, when its oldest content was captured, and scalar facts.
 
     `source` (operator, or operator.port) and `sequence` (rising from 0 at that port) are stamped by the runtime.
+    `again` counts how often a link had sent the block before to a receiver that was lost: above 0 it may be known.
     """
 
     scan: Scan
     made_s: float
     source: str = ""
     sequence: int = 0
+    again: int = 0
     facts: dict[str, Fact] = {}
 
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Final, TypeVar
 
 import msgspec
 
-from camlink.errors import WireError
-
 _BINS: Final = 256
 _PER_OCTAVE: Final = 8
+_NOTES: Final = 16
 K = TypeVar("K", bound=int | str)
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """An account at one moment; for a sender: offered = sent + dropped, sent = acknowledged + lost + in flight."""
+    """An account at one moment, in frames.
 
+    For a sender: offered = acknowledged + dropped + lost + kept, and sent = acknowledged + lost + in flight; `kept` is
+    counted from the blocks in custody (waiting, in flight or spilled), never derived. `resent` went more than once.
+    """
+
+    offered: int = 0
+    kept: int = 0
+    resent: int = 0
+    spilled: int = 0
     sent: int = 0
     received: int = 0
     acknowledged: int = 0
@@ -31,6 +39,9 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     refused: int = 0
     ages: dict[int, int] = {}
     max_age_s: float = 0.0
+    hops: dict[int, int] = {}
+    max_hop_s: float = 0.0
+    notes: tuple[str, ...] = ()
 
     @property
     def in_flight(self) -> int:
@@ -38,20 +49,29 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return self.sent - self.acknowledged - sum(self.lost.values())
 
     def age_ms(self, quantile: float) -> float:
-        """Age below which `quantile` of the blocks arrived [ms]; 0 when none did."""
-        wanted = quantile * sum(self.ages.values())
-        seen = 0
-        for slot in sorted(self.ages):
-            seen += self.ages[slot]
-            if seen >= wanted:
-                return min(_age_of(slot + 1) * 1e3, self.max_age_s * 1e3)
-        return 0.0
+        """Age since capture below which `quantile` of the blocks arrived [ms]; 0 when none did."""
+        return _quantile_ms(self.ages, quantile, self.max_age_s)
+
+    def hop_ms(self, quantile: float) -> float:
+        """Time on this link alone within which `quantile` of the blocks arrived [ms]; 0 when none did."""
+        return _quantile_ms(self.hops, quantile, self.max_hop_s)
+
+    def fault(self) -> str:
+        """What is wrong with the account of a sender; empty when every frame is in exactly one place."""
+        dropped, lost = sum(self.dropped.values()), sum(self.lost.values())
+        if self.offered != self.acknowledged + dropped + lost + self.kept:
+            return (f"{self.offered} frames offered, but {self.acknowledged} acknowledged, {dropped} dropped, "
+                    f"{lost} lost and {self.kept} kept")
+        if not 0 <= self.in_flight <= self.kept:
+            return f"{self.in_flight} frames in flight, but {self.kept} kept"
+        return ""
 
 
 def merge(snapshots: list[Snapshot]) -> Snapshot:
     """The sum of several accounts of the same link (one for each replica)."""
     total: dict[str, int] = {}
-    for name in ("sent", "received", "acknowledged", "blocks", "bytes", "queue_bytes", "peak_queue_bytes", "refused"):
+    for name in ("offered", "kept", "resent", "spilled", "sent", "received", "acknowledged", "blocks", "bytes",
+                 "queue_bytes", "peak_queue_bytes", "refused"):
         total[name] = sum(getattr(s, name) for s in snapshots)
     starts = [s.first_s for s in snapshots if s.first_s]
     return Snapshot(
@@ -60,6 +80,9 @@ def merge(snapshots: list[Snapshot]) -> Snapshot:
         lost=_added([s.lost for s in snapshots]),
         ages=_added([s.ages for s in snapshots]),
         max_age_s=max((s.max_age_s for s in snapshots), default=0.0),
+        hops=_added([s.hops for s in snapshots]),
+        max_hop_s=max((s.max_hop_s for s in snapshots), default=0.0),
+        notes=tuple(dict.fromkeys(note for s in snapshots for note in s.notes)),
         first_s=min(starts, default=0.0),
         last_s=max((s.last_s for s in snapshots), default=0.0),
     )
@@ -77,49 +100,64 @@ def _age_of(slot: int) -> float:
     return 1e-6 * math.exp2(slot / _PER_OCTAVE)
 
 
+def _slot_of(age_s: float) -> int:
+    return min(int(_PER_OCTAVE * math.log2(max(age_s * 1e6, 1.0))), _BINS - 1)
+
+
+def _quantile_ms(slots: dict[int, int], quantile: float, longest_s: float) -> float:
+    wanted = quantile * sum(slots.values())
+    seen = 0
+    for slot in sorted(slots):
+        seen += slots[slot]
+        if seen >= wanted:
+            return min(_age_of(slot + 1) * 1e3, longest_s * 1e3)
+    return 0.0
+
+
 class Account:
     """Running counters of one end of a link."""
 
     def __init__(self) -> None:
-        self.sent = 0
-        self.received = 0
-        self.acknowledged = 0
+        self.offered = self.kept = self.resent = self.spilled = 0
+        self.sent = self.received = self.acknowledged = 0
         self.dropped: dict[str, int] = {}
         self.lost: dict[str, int] = {}
-        self.blocks = 0
-        self.bytes = 0
-        self.queue_bytes = 0
-        self.peak_queue_bytes = 0
+        self.blocks = self.bytes = 0
+        self.queue_bytes = self.peak_queue_bytes = 0
         self.refused = 0
-        self._first_s = 0.0
-        self._last_s = 0.0
+        self._first_s = self._last_s = 0.0
         self._ages = [0] * _BINS
-        self._max_age_s = 0.0
+        self._hops = [0] * _BINS
+        self._max_age_s = self._max_hop_s = 0.0
+        self._notes: deque[str] = deque(maxlen=_NOTES)
 
-    def count_sent(self, frames: int, nbytes: int, now_s: float) -> None:
-        """A block left this end; it is in flight until acknowledged or lost."""
-        self.sent += frames
-        self._passed(nbytes, now_s)
+    def count_kept(self, frames: int, nbytes: int) -> None:
+        """A block was offered and is in custody."""
+        self.offered += frames
+        self.kept += frames
         self.queue(nbytes)
 
-    def count_received(self, frames: int, nbytes: int, now_s: float, made_s: float) -> None:
-        """A block arrived at this end, `now_s - made_s` old."""
+    def count_let_go(self, frames: int, nbytes: int) -> None:
+        """A block is out of custody: acknowledged, dropped or lost."""
+        self.kept -= frames
+        self.queue(-nbytes)
+
+    def count_sent(self, frames: int, nbytes: int, now_s: float) -> None:
+        """A block left this end for the first time; it is in flight until acknowledged or lost."""
+        self.sent += frames
+        self._passed(nbytes, now_s)
+
+    def count_received(self, frames: int, nbytes: int, now_s: float, made_s: float, sent_s: float) -> None:
+        """A block arrived at this end, `now_s - made_s` old and `now_s - sent_s` under way."""
         self.received += frames
         self._passed(nbytes, now_s)
-        age = max(now_s - made_s, 0.0)
-        self._max_age_s = max(self._max_age_s, age)
-        slot = int(_PER_OCTAVE * math.log2(max(age * 1e6, 1.0)))
-        self._ages[min(slot, _BINS - 1)] += 1
-
-    def count_acknowledged(self, frames: int, nbytes: int) -> None:
-        """The other end is done with a block.
-
-        Raises WireError when it acknowledges more than was sent.
-        """
-        if frames < 0 or self.acknowledged + frames + sum(self.lost.values()) > self.sent:
-            raise WireError(f"the receiver acknowledges {frames} frames, {self.sent - self.acknowledged} are in flight")
-        self.acknowledged += frames
-        self.queue(-nbytes)
+        age, hop = now_s - made_s, now_s - sent_s
+        if age > self._max_age_s:
+            self._max_age_s = age
+        if hop > self._max_hop_s:
+            self._max_hop_s = hop
+        self._ages[_slot_of(age)] += 1
+        self._hops[_slot_of(hop)] += 1
 
     def count_dropped(self, policy: str, frames: int) -> None:
         """Frames that the named policy dropped before they were sent."""
@@ -133,15 +171,24 @@ class Account:
     def queue(self, change: int) -> None:
         """Bytes that wait on this link, and their peak."""
         self.queue_bytes += change
-        self.peak_queue_bytes = max(self.peak_queue_bytes, self.queue_bytes)
+        if self.queue_bytes > self.peak_queue_bytes:
+            self.peak_queue_bytes = self.queue_bytes
+
+    def note(self, text: str) -> None:
+        """Something that a reader of the report has to know of this link; the last few are kept."""
+        if text not in self._notes:
+            self._notes.append(text)
 
     def snapshot(self) -> Snapshot:
         """The counters now."""
         return Snapshot(
+            offered=self.offered, kept=self.kept, resent=self.resent, spilled=self.spilled,
             sent=self.sent, received=self.received, acknowledged=self.acknowledged, dropped=dict(self.dropped),
             lost=dict(self.lost), blocks=self.blocks, bytes=self.bytes, queue_bytes=self.queue_bytes,
             peak_queue_bytes=self.peak_queue_bytes, first_s=self._first_s, last_s=self._last_s, refused=self.refused,
             ages={slot: n for slot, n in enumerate(self._ages) if n}, max_age_s=self._max_age_s,
+            hops={slot: n for slot, n in enumerate(self._hops) if n}, max_hop_s=self._max_hop_s,
+            notes=tuple(self._notes),
         )
 
     def _passed(self, nbytes: int, now_s: float) -> None:

@@ -1,8 +1,11 @@
 """Link: what both ends of every kind of link promise, whatever carries the bytes.
 
-An outlet takes blocks while it has credit (in bytes); an inlet gives them out and hands the credit back when the
-consumer is done with them. A link ends by closing: the end of a stream is a message that is acknowledged, never a
-time-out. Neither end ever waits by itself: the loop that owns it polls `pollable` and decides.
+An outlet takes blocks while it has credit (in bytes) and keeps each one until its receiver is done with it: when a
+receiver is lost, its blocks go again to the others or to the next that comes, marked by `header.again`, so that the
+consumer can drop what it knows by (source, sequence). An inlet gives blocks out and hands the credit back when the
+consumer has finished with them. Receivers join and leave at any time. A link ends by closing: the end of a stream is
+told once everything is acknowledged and is acknowledged itself, never a time-out. Neither end ever waits by itself:
+the loop that owns it polls `pollable`, calls `pump`, and decides.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from typing import Any, Final, Literal, Protocol
 from camlink.block import Block
 from camlink.carry.account import Account
 
-Policy = Literal["block", "latest"]
+Kind = Literal["memory", "zmq", "shm"]
 DEFAULT_LIMIT_BYTES: Final = 64 << 20
 
 
@@ -20,6 +23,7 @@ class Outlet(Protocol):
     """The sending end of one link."""
 
     account: Account
+    address: str
 
     @property
     def pollable(self) -> Any:
@@ -31,16 +35,36 @@ class Outlet(Protocol):
         """True when every expected receiver has said that it is there."""
         ...
 
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """Names of the receivers that are there."""
+        ...
+
+    def expect(self, receivers: int) -> None:
+        """From now on so many receivers share the work; `ready` waits for as many."""
+        ...
+
+    def lose(self, receiver: str, reason: str) -> None:
+        """That receiver is dead: what it did not acknowledge goes again to the others, or to the next that comes.
+
+        Only for a process that has ended, not for one that is silent: memory that it read may be used anew.
+        """
+        ...
+
     def offer(self, block: Block, parts: list[Any]) -> bool:
-        """Send now, or under `latest` keep as the newest; False when there is no credit (policy `block`)."""
+        """Take a block into custody and send what may go; False when there is no credit (policy `block`)."""
+        ...
+
+    def settled(self, sequence: int) -> bool:
+        """Whether nothing of the block with this header.sequence is outstanding: acknowledged, dropped or lost."""
         ...
 
     def pump(self) -> None:
-        """Take in acknowledgements and let waiting blocks go."""
+        """Take in acknowledgements and let waiting blocks go; to be called whenever the owner waits."""
         ...
 
     def finish(self) -> None:
-        """Say that nothing follows."""
+        """Say that nothing follows, as soon as everything is acknowledged."""
         ...
 
     @property
@@ -49,7 +73,7 @@ class Outlet(Protocol):
         ...
 
     def detach(self, reason: str) -> None:
-        """The receivers are gone: what is in flight and what follows is lost with this reason."""
+        """Nobody listens any more: what is in custody and what follows is lost with this reason."""
         ...
 
     def close(self) -> None:
@@ -68,26 +92,35 @@ class Inlet(Protocol):
         ...
 
     def receive(self) -> Block | None:
-        """The next block if one is there; it stays on the account of the link until `release`."""
+        """The next block if one is there; it stays in the custody of its sender until `release`."""
         ...
 
-    def release(self) -> None:
-        """The consumer is done with every block received so far: hand the credit back."""
+    def release(self, blocks: int | None = None) -> None:
+        """The consumer is done with the oldest `blocks` (all) that were received: hand the credit back."""
+        ...
+
+    @property
+    def ending(self) -> bool:
+        """True when the sender has nothing new and only waits for acknowledgements."""
         ...
 
     @property
     def ended(self) -> bool:
-        """True when the sender has closed and every block was received."""
+        """True when the sender has closed, every block was received and all of them are acknowledged."""
         ...
 
     def cut(self) -> None:
-        """The sender is gone: the stream ends here."""
+        """The sender is gone: what already came is still received, then the stream ends here."""
+        ...
+
+    def leave(self) -> None:
+        """Give back what was not released, so that it goes to somebody else, and release the socket or memory."""
         ...
 
     def close(self) -> None:
-        """Acknowledge the end and release the socket or memory."""
+        """Release all, acknowledge the end and release the socket or memory; before the end it is leaving."""
         ...
 
     def abandon(self) -> None:
-        """Release the socket or memory and acknowledge nothing: the consumer failed."""
+        """Release the socket or memory and say nothing: the consumer failed."""
         ...

@@ -1,4 +1,4 @@
-"""MemoryLink: a link between two threads of one process; a block is handed over, never copied."""
+"""MemoryLink: a link between threads of one process; a block is handed over, never copied."""
 
 from __future__ import annotations
 
@@ -9,183 +9,178 @@ from collections import deque
 from typing import Any
 
 from camlink.block import Block
-from camlink.carry.account import Account
-from camlink.carry.link import DEFAULT_LIMIT_BYTES, Policy
+from camlink.carry.inlet import CountingInlet
+from camlink.carry.ledger import Parcel, Receiver
+from camlink.carry.link import DEFAULT_LIMIT_BYTES
+from camlink.carry.outlet import KeepingOutlet
+from camlink.errors import WireError
 
 
-class MemoryLink:
-    """Both ends of a link in one process, joined by a queue whose size is bounded in bytes."""
+class _Bell:
+    """A file descriptor that wakes whoever polls it; rung by the other thread."""
 
-    def __init__(self, policy: Policy = "block", limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
-        self.policy = policy
-        self.limit_bytes = limit_bytes
-        self.lock = threading.Lock()
-        self.queue: deque[Block] = deque()
-        self.unreleased_bytes = 0
-        self.closing = False
-        self.acknowledged_end = False
-        self.detached = ""
-        self.outlet = MemoryOutlet(self)
-        self.inlet = MemoryInlet(self)
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._lock = threading.Lock()  # or a ring may write to a number that somebody else got after `close`
+
+    def ring(self) -> None:
+        """Make the descriptor readable."""
+        with self._lock:
+            if self.fd >= 0:
+                os.eventfd_write(self.fd, 1)
+
+    def close(self) -> None:
+        """Close the descriptor; ringing does nothing then."""
+        with self._lock:
+            if self.fd >= 0:
+                os.close(self.fd)
+            self.fd = -1
+
+    def calm(self) -> None:
+        """Make it unreadable until it rings again."""
+        try:
+            os.eventfd_read(self.fd)
+        except BlockingIOError:
+            return
 
 
-class _End:
-    """What both ends share: the link, an account and a file descriptor that wakes its owner."""
+class MemoryOutlet(KeepingOutlet):
+    """The sending end in memory; what inlets say waits in a deque until the owner pumps, as if it came by a socket."""
 
-    def __init__(self, link: MemoryLink) -> None:
-        self.account = Account()
-        self._link = link
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    def __init__(self, link: str, address: str = "inproc://", *, receivers: int = 1, policy: str = "block",
+                 limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+        super().__init__(link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
+        self.address = address
+        self._said: deque[tuple[MemoryInlet, str, tuple[int, ...]]] = deque()
+        self._inlets: dict[str, MemoryInlet] = {}
+        self._bell = _Bell()
+
+    def join(self, name: str = "", attempt: int = 0) -> MemoryInlet:
+        """A new receiving end; the outlet knows of it from its next pump on."""
+        inlet = MemoryInlet(self, name, attempt)
+        self.hear(inlet, "hello")
+        return inlet
+
+    def hear(self, inlet: MemoryInlet, word: str, numbers: tuple[int, ...] = ()) -> None:
+        """What an inlet has to say; from any thread."""
+        self._said.append((inlet, word, numbers))
+        self._bell.ring()
 
     @property
     def pollable(self) -> Any:
         """The file descriptor to poll."""
-        return self._event
-
-    def wake(self) -> None:
-        """Make `pollable` readable."""
-        if self._event >= 0:
-            os.eventfd_write(self._event, 1)
-
-    def calm(self) -> None:
-        """Make `pollable` unreadable until the next wake."""
-        try:
-            os.eventfd_read(self._event)
-        except BlockingIOError:
-            return
-
-    def _shut(self) -> None:
-        with self._link.lock:
-            event, self._event = self._event, -1
-        if event >= 0:
-            os.close(event)
-
-
-class MemoryOutlet(_End):
-    """The sending end in memory."""
-
-    @property
-    def ready(self) -> bool:
-        """Both ends exist from the start."""
-        return True
-
-    def offer(self, block: Block, parts: list[Any]) -> bool:
-        """Put the block on the queue; under `latest` it replaces the one that waits."""
-        link, nbytes = self._link, block.nbytes
-        with link.lock:
-            if link.detached:
-                self.account.sent += block.count
-                self.account.count_lost(link.detached, block.count)
-                return True
-            if link.policy == "latest":
-                for old in link.queue:
-                    self.account.count_dropped("latest", old.count)
-                link.queue.clear()
-            elif link.unreleased_bytes and link.unreleased_bytes + nbytes > link.limit_bytes:
-                return False
-            else:
-                link.unreleased_bytes += nbytes
-                self.account.count_sent(block.count, nbytes, time.time())
-            link.queue.append(block)
-            link.inlet.wake()
-        return True
+        return self._bell.fd
 
     def pump(self) -> None:
-        """Nothing travels back in memory: the inlet writes our account."""
-        self.calm()
+        """Take in what inlets said; let what waits go; tell the end when all is acknowledged."""
+        self._bell.calm()
+        super().pump()
 
-    def finish(self) -> None:
-        """Say that nothing follows."""
-        with self._link.lock:
-            self._link.closing = True
-            self._link.inlet.wake()
+    def _hear(self) -> None:
+        while self._said:
+            inlet, word, numbers = self._said.popleft()
+            try:
+                self._take_in(inlet, word, numbers)
+            except WireError:
+                self.account.refused += 1
 
-    @property
-    def finished(self) -> bool:
-        """True when the receiver has acknowledged the end."""
-        return self._link.acknowledged_end or bool(self._link.detached)
+    def _take_in(self, inlet: MemoryInlet, word: str, numbers: tuple[int, ...]) -> None:
+        if word == "hello":
+            self._ledger.join(inlet.name, inlet.attempt)
+            self._inlets[inlet.name] = inlet
+        elif self._inlets.get(inlet.name) is not inlet:
+            raise WireError(f"link {self._link}: '{inlet.name}' was replaced or lost")
+        elif word == "done":
+            self._acknowledged(inlet.name, numbers)
+        elif word == "finished":
+            self._finished(inlet.name)
+        elif word == "leaving":
+            self._ledger.lose(inlet.name)
+            del self._inlets[inlet.name]
 
-    def detach(self, reason: str) -> None:
-        """The receiver is gone: what is in flight and what follows is lost with this reason."""
-        with self._link.lock:
-            self._link.detached = reason
-            if self._link.policy == "latest":
-                for block in self._link.queue:
-                    self.account.count_dropped("latest", block.count)
-            self.account.count_lost(reason, self.account.snapshot().in_flight)
-            self._link.queue.clear()
-            self.wake()
+    def _dismiss(self, receiver: Receiver) -> None:
+        self._inlets.pop(receiver.name, None)
 
-    def close(self) -> None:
-        """Close the file descriptor; loses what was not acknowledged."""
-        in_flight = self.account.snapshot().in_flight
-        if in_flight:
-            self.detach("not acknowledged")
-        self._shut()
+    def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
+        self._inlets[receiver.name].push((parcel.block, parcel.number, parcel.again + 1, time.time()))
+        return True
+
+    def _say_ending(self, receiver: Receiver) -> bool:
+        self._inlets[receiver.name].push("ending")
+        return True
+
+    def _say_end(self, receiver: Receiver) -> bool:
+        self._inlets[receiver.name].push("end")
+        return True
+
+    def _shut(self) -> None:
+        self._bell.close()
 
 
-class MemoryInlet(_End):
+class MemoryInlet(CountingInlet):
     """The receiving end in memory."""
 
-    def __init__(self, link: MemoryLink) -> None:
-        super().__init__(link)
-        self._held: list[Block] = []
+    def __init__(self, outlet: MemoryOutlet, name: str, attempt: int) -> None:
+        super().__init__()
+        self.name, self.attempt = name, attempt
+        self._outlet = outlet
+        self._queue: deque[Any] = deque()
+        self._bell = _Bell()
+
+    def push(self, item: Any) -> None:
+        """Hand over a block or a word of the sender; from its thread."""
+        self._queue.append(item)
+        self._bell.ring()
+
+    @property
+    def pollable(self) -> Any:
+        """The file descriptor to poll."""
+        return self._bell.fd
 
     def receive(self) -> Block | None:
         """The next block if one is there."""
-        link = self._link
-        with link.lock:
-            self.calm()
-            if not link.queue:
-                return None
-            block = link.queue.popleft()
-            if link.policy == "latest":  # the newest counts as sent when it is taken; until then it may be dropped
-                link.unreleased_bytes += block.nbytes
-                link.outlet.account.count_sent(block.count, block.nbytes, time.time())
-            if link.queue or link.closing:
-                self.wake()
-        self._held.append(block)
-        self.account.count_received(block.count, block.nbytes, time.time(), block.header.made_s)
-        return block
-
-    def release(self) -> None:
-        """Hand the credit of every block received so far back."""
-        if not self._held:
-            return
-        link = self._link
-        with link.lock:
-            for block in self._held:
-                link.unreleased_bytes -= block.nbytes
-                if not link.detached:
-                    link.outlet.account.count_acknowledged(block.count, block.nbytes)
-                self.account.acknowledged += block.count
-            link.outlet.wake()
-        self._held.clear()
-
-    @property
-    def ended(self) -> bool:
-        """True when the sender has closed and every block was received."""
-        return self._link.closing and not self._link.queue
+        while not self._ended:
+            if not self._queue:
+                self._bell.calm()
+                if not self._queue:
+                    self._ended = self._cut
+                    return None
+                self._bell.ring()  # it came in between, and more may have
+            item = self._queue.popleft()
+            if item == "end":
+                self._ended = True
+            elif item == "ending":
+                self._ending = True
+            else:
+                return self._took(*item)
+        return None
 
     def cut(self) -> None:
-        """The sender is gone: the stream ends here."""
-        self._link.closing = True
-        self.wake()
+        """The sender is gone: what already came is still received, then the stream ends here."""
+        super().cut()
+        self._bell.ring()
 
-    def close(self) -> None:
-        """Acknowledge the end, or tell the sender that nobody reads any more."""
-        self.release()
-        link = self._link
-        if self.ended:
-            with link.lock:
-                link.acknowledged_end = True
-                link.outlet.wake()
-            self._shut()
-        else:
-            self.abandon("receiver ended early")
+    def _acknowledge(self, numbers: list[int]) -> None:
+        self._outlet.hear(self, "done", tuple(numbers))
 
-    def abandon(self, reason: str = "receiver failed") -> None:
-        """What was not released is lost to the sender."""
-        if not self._link.acknowledged_end:
-            self._link.outlet.detach(reason)
-        self._shut()
+    def _say_finished(self) -> None:
+        self._outlet.hear(self, "finished")
+
+    def _say_leaving(self) -> None:
+        self._outlet.hear(self, "leaving")
+
+    @property
+    def _closed(self) -> bool:
+        return self._bell.fd < 0
+
+    def _shut(self) -> None:
+        self._bell.close()
+
+
+class MemoryLink:
+    """A memory link with one receiver, both ends at once."""
+
+    def __init__(self, policy: str = "block", limit_bytes: int = DEFAULT_LIMIT_BYTES, link: str = "memory") -> None:
+        self.outlet = MemoryOutlet(link, policy=policy, limit_bytes=limit_bytes)
+        self.inlet = self.outlet.join("only")
+        self.outlet.pump()

@@ -25,7 +25,7 @@ class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
     output: str
     input: str
     kind: Literal["memory", "zmq"]
-    policy: Literal["block", "latest"]
+    policy: str
     limit_bytes: int
     senders: int = 1
     receivers: int = 1

@@ -16,9 +16,9 @@ import zmq
 
 from camlink.block import Block
 from camlink.carry.account import merge
+from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Outlet
-from camlink.carry.memory import MemoryLink
-from camlink.carry.zmq import ZmqInlet, ZmqOutlet
+from camlink.carry.memory import MemoryOutlet
 from camlink.errors import CamlinkError, Closed, InputError, PeerLost
 from camlink.runtime.control import Line
 from camlink.runtime.flow import Inbox, Outbox, given_up
@@ -53,17 +53,29 @@ class NoScreen:
 
 @dataclass
 class Host:
-    """What the workers of one process share: the ZeroMQ context, memory links by name, known operators, the screen."""
+    """What the workers of one process share: the ZeroMQ context, outlets in memory, known operators, the screen."""
 
     context: zmq.Context[Any]
     control: str
-    memory: dict[str, MemoryLink] = field(default_factory=dict)
+    memory: dict[str, MemoryOutlet] = field(default_factory=dict)
     operators: Mapping[str, Operator] = field(default_factory=dict)
     screen: Screen = field(default_factory=NoScreen)
 
-    def link(self, spec: LinkSpec) -> MemoryLink:
-        """The memory link of that name, made by whichever end asks first."""
-        return self.memory.setdefault(spec.name, MemoryLink(spec.policy, spec.limit_bytes))
+    def bind(self, spec: LinkSpec, stem: str) -> Outlet:
+        """The outgoing end of a link; a stem that is free for it tells where receivers find it."""
+        if spec.kind != "memory":
+            return make_outlet(self.context, spec.kind, spec.name, stem, receivers=spec.receivers, policy=spec.policy,
+                               limit_bytes=spec.limit_bytes)
+        outlet = MemoryOutlet(spec.name, f"inproc://{stem}", receivers=spec.receivers, policy=spec.policy,
+                              limit_bytes=spec.limit_bytes)
+        self.memory[outlet.address] = outlet
+        return outlet
+
+    def connect(self, address: str, link: str, name: str, attempt: int) -> Inlet:
+        """The receiving end of the link that waits at `address`; the sender learns who is there."""
+        if address in self.memory:
+            return self.memory[address].join(name, attempt)
+        return make_inlet(self.context, address, link, name, attempt)
 
 
 class WorkerContext:
@@ -147,22 +159,16 @@ class Worker:
 
     def bind(self, link: LinkSpec) -> tuple[Outlet, str]:
         """The outgoing end of a link, and the address where receivers find it."""
-        if link.kind == "memory":
-            return self.host.link(link).outlet, f"inproc://{link.name}"
         index = [spec.name for spec in self.spec.outputs].index(link.name)
-        path = f"ipc://{self.spec.sockets}/{self.spec.operator}-{self.spec.replica}-{index}"
-        outlet = ZmqOutlet(self.host.context, path, link.name, receivers=link.receivers, policy=link.policy,
-                           limit_bytes=link.limit_bytes)
+        outlet = self.host.bind(link, f"{self.spec.sockets}/{self.spec.operator}-{self.spec.replica}-{index}")
         return outlet, outlet.address
 
     def connect(self, name: str, addresses: Iterable[str]) -> None:
         """Connect an incoming link to all of its senders."""
-        link = next(spec for spec in self.spec.inputs if spec.name == name)
         ends = self.inlets.setdefault(name, {})
         for address in addresses:
             if address not in ends:
-                ends[address] = self.host.link(link).inlet if link.kind == "memory" else ZmqInlet(
-                    self.host.context, address, name)
+                ends[address] = self.host.connect(address, name, f"{self.spec.operator}/{self.spec.replica}", 0)
 
     def obey(self, message: Message) -> None:
         """Do what the master says; Go is not for here."""

@@ -9,8 +9,9 @@ from typing import Any, Final
 from camlink.errors import InputError, UnknownName, WorkflowError
 from camlink.registry import Registry
 from camlink.workflow.graph import Node, Wire, Workflow
-from camlink.workflow.operator import Operator, Policy
+from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import Parameters, build
+from camlink.workflow.policy import Policy
 from camlink.workflow.port import Port
 
 PLACERS: Final = ("inline", "local")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from camlink.errors import UnknownName, WorkflowError
-from camlink.workflow.operator import Operator, Policy
+from camlink.workflow.operator import Operator
+from camlink.workflow.policy import Policy
 
 DEFAULT_SITE = "here"
 Place = tuple[int, int]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args, get_origin
+from typing import Any, Protocol, get_args, get_origin
 
 import msgspec
 
@@ -243,5 +243,3 @@ def _class_maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Para
 
     return record, make
 
-
-Policy = Literal["block", "latest"]

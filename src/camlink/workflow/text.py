@@ -11,12 +11,12 @@ import yaml
 
 from camlink.errors import FormatError, UnknownName, WorkflowError
 from camlink.workflow.graph import DEFAULT_SITE, Node, Place, Site, Wire, Workflow
+from camlink.workflow.policy import POLICIES, is_policy
 
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
 _RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs")
 _WIRE: Final = ("of", "to", "policy", "feedback")
-_POLICIES: Final = ("block", "latest")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -152,7 +152,7 @@ class _Reader:
         )
 
     def policy(self, found: dict[str, yaml.Node], path: tuple[str, ...]) -> Any:
-        return self.typed(found, "policy", str, None, path, _POLICIES.__contains__, " or ".join(_POLICIES))
+        return self.typed(found, "policy", str, None, path, is_policy, ", ".join(POLICIES[:-1]) + " or " + POLICIES[-1])
 
     def wires(self, node: yaml.Node | None, path: tuple[str, ...]) -> tuple[Wire, ...]:
         if node is None:

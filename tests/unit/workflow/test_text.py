@@ -48,7 +48,7 @@ def test_what_is_written_reads_back_equal(flow: Workflow) -> None:
     ("workflow: x\noperator: {}", "unknown key of a workflow 'operator'; did you mean 'operators'?"),
     ("workflow: x\noperators: {a: {}}", "operator 'a' lacks `use: OPERATOR` (line 2"),
     ("workflow: x\noperators: {a: {use: b, replicas: many}}", "a.replicas: expected a number from 1 to 1024"),
-    ("workflow: x\noperators: {a: {use: b, policy: fast}}", "a.policy: expected block or latest, got 'fast'"),
+    ("workflow: x\noperators: {a: {use: b, policy: fast}}", "drop_oldest, sample(N) or spill, got 'fast'"),
     ("workflow: x\noperators: {a: {use: b, from: [{off: c}]}}", "did you mean 'of'?"),
     ("workflow: x\noperators: {a/b: {use: b}}", "operator name 'a/b'"),
     ("workflow: !!python/object:os.system x\noperators: {a: {use: b}}", "could not determine a constructor"),

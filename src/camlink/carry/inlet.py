@@ -1,0 +1,111 @@
+"""CountingInlet: what the receiving ends of all kinds of link share."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from camlink.block import Block
+from camlink.carry.account import Account
+
+
+class CountingInlet(ABC):
+    """The receiving end of a link (link.Inlet); remembers what was received and not yet released, oldest first."""
+
+    def __init__(self) -> None:
+        self.account = Account()
+        self._held: deque[tuple[int, int]] = deque()  # number and frames
+        self._ending = self._ended = self._cut = False
+
+    @property
+    @abstractmethod
+    def pollable(self) -> Any:
+        """What becomes readable when `receive` may have a block."""
+
+    @abstractmethod
+    def receive(self) -> Block | None:
+        """The next block if one is there; a message that is none is counted as refused."""
+
+    @abstractmethod
+    def _acknowledge(self, numbers: list[int]) -> None:
+        """Tell the sender that these parcels are done with."""
+
+    @abstractmethod
+    def _say_finished(self) -> None:
+        """Acknowledge the end."""
+
+    @abstractmethod
+    def _say_leaving(self) -> None:
+        """Tell the sender that what was not released has to go to somebody else."""
+
+    @abstractmethod
+    def _shut(self) -> None:
+        """Release the socket or memory."""
+
+    @property
+    @abstractmethod
+    def _closed(self) -> bool:
+        """Whether the socket or memory was released."""
+
+    def _took(self, block: Block, number: int, again: int, sent_s: float) -> Block:
+        """Count a block that arrived; one that comes again is marked."""
+        now_s, frames = time.time(), block.count
+        self.account.count_received(frames, block.nbytes, now_s, block.header.made_s, sent_s)
+        self._held.append((number, frames))
+        if not again:
+            return block
+        self.account.resent += frames
+        return type(block)(msgspec.structs.replace(block.header, again=again), block.arrays)
+
+    def release(self, blocks: int | None = None) -> None:
+        """The consumer is done with the oldest `blocks` (all) that were received: hand the credit back."""
+        held = self._held
+        count = len(held) if blocks is None else min(blocks, len(held))
+        if not count:
+            return
+        numbers = []
+        for _ in range(count):
+            number, frames = held.popleft()
+            numbers.append(number)
+            self.account.acknowledged += frames
+        self._acknowledge(numbers)
+
+    @property
+    def ending(self) -> bool:
+        """True when the sender has nothing new and waits for acknowledgements."""
+        return self._ending or self._ended
+
+    @property
+    def ended(self) -> bool:
+        """True when the sender has closed, every block was received and all of them are acknowledged."""
+        return self._ended
+
+    def cut(self) -> None:
+        """The sender is gone: what already came is still received, then the stream ends here."""
+        self._cut = True
+
+    def leave(self) -> None:
+        """Give back what was not released, so that it goes to somebody else, and release the socket or memory."""
+        if not self._closed:
+            self._say_leaving()
+            self._shut()
+
+    def close(self) -> None:
+        """Release all and acknowledge the end; before the end it is leaving."""
+        if self._closed:
+            return
+        self.release()
+        if self._ended:
+            self._say_finished()
+            self._shut()
+        else:
+            self.leave()
+
+    def abandon(self) -> None:
+        """Release the socket or memory and say nothing: the consumer failed, its sender keeps what was not released."""
+        if not self._closed:
+            self._shut()

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from camlink.carry.kinds import make_inlet, make_outlet
+from camlink.carry.link import Inlet, Kind
+from camlink.carry.memory import MemoryOutlet
+from camlink.testing.link import Ends, Make
+
+KINDS: tuple[Kind, ...] = ("memory", "zmq")
+
+
+@pytest.fixture
+def make_kind(tmp_path: Path) -> Iterator[Callable[[Kind], Make]]:
+    """Makers of links of each kind; all ends are closed after the test."""
+    context = zmq.Context()
+    made: list[Ends] = []
+    inlets: list[Inlet] = []
+
+    def of(kind: Kind) -> Make:
+        def make(policy: str, limit_bytes: int, receivers: int) -> Ends:
+            more = {"receivers": receivers, "policy": policy, "limit_bytes": limit_bytes}
+            if kind == "memory":
+                memory = MemoryOutlet("l", **more)
+                ends = Ends(memory, lambda name, attempt: kept(memory.join(name, attempt)))
+            else:
+                outlet = make_outlet(context, kind, "l", str(tmp_path / str(len(made))), **more)
+                ends = Ends(outlet, lambda name, attempt: kept(
+                    make_inlet(context, outlet.address, "l", name, attempt)))
+            made.append(ends)
+            return ends
+
+        return make
+
+    def kept(inlet: Inlet) -> Inlet:
+        inlets.append(inlet)
+        return inlet
+
+    yield of
+    for inlet in inlets:
+        inlet.abandon()
+    for ends in made:
+        ends.outlet.close()
+    context.destroy(linger=0)

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zmq
+
+from camlink.carry.zmq import ZmqInlet, ZmqOutlet, write_hello
+from camlink.testing.hostile import PAYLOADS
+from camlink.testing.link import Ends, joined, lawful, offer, receive, until
+
+
+@pytest.fixture
+def context() -> Iterator[zmq.Context[Any]]:
+    context = zmq.Context()
+    yield context
+    context.destroy(linger=0)
+
+
+def test_garbage_from_receivers_is_counted_and_the_link_goes_on(context: zmq.Context[Any]) -> None:
+    outlet = ZmqOutlet(context, "inproc://g", "l")
+    rogue = context.socket(zmq.DEALER)
+    rogue.connect("inproc://g")
+    junk = [b"", b"Zjunk", b"Hwrong", b"H" + write_hello("other", "w", 0), b"D" + b"\xff" * 24, b"F", b"L",
+            *(first + payload for first in (b"", b"H", b"D", b"R") for payload in PAYLOADS.values())]
+    for message in junk:
+        rogue.send(message)
+    rogue.send_multipart([b"D", b"x", b"y"])
+    ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))
+    inlet = joined(ends)
+    until(lambda: outlet.pump() or outlet.account.refused == len(junk) + 1, "the junk")
+    assert offer(ends, 1)
+    assert receive(ends, inlet) == 1
+    inlet.release()
+    until(lambda: outlet.pump() or outlet.account.acknowledged == 1, "credit")
+    rogue.close()
+    inlet.close()
+    outlet.close()
+
+
+def test_a_receiver_that_lies_about_what_it_has_is_counted(context: zmq.Context[Any]) -> None:
+    outlet = ZmqOutlet(context, "inproc://g", "l")
+    liar = context.socket(zmq.DEALER)
+    liar.connect("inproc://g")
+    liar.send(b"H" + write_hello("l", "liar", 0))
+    ends = Ends(outlet, lambda name, attempt: None)  # type: ignore[arg-type, return-value]
+    until(lambda: outlet.pump() or outlet.ready, "hello")
+    assert offer(ends, 0)
+    for said in (b"D" + struct.pack("<Q", 7), b"R" + struct.pack("<Q", 9), b"F"):
+        liar.send(said)
+    until(lambda: outlet.pump() or outlet.account.refused == 3, "the lies")
+    assert outlet.account.acknowledged == 0
+    assert not outlet.finished
+    lawful(ends)
+    liar.close()
+    outlet.close()
+
+
+def test_what_a_receiver_cannot_read_is_lost_with_the_reason(context: zmq.Context[Any]) -> None:
+    outlet = ZmqOutlet(context, "inproc://g", "l")
+    ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))
+    inlet = joined(ends)
+    outlet._store = lambda block, parts, nbytes: [b"junk"]  # type: ignore[method-assign]
+    assert offer(ends, 0)
+    until(lambda: inlet.receive() is None and inlet.account.refused == 1, "the junk")
+    until(lambda: outlet.pump() or outlet.account.lost, "the loss")
+    assert outlet.account.lost == {"refused by its receiver as no block": 1}
+    lawful(ends)
+    inlet.close()
+    outlet.close()
+
+
+@pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
+def test_garbage_from_a_sender_is_counted(context: zmq.Context[Any], payload: bytes) -> None:
+    router = context.socket(zmq.ROUTER)
+    router.bind("inproc://g")
+    inlet = ZmqInlet(context, "inproc://g", "l", "w")
+    identity, _ = router.recv_multipart()
+    router.send_multipart([identity, payload])
+    router.send_multipart([identity, b"B" + bytes(20), payload])
+    until(lambda: inlet.receive() is None and inlet.account.refused == 2, "the junk")
+    assert not inlet.ended
+    inlet.abandon()
+    router.close()
+
+
+def test_a_receiver_whose_connection_is_gone_is_lost_at_once(context: zmq.Context[Any]) -> None:
+    outlet = ZmqOutlet(context, "inproc://g", "l")
+    ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))
+    joined(ends, "a").abandon()
+    until(lambda: not outlet.receivers or not offer(ends, 0), "the loss")
+    second = joined(ends, "b")
+    got = []
+    until(lambda: got.append(receive(ends, second)) or 0 in got, "the block again")
+    lawful(ends)
+    second.close()
+    outlet.close()
