@@ -48,8 +48,8 @@ def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[
     kernel = _fastest_on_cpu(frame, modes, real)
     if name == "compiled" and kernel.name != name:
         raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels without a prime factor above "
-                             f"13, one mode and single precision, got {frame}, {modes} modes, {real}; choose kernel "
-                             "'auto' or crop the frames to such a size")
+                             f"13 and single precision, got {frame}, {real}; choose kernel 'auto' or crop the frames "
+                             "to such a size")
     return kernel
 
 

@@ -1,4 +1,8 @@
-"""Frame passes of the compiled kernel: model into panels, transposition, data term, update with the overlap sums."""
+"""Frame passes of the compiled kernel: model into panels, transposition, data term, update with the overlap sums.
+
+All work on `w`, the flat float32 scratch of one core: first the panels near the sample, then the far fields of all
+modes, then a run of intensities. A place in it is the index where something begins.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,7 @@ from camlink.compute.ptychography.kernels.plan import LANES
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
 def load(w: Any, size: Any, wave: Any, probe: Any, image: Any, top: Any, left: Any, c: Any) -> None:
-    """Panels from c P O_j + (1-c) z: `wave` and `probe` (y, x), window of `image` at (top, left)."""
+    """Panels near the sample from c P O_j + (1-c) z: `wave` and `probe` (y, x), window of `image` at (top, left)."""
     for y in range(U(size)):
         for panel in range(U(size // LANES)):
             _load_run(w, size, panel, U(LANES), y, wave, probe, image, top, left, c)
@@ -51,80 +55,103 @@ def transpose(w: Any, source: Any, target: Any, size: Any) -> None:
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def impose(w: Any, source: Any, size: Any, amplitude: Any) -> None:
-    """P_a in the far field: amplitude A over model magnitude, A < 0 kept, divided by the pixels of both transforms."""
+def impose(w: Any, far: Any, modes: Any, light: Any, size: Any, amplitude: Any, background: Any, gain: Any,
+           term: Any) -> None:
+    """The data term on the far fields of all modes from `far` on, divided by the pixels of both transforms.
+
+    `amplitude` and `background` (y*x,) are arranged, no background is an empty one; the run at `light` is scratch.
+    """
     panel_floats = 2 * rows(size) * LANES
+    hop = 2 * rows(size) * rows(size)
     cells = size * LANES
     whole = size // LANES
     rest = size % LANES
     for panel in range(whole):
-        _impose_run(w, source + panel * panel_floats, size, amplitude, panel * cells, cells)
+        begin = far + panel * panel_floats
+        _impose_run(w, begin, hop, modes, light, size, amplitude, background, panel * cells, cells, gain, term)
     if rest:
         for row in range(size):
-            begin = source + whole * panel_floats + row * LANES
-            _impose_run(w, begin, size, amplitude, whole * cells + row * rest, rest)
+            begin = far + whole * panel_floats + row * LANES
+            start = whole * cells + row * rest
+            _impose_run(w, begin, hop, modes, light, size, amplitude, background, start, rest, gain, term)
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def _impose_run(w: Any, begin: Any, size: Any, amplitude: Any, start: Any, cells: Any) -> None:
-    """`cells` pixels that lie in a row in a panel and in the amplitudes."""
-    scale = np.float32(1.0 / size)
+def _impose_run(w: Any, begin: Any, hop: Any, modes: Any, light: Any, size: Any, amplitude: Any, background: Any,
+                start: Any, cells: Any, gain: Any, term: Any) -> None:
+    """`cells` pixels that lie in a row in a panel and in the amplitudes; the planes of the modes are `hop` apart."""
+    plane = U(rows(size) * LANES)
     alone = np.float32(1.0 / (size * size))
-    tiny = np.float32(1e-30)
-    for cell in range(cells):
-        i = U(begin + cell)
-        k = i + U(rows(size) * LANES)
-        a = amplitude[start + cell]
-        factor = a * scale / np.sqrt(w[i] * w[i] + w[k] * w[k] + tiny)
-        factor = alone if a < np.float32(0) else factor
-        w[i] *= factor
-        w[k] *= factor
+    run = U(light)
+    for cell in range(U(cells)):
+        w[run + cell] = np.float32(1e-30)
+    for mode in range(modes):
+        i = U(begin + mode * hop)
+        for cell in range(U(cells)):
+            w[run + cell] += alone * (w[i + cell] * w[i + cell] + w[i + plane + cell] * w[i + plane + cell])
+    if background.shape[0]:
+        for cell in range(U(cells)):
+            w[run + cell] += background[U(start) + cell]
+    if term[3] > np.float32(0):
+        for cell in range(U(cells)):
+            a, m = gain * amplitude[U(start) + cell], w[run + cell]
+            factor = term[1] + np.sqrt((term[2] * m + term[3] * a * a) / m)
+            w[run + cell] = alone * (np.float32(1) if a < np.float32(0) else factor)
+    else:
+        for cell in range(U(cells)):
+            a = gain * amplitude[U(start) + cell]
+            factor = term[1] + term[0] * a / np.sqrt(w[run + cell])
+            w[run + cell] = alone * (np.float32(1) if a < np.float32(0) else factor)
+    for mode in range(modes):
+        i = U(begin + mode * hop)
+        for cell in range(U(cells)):
+            w[i + cell] *= w[run + cell]
+            w[i + plane + cell] *= w[run + cell]
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def update(w: Any, size: Any, wave: Any, probe: Any, image: Any, top: Any, left: Any, a: Any, b: Any) -> None:
-    """Z := (1-a-b) z + a P O_j + b P_a(...) in `wave` (y, x), and in the panels in place of P_a(...)."""
+def update(w: Any, size: Any, old: Any, wave: Any, probe: Any, image: Any, top: Any, left: Any, blend: Any,
+           weight: Any, total: Any, probe_total: Any) -> None:
+    """Z := (1-a-b) z + a P O_j + b D(...) from `old` to `wave`, and the sums of its residual z - P O_j.
+
+    W P* times the residual is added to the window of `total` (H, W), w O_j* times it to `probe_total` (y, x), which is
+    empty where nobody asks for it.
+    """
     for y in range(U(size)):
         for panel in range(U(size // LANES)):
-            _update_run(w, size, panel, U(LANES), y, wave, probe, image, top, left, a, b)
+            _update_run(w, size, panel, U(LANES), y, old, wave, probe, image, top, left, blend, weight, total,
+                        probe_total)
         if size % LANES:
-            _update_run(w, size, U(size // LANES), U(size % LANES), y, wave, probe, image, top, left, a, b)
+            _update_run(w, size, U(size // LANES), U(size % LANES), y, old, wave, probe, image, top, left, blend,
+                        weight, total, probe_total)
 
 
 @njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def _update_run(w: Any, size: Any, panel: Any, lanes: Any, y: Any, wave: Any, probe: Any, image: Any, top: Any,
-                left: Any, a: Any, b: Any) -> None:
-    """Row `y` of one panel, its first `lanes` lanes."""
-    keep = np.float32(1) - a - b
+def _update_run(w: Any, size: Any, panel: Any, lanes: Any, y: Any, old: Any, wave: Any, probe: Any,
+                image: Any, top: Any, left: Any, blend: Any, weight: Any, total: Any, probe_total: Any) -> None:
+    """Row `y` of one panel, its first `lanes` lanes; the panel is left with the residual."""
+    a, b = blend[0], blend[1]
+    keep, step = np.float32(1) - a - b, a - np.float32(1)
     plane = U(rows(size) * LANES)
     i = panel * U(2) * plane + y * U(LANES)
     first = panel * U(LANES)
+    p, z, new = probe[y, first:first + lanes], old[y, first:first + lanes], wave[y, first:first + lanes]
+    o = image[U(top) + y, U(left) + first:U(left) + first + lanes]
+    t = total[U(top) + y, U(left) + first:U(left) + first + lanes]
     for x in range(lanes):
-        p, z, o = probe[y, first + x], wave[y, first + x], image[U(top) + y, U(left) + first + x]
-        w[i + x] = keep * z.real + a * (p.real * o.real - p.imag * o.imag) + b * w[i + x]
-        w[i + plane + x] = keep * z.imag + a * (p.real * o.imag + p.imag * o.real) + b * w[i + plane + x]
+        w[i + x] = keep * z[x].real + step * (p[x].real * o[x].real - p[x].imag * o[x].imag) + b * w[i + x]
+        w[i + plane + x] = (keep * z[x].imag + step * (p[x].real * o[x].imag + p[x].imag * o[x].real)
+                            + b * w[i + plane + x])
     for x in range(lanes):
-        wave[y, first + x] = complex(w[i + x], w[i + plane + x])
-
-
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def gather_image(wave: Any, probe: Any, image: Any, top: Any, left: Any, weight: Any, total: Any) -> None:
-    """W P* (z - P O_j) added to the window of the object's sum `total` (H, W)."""
-    for y in range(U(wave.shape[0])):
-        for x in range(U(wave.shape[1])):
-            p, z, o = probe[y, x], wave[y, x], image[U(top) + y, U(left) + x]
-            real = z.real - p.real * o.real + p.imag * o.imag
-            imag = z.imag - p.real * o.imag - p.imag * o.real
-            total[U(top) + y, U(left) + x] += complex(weight * (p.real * real + p.imag * imag),
-                                                      weight * (p.real * imag - p.imag * real))
-
-
-@njit(cache=True, fastmath=True, nogil=True, error_model="numpy", forceinline=True)  # type: ignore[untyped-decorator]
-def gather_probe(wave: Any, probe: Any, image: Any, top: Any, left: Any, weight: Any, total: Any) -> None:
-    """W O_j* (z - P O_j) added to the probe's sum `total` (y, x)."""
-    for y in range(U(wave.shape[0])):
-        for x in range(U(wave.shape[1])):
-            p, z, o = probe[y, x], wave[y, x], image[U(top) + y, U(left) + x]
-            real = z.real - p.real * o.real + p.imag * o.imag
-            imag = z.imag - p.real * o.imag - p.imag * o.real
-            total[y, x] += complex(weight * (o.real * real + o.imag * imag), weight * (o.real * imag - o.imag * real))
+        real, imag = w[i + x], w[i + plane + x]
+        new[x] = complex(real + p[x].real * o[x].real - p[x].imag * o[x].imag,
+                         imag + p[x].real * o[x].imag + p[x].imag * o[x].real)
+    for x in range(lanes):
+        real, imag = w[i + x], w[i + plane + x]
+        t[x] += complex(weight * (p[x].real * real + p[x].imag * imag), weight * (p[x].real * imag - p[x].imag * real))
+    if probe_total.shape[0]:
+        g = probe_total[y, first:first + lanes]
+        for x in range(lanes):
+            real, imag = w[i + x], w[i + plane + x]
+            g[x] += complex(weight * (o[x].real * real + o[x].imag * imag),
+                            weight * (o[x].real * imag - o[x].imag * real))
