@@ -77,6 +77,11 @@ class Master:
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
 
+    @property
+    def folder(self) -> Path:
+        """The folder of this run."""
+        return self._folder
+
     def cancel(self, reason: str, *, force: bool = False) -> None:
         """Ask for the end: sources stop and the rest drains; with `force` everything is killed."""
         self._cancels.append(Cancel(reason=reason, force=force))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import sys
 import time
-import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,17 +46,23 @@ def present(workflow: Workflow, choices: Choices, console: Console,
 
     `finish` may add to the report what can be known only after the end.
     """
+    from camlink.display.terminal.welcome import introduce, show_in_browser
+    from camlink.display.web.access import Role
+    from camlink.display.web.action import Action
     from camlink.display.web.server import PageServer
 
     check(workflow).must_run()
     live = Live()
     page = PageServer(live, host=choices.host, port=choices.port)
     try:
-        console.print(f"page    [bold link={page.url}]{page.url}[/]", highlight=False, soft_wrap=True)
+        introduce(page, console)
         if choices.browser:
-            _open_browser(page.url)
+            show_in_browser(page)
         master = make_master(workflow, folder=choices.folder, screen=live, watch=live.put_status)
-        report = finish(follow(OpenRun(master), live, console))
+        page.audit.keep(master.folder / "log" / "page.jsonl")
+        opened = OpenRun(master)
+        page.actions["stop"] = Action(Role.OPERATOR, lambda who, _: opened.cancel(f"stopped by {who} on the page"))
+        report = finish(follow(opened, live, console))
         if choices.report is not None:
             report.write(choices.report)
         print_report(console, report)
@@ -146,16 +151,6 @@ def _signals(opened: OpenRun, console: Console) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _open_browser(url: str) -> None:
-    """Open the page where there is a screen to open it on."""
-    try:
-        browser = webbrowser.get()
-    except webbrowser.Error:
-        return
-    if not isinstance(browser, webbrowser.GenericBrowser):  # those of text terminals would take the terminal away
-        browser.open(url)
 
 
 def _linger(page: Any, console: Console) -> None:

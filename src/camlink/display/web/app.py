@@ -1,8 +1,8 @@
-"""App: the routes of the page; everything reads from Live, nothing can change the run."""
+"""App: the routes of the page; everything that is shown reads from Live, everything that is done is an action."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +22,9 @@ from camlink.display.colour import COLOUR_MAPS
 from camlink.display.image import LARGEST_VIEW_PX, Lens
 from camlink.display.live import Live
 from camlink.display.png import png
+from camlink.display.web.action import Action, Actions
+from camlink.display.web.audit import Audit
+from camlink.display.web.door import Door
 from camlink.display.web.guard import Guard
 from camlink.display.web.viewer import Viewer
 from camlink.errors import InputError, ParameterError, UnknownName
@@ -115,8 +118,12 @@ class Routes:
         await Viewer(socket, self._live, self._pool).serve()
 
 
-def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = STATIC) -> ASGIApp:
-    """The whole app around `live`; `hosts` are the names under which it may be asked ("*" for any)."""
+def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = STATIC, door: Door | None = None,
+              actions: Mapping[str, Action] | None = None) -> ASGIApp:
+    """The whole app around `live`; `hosts` are the names under which it may be asked ("*" for any).
+
+    Without a `door` everybody may look, and nobody may act.
+    """
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="camlink-picture")
 
     @asynccontextmanager
@@ -124,9 +131,10 @@ def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = S
         yield
         pool.shutdown(wait=False, cancel_futures=True)
 
-    app = Starlette(routes=Routes(live, pool, static).all(), lifespan=lifespan,
-                    exception_handlers={InputError: _wrong_request})
-    return Guard(app, hosts)
+    acting = Actions({} if actions is None else actions, door.audit if door else Audit())
+    routes = [*Routes(live, pool, static).all(), *acting.routes(), *(door.routes() if door else ())]
+    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={InputError: _wrong_request})
+    return Guard(app, hosts, door)
 
 
 async def _wrong_request(request: Request, error: Exception) -> Response:

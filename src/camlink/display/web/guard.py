@@ -1,18 +1,21 @@
-"""Guard: answers carry security headers, requests name a host that is ours, sockets come from our own page."""
+"""Guard: only requests for our host, from our page, of bounded size and by somebody known reach the app."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection
-from typing import Final
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from camlink.display.web.door import HOLDER, LOGIN, Door, peer_of
 
 POLICY: Final = ("default-src 'none'; script-src 'self'; style-src 'self'; "
                  "img-src 'self' blob: data:; font-src 'self'; connect-src 'self'; base-uri 'none'; "
-                 "form-action 'none'; frame-ancestors 'none'")
+                 "form-action 'self'; frame-ancestors 'none'")
 SECURITY_HEADERS: Final = (
     ("Content-Security-Policy", POLICY),
     ("X-Content-Type-Options", "nosniff"),
@@ -22,6 +25,16 @@ SECURITY_HEADERS: Final = (
 )
 ANY_HOST: Final = "*"
 FORBIDDEN: Final = 4403
+LARGEST_BODY_BYTES: Final = 65_536
+BODY_S: Final = 10.0
+READING: Final = ("GET", "HEAD", "OPTIONS")
+
+
+class Refusal(NamedTuple):
+    """Why a request goes no further."""
+
+    status: int
+    text: str
 
 
 def host_name(authority: str) -> str:
@@ -33,10 +46,10 @@ def host_name(authority: str) -> str:
 
 
 class Guard:
-    """ASGI shell around the app: foreign hosts (DNS rebinding) and foreign origins are turned away."""
+    """ASGI shell around the app; without a `door` everybody may look and nobody may act."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str]) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, hosts: Collection[str], door: Door | None = None) -> None:
+        self._app, self._door = app, door
         self._hosts = frozenset(name.lower() for name in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,19 +57,63 @@ class Guard:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        known = ANY_HOST in self._hosts or host_name(host) in self._hosts
+        refusal = self._refuse(scope)
         if scope["type"] == "websocket":
-            if known and _same_origin(headers.get("origin", ""), host):
+            if refusal is None:
                 await self._app(scope, receive, send)
             else:
-                await send({"type": "websocket.close", "code": FORBIDDEN, "reason": "foreign origin"})
-        elif known:
-            await self._app(scope, receive, _with_headers(send))
+                self._note(scope, refusal)
+                await send({"type": "websocket.close", "code": FORBIDDEN, "reason": refusal.text[:100]})
+            return
+        sending = _with_headers(send)
+        if refusal is None and scope["method"] not in READING:
+            body = await _read_body(receive)
+            refusal = body if isinstance(body, Refusal) else None
+            if isinstance(body, bytes):
+                receive = _once(body, receive)
+        if refusal is None:
+            await self._app(scope, receive, sending)
         else:
-            answer = PlainTextResponse(f"host '{host[:80]}' is not served here\n", status_code=421)
-            await answer(scope, receive, _with_headers(send))
+            self._note(scope, refusal)
+            await _answer(refusal, scope)(scope, receive, sending)
+
+    def _refuse(self, scope: Scope) -> Refusal | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if ANY_HOST not in self._hosts and host_name(host) not in self._hosts:
+            return Refusal(421, f"host '{host[:80]}' is not served here")
+        if scope["type"] == "websocket":
+            if not _same_origin(headers.get("origin", ""), host):
+                return Refusal(403, "foreign origin")
+        elif foreign := _foreign(scope, headers, host):
+            return foreign
+        length = headers.get("content-length", "0")[:20]
+        if not length.isdecimal() or int(length) > LARGEST_BODY_BYTES:
+            return Refusal(413, f"at most {LARGEST_BODY_BYTES} bytes are taken")
+        if self._door is None:
+            return None
+        scope[HOLDER] = self._door.holder(scope)
+        if scope[HOLDER] is None and scope["path"] != LOGIN:
+            return Refusal(401, f"login first, at {LOGIN}")
+        return None
+
+    def _note(self, scope: Scope, refusal: Refusal) -> None:
+        if self._door is not None:
+            action = f"{scope.get('method', 'socket')} {scope['path'][:120]}"
+            self._door.audit.turned_away(peer_of(scope), action, refusal.text)
+
+
+def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
+    """What other sites make a browser ask: they may link to the page, no more."""
+    origin = headers.get("origin", "")
+    if scope["method"] not in READING:
+        by_program = not origin and headers.get("authorization", "").lower().startswith("bearer ")
+        if not by_program and not _same_origin(origin, host):
+            return Refusal(403, "foreign origin")
+    elif (headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+          and headers.get("sec-fetch-mode") != "navigate"):
+        return Refusal(403, "asked by the page of another site")
+    return None
 
 
 def _same_origin(origin: str, host: str) -> bool:
@@ -65,6 +122,44 @@ def _same_origin(origin: str, host: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in ("http", "https") and bool(host) and parts.netloc.lower() == host.lower()
+
+
+async def _read_body(receive: Receive) -> bytes | Refusal:
+    """The whole body, bounded in size and time."""
+    parts: list[bytes] = []
+    try:
+        async with asyncio.timeout(BODY_S):
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return Refusal(400, "the request ended before its body")
+                parts.append(message.get("body", b""))
+                if sum(map(len, parts)) > LARGEST_BODY_BYTES:
+                    return Refusal(413, f"at most {LARGEST_BODY_BYTES} bytes are taken")
+                if not message.get("more_body", False):
+                    return b"".join(parts)
+    except TimeoutError:
+        return Refusal(408, f"the body did not arrive in {BODY_S:g} s")
+
+
+def _once(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def receiving() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receiving
+
+
+def _answer(refusal: Refusal, scope: Scope) -> Response:
+    if refusal.status == 401 and scope["path"] == "/":
+        return RedirectResponse(LOGIN, 303)
+    # the rest of a body that was not read must not be taken for the next request
+    return PlainTextResponse(refusal.text + "\n", refusal.status, headers={"Connection": "close"})
 
 
 def _with_headers(send: Send) -> Send:

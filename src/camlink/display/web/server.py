@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import errno
-import ipaddress
 import socket
 import threading
 import time
 from typing import Final, Self
 
 import uvicorn
+from starlette.types import Scope
 
 from camlink.display.live import Live
+from camlink.display.web.access import Access, Role
+from camlink.display.web.action import Action
 from camlink.display.web.app import LOOPBACK, build_app
+from camlink.display.web.audit import Audit
+from camlink.display.web.door import LOGIN, Door
 from camlink.display.web.guard import ANY_HOST
 from camlink.display.web.message import LARGEST_MESSAGE_BYTES
-from camlink.errors import AddressInUse, InputError, WorldError
+from camlink.display.web.patience import Patient
+from camlink.display.web.peer import is_loopback, is_same_user
+from camlink.errors import AddressInUse, InputError, UnknownName, WorldError
 
 START_S: Final = 10.0
 CLOSE_S: Final = 5.0
+MOST_CONNECTIONS: Final = 500
 
 
 class PageServer:
     """Serves the page of `live` until closed; `port` 0 takes a free one.
 
+    On loopback processes of the same user may look without a token; everybody else, and everybody at another `host`,
+    needs one. `actions` may be filled while it serves, `audit` keeps who did what.
     Raises AddressInUse for a fixed port that somebody else holds, InputError for a host that is not of this machine.
     """
 
@@ -31,11 +40,16 @@ class PageServer:
         self._socket = _listen(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
-        hosts = LOOPBACK if _is_loopback(host) else (ANY_HOST,)
+        self.access, self.audit = Access(), Audit()
+        self.actions: dict[str, Action] = {"invite": Action(Role.OWNER, self._invite, dict[str, str])}
+        self._owner = self.access.invite(Role.OWNER, float("inf"))
+        at_home = is_loopback(host)
+        app = build_app(live, hosts=LOOPBACK if at_home else (ANY_HOST,), actions=self.actions,
+                        door=Door(self.access, self.audit, _is_neighbour if at_home else _is_nobody))
         config = uvicorn.Config(
-            build_app(live, hosts=hosts), log_config=None, access_log=False, lifespan="on", ws="websockets-sansio",
-            ws_max_size=LARGEST_MESSAGE_BYTES, ws_per_message_deflate=False, server_header=False,
-            timeout_graceful_shutdown=1, limit_concurrency=500)
+            app, log_config=None, access_log=False, lifespan="on", http=Patient, ws="websockets-sansio",
+            ws_max_size=LARGEST_MESSAGE_BYTES, ws_per_message_deflate=False, server_header=False, proxy_headers=False,
+            timeout_graceful_shutdown=1, limit_concurrency=MOST_CONNECTIONS)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]},
                                         name="camlink-page", daemon=True)
@@ -47,6 +61,11 @@ class PageServer:
         """Where a browser finds the page."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+
+    @property
+    def invitation(self) -> str:
+        """The address that lets its holder in as owner: a secret, to be shown once and kept nowhere."""
+        return f"{self.url.rstrip('/')}{LOGIN}?token={self._owner}"
 
     @property
     def viewers(self) -> int:
@@ -61,12 +80,21 @@ class PageServer:
             self._server.force_exit = True
             self._thread.join(CLOSE_S / 2)
         self._socket.close()
+        self.audit.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+    def _invite(self, who: str, wanted: dict[str, str]) -> str:
+        """The address that lets in with the role `wanted["role"]`."""
+        names = {role.name.lower(): role for role in Role}
+        role = names.get(wanted.get("role", "viewer"))
+        if role is None:
+            raise UnknownName("role", wanted["role"][:40], names)
+        return f"{self.url.rstrip('/')}{LOGIN}?token={self.access.invite(role)}"
 
     def _wait_until_started(self) -> None:
         end_s = time.monotonic() + START_S
@@ -77,11 +105,12 @@ class PageServer:
             time.sleep(0.005)
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _is_neighbour(scope: Scope) -> bool:
+    return is_same_user(scope.get("client"), scope.get("server"))
+
+
+def _is_nobody(scope: Scope) -> bool:
+    return False
 
 
 def _listen(host: str, port: int) -> socket.socket:

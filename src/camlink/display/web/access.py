@@ -1,0 +1,88 @@
+"""Access: who may see and do what on the page; tokens let in, a cookie keeps, and both are known by their hash only."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import secrets
+import time
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+PASS_S: Final = 12 * 3600.0
+MOST_PASSES: Final = 1000
+LONGEST_NAME: Final = 40
+_LONGEST_SECRET: Final = 128
+
+
+class Role(enum.IntEnum):
+    """What somebody may do; each role includes those before it."""
+
+    VIEWER = 1
+    OPERATOR = 2
+    OWNER = 3
+
+
+class Pass(msgspec.Struct, frozen=True):
+    """Somebody who was let in, until the clock of `Access` shows `until_s` [s]."""
+
+    who: str
+    role: Role
+    until_s: float
+
+
+class Access:
+    """Tokens and passes of one page; `clock` gives seconds that only rise."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._tokens: dict[bytes, Pass] = {}
+        self._passes: dict[bytes, Pass] = {}
+
+    def invite(self, role: Role, life_s: float = PASS_S) -> str:
+        """A new token that lets in with `role` for `life_s`; nobody can ask for it again."""
+        return self._make(self._tokens, Pass(role.name.lower(), role, self._clock() + life_s))
+
+    def enter(self, token: str, who: str = "") -> str:
+        """A new cookie for the holder of `token`, who may give a name; empty when the token lets nobody in."""
+        invited = self._find(self._tokens, token)
+        if invited is None:
+            return ""
+        name = "".join(c for c in who if c.isprintable())[:LONGEST_NAME].strip()
+        until_s = min(invited.until_s, self._clock() + PASS_S)
+        return self._make(self._passes, Pass(name or invited.who, invited.role, until_s))
+
+    def by_cookie(self, cookie: str) -> Pass | None:
+        """Who holds this cookie; None when it is unknown or its time is over."""
+        return self._find(self._passes, cookie)
+
+    def by_token(self, token: str) -> Pass | None:
+        """Who holds this token, for programs that send it with every request."""
+        return self._find(self._tokens, token)
+
+    def leave(self, cookie: str) -> None:
+        """End a pass."""
+        self._passes.pop(_hash(cookie), None)
+
+    def _make(self, where: dict[bytes, Pass], held: Pass) -> str:
+        while len(where) >= MOST_PASSES:  # the owner's token is the first and stays
+            where.pop(list(where)[1])
+        secret = secrets.token_urlsafe(32)
+        where[_hash(secret)] = held
+        return secret
+
+    def _find(self, where: dict[bytes, Pass], secret: str) -> Pass | None:
+        if not secret or len(secret) > _LONGEST_SECRET:
+            return None
+        key = _hash(secret)
+        held = where.get(key)
+        if held is not None and self._clock() >= held.until_s:
+            del where[key]
+            return None
+        return held
+
+
+def _hash(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf8", "replace")).digest()

@@ -1,0 +1,70 @@
+"""Actions: what may be done through the page, by whom; each is noted in the audit before it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from camlink.display.web.access import Pass, Role
+from camlink.display.web.audit import Audit
+from camlink.display.web.door import HOLDER, peer_of
+from camlink.errors import ParameterError, UnknownName
+
+PATH: Final = "/api/act/"
+_NOBODY: Final = Pass("", Role.VIEWER, 0.0)
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that people of `role` may do; `do` gets who asks and the typed `arguments`, and its value goes back."""
+
+    role: Role
+    do: Callable[[str, Any], Any]
+    arguments: type[Any] = dict
+
+
+class Actions:
+    """Answers `POST /api/act/NAME` with a JSON object of arguments."""
+
+    def __init__(self, known: Mapping[str, Action], audit: Audit) -> None:
+        self._known, self._audit = known, audit
+
+    def routes(self) -> list[Route]:
+        """Who am I, and every action."""
+        return [Route("/api/me", self.me), Route(PATH + "{name}", self.act, methods=["POST"])]
+
+    async def me(self, request: Request) -> Response:
+        """Who asks, the role, and what the role may do, as JSON."""
+        held = request.scope.get(HOLDER) or _NOBODY
+        may = sorted(name for name, action in self._known.items() if held.role >= action.role)
+        return _json({"who": held.who, "role": held.role.name.lower(), "actions": may})
+
+    async def act(self, request: Request) -> Response:
+        """Do one action; 403 when the role is not enough."""
+        name, held = request.path_params["name"], request.scope.get(HOLDER) or _NOBODY
+        action = self._known.get(name)
+        if action is None:
+            raise UnknownName("action", name[:80], self._known)
+        if held.role < action.role:
+            needed = action.role.name.lower()
+            self._audit.turned_away(peer_of(request.scope), f"{held.who}: {name}", f"needs the role {needed}")
+            return _json({"error": f"'{name}' needs the role {needed}; you are {held.role.name.lower()}"}, 403)
+        body = await request.body()
+        try:
+            arguments = msgspec.json.decode(body or b"{}", type=action.arguments)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            raise ParameterError(f"{name}: {error}") from None
+        self._audit.done(peer_of(request.scope), held.who, f"{name} {body.decode('utf8', 'replace')[:500]}".strip())
+        return _json({"done": name, "answer": await run_in_threadpool(action.do, held.who, arguments)})
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json",
+                    headers={"Cache-Control": "no-store"})

@@ -1,0 +1,94 @@
+"""Door: who makes a request, and the addresses by which people come in and go."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from collections.abc import Callable
+from typing import Final
+from urllib.parse import parse_qs
+
+from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import Route
+from starlette.types import Scope
+
+from camlink.display.web.access import PASS_S, Access, Pass, Role
+from camlink.display.web.audit import Audit
+
+LOGIN: Final = "/login"
+HOLDER: Final = "camlink.pass"  # where the guard leaves the pass in the scope of a request
+WRONG_TOKEN_S: Final = 0.3
+FORM: Final = """<!doctype html><meta charset=utf-8><title>camlink: login</title>
+<h1>camlink</h1><p>{text}</p>
+<form method=post action=/login><p><label>Token <input name=token type=password autofocus></label>
+<label>Your name <input name=who maxlength=40></label> <button>Come in</button></p></form>
+"""
+WELCOME: Final = "The command that runs this workflow has printed an address with a token: open it, or give it here."
+
+
+class Door:
+    """Knows tokens, cookies and neighbours; `trusts` says who may look without a token."""
+
+    def __init__(self, access: Access, audit: Audit, trusts: Callable[[Scope], bool]) -> None:
+        self.access, self.audit, self._trusts = access, audit, trusts
+
+    def holder(self, scope: Scope) -> Pass | None:
+        """Who makes this request: by cookie, by `Authorization: Bearer TOKEN`, or a neighbour who may look."""
+        cookie = HTTPConnection(scope).cookies.get(cookie_name(scope), "")
+        if held := self.access.by_cookie(cookie):
+            return held
+        scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and (held := self.access.by_token(token.strip())):
+            return held
+        return Pass("neighbour", Role.VIEWER, float("inf")) if self._trusts(scope) else None
+
+    def routes(self) -> list[Route]:
+        """Come in and leave."""
+        return [Route(LOGIN, self.ask), Route(LOGIN, self.come_in, methods=["POST"]),
+                Route("/logout", self.leave, methods=["POST"])]
+
+    async def ask(self, request: Request) -> Response:
+        """The form that asks for a token; with ?token= the way in."""
+        if "token" in request.query_params:
+            return await self._enter(request, request.query_params["token"], request.query_params.get("who", ""))
+        return HTMLResponse(FORM.format(text=html.escape(WELCOME)))
+
+    async def come_in(self, request: Request) -> Response:
+        """Take the token of the form."""
+        fields = parse_qs((await request.body()).decode("utf8", "replace"), max_num_fields=8)
+        return await self._enter(request, fields.get("token", [""])[0], fields.get("who", [""])[0])
+
+    async def leave(self, request: Request) -> Response:
+        """End the pass of this browser."""
+        name = cookie_name(request.scope)
+        self.access.leave(request.cookies.get(name, ""))
+        answer = RedirectResponse(LOGIN, 303)
+        answer.delete_cookie(name)
+        return answer
+
+    async def _enter(self, request: Request, token: str, who: str) -> Response:
+        cookie = self.access.enter(token, who)
+        held = self.access.by_cookie(cookie)
+        if held is None:
+            self.audit.turned_away(peer_of(request.scope), "login", "wrong token")
+            await asyncio.sleep(WRONG_TOKEN_S)  # guessing is hopeless; this keeps it cheap for us too
+            return HTMLResponse(FORM.format(text="This token is not known here, or its time is over."), 401)
+        self.audit.done(peer_of(request.scope), held.who, f"login as {held.role.name.lower()}")
+        answer = RedirectResponse("/", 303)
+        answer.set_cookie(cookie_name(request.scope), cookie, max_age=int(PASS_S), httponly=True, samesite="lax",
+                          secure=request.url.scheme == "https")
+        return answer
+
+
+def cookie_name(scope: Scope) -> str:
+    """The cookie of this page: a browser keeps one jar for all ports of a machine."""
+    server = scope.get("server") or ("", 0)
+    return f"camlink-{server[1]}"
+
+
+def peer_of(scope: Scope) -> str:
+    """The address that a request comes from."""
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else ""

@@ -1,0 +1,105 @@
+import json
+import stat
+
+import pytest
+
+from camlink.display.web.access import LONGEST_NAME, MOST_PASSES, Access, Role
+from camlink.display.web.audit import MOST_REFUSED, Audit
+from camlink.errors import StorageError
+
+
+@pytest.fixture
+def clock():
+    return [0.0]
+
+
+@pytest.fixture
+def access(clock):
+    return Access(lambda: clock[0])
+
+
+def test_a_token_lets_in_and_a_cookie_keeps(access):
+    cookie = access.enter(access.invite(Role.OPERATOR), "Anna")
+    held = access.by_cookie(cookie)
+    assert (held.who, held.role) == ("Anna", Role.OPERATOR)
+    access.leave(cookie)
+    assert access.by_cookie(cookie) is None
+
+
+def test_tokens_and_cookies_are_not_each_other(access):
+    token = access.invite(Role.OWNER)
+    cookie = access.enter(token)
+    assert access.by_cookie(token) is None
+    assert access.by_token(cookie) is None
+    assert access.enter(cookie) == ""
+
+
+@pytest.mark.parametrize("wrong", ["", "x", "a" * 10_000_000, "\ud800", "\0"])
+def test_nobody_else_gets_in(access, wrong):
+    access.invite(Role.OWNER)
+    assert access.enter(wrong) == ""
+    assert access.by_token(wrong) is None
+    assert access.by_cookie(wrong) is None
+
+
+def test_time_ends_tokens_and_the_passes_made_of_them(access, clock):
+    token = access.invite(Role.VIEWER, 60)
+    cookie = access.enter(token)
+    clock[0] = 59.9
+    assert access.by_cookie(cookie) is not None
+    clock[0] = 60
+    assert access.by_cookie(cookie) is None
+    assert access.enter(token) == ""
+
+
+def test_names_are_short_and_printable(access):
+    token = access.invite(Role.VIEWER)
+    held = access.by_cookie(access.enter(token, "a\n\x1b[31mb" + "c" * 100))
+    assert held.who == ("a[31mb" + "c" * 100)[:LONGEST_NAME]
+    assert access.by_cookie(access.enter(token, "\n")).who == "viewer"
+
+
+def test_passes_are_bounded_and_the_owner_stays(access):
+    owner = access.invite(Role.OWNER)
+    for _ in range(MOST_PASSES + 5):
+        access.invite(Role.VIEWER)
+    assert access.by_token(owner) is not None
+    assert len(access._tokens) == MOST_PASSES
+
+
+def test_the_audit_keeps_what_came_before_its_file_and_is_private(tmp_path):
+    audit, path = Audit(), tmp_path / "page.jsonl"
+    audit.done("127.0.0.1:1", "Anna", "login as owner")
+    audit.keep(path)
+    audit.turned_away("10.0.0.1:2", "POST /api/act/stop", "foreign origin")
+    audit.close()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["who"], line["action"], line["outcome"]) for line in lines] == [
+        ("Anna", "login as owner", "done"), ("", "POST /api/act/stop", "refused (1): foreign origin")]
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_flood_of_refusals_does_not_fill_the_disk(tmp_path):
+    audit, path = Audit(), tmp_path / "page.jsonl"
+    audit.keep(path)
+    for _ in range(MOST_REFUSED + 2500):
+        audit.turned_away("1.2.3.4:5", "x" * 10_000, "no")
+    audit.close()
+    assert audit.refused == MOST_REFUSED + 2500
+    assert len(path.read_text().splitlines()) == MOST_REFUSED + 2
+    assert path.stat().st_size < MOST_REFUSED * 400
+
+
+def test_what_cannot_be_noted_is_said(tmp_path):
+    with pytest.raises(StorageError, match="audit"):
+        Audit().keep(tmp_path)
+    full = Audit()
+    full.keep(tmp_path / "a")
+    import os
+
+    os.close(full._file)
+    full._file = os.open("/dev/full", os.O_WRONLY)
+    with pytest.raises(StorageError, match="nothing was done"):
+        full.done("p", "w", "stop")
+    full.turned_away("p", "stop", "no")  # still refused, without a word
+    full.close()
