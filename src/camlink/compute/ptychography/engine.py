@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.arrays import address, intensity
+from camlink.compute.arrays import address, intensity, to_host
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.algorithm import Blend, Rule, ap
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.kernel import Estimate, Kernel, Sums
 from camlink.compute.ptychography.kernels.replay import Replay
 from camlink.compute.ptychography.many.exchange import Alone, Exchange
-from camlink.compute.ptychography.model import data_misfit, exit_waves, far_field, magnitude
+from camlink.compute.ptychography.model import data_misfit, exit_waves, magnitude
 from camlink.compute.ptychography.probe import Constraints, drift
+from camlink.compute.ptychography.shift import Shifts
 from camlink.compute.ptychography.slots import Active, Slots
 
 Array = NDArray[Any]
@@ -26,25 +28,57 @@ on noisy frames."""
 SCRATCH_FRAMES = 64
 
 
+class ObjectStep(Protocol):
+    """What follows every update of the object and is recorded with it."""
+
+    def apply(self, image: Array, weight: Array) -> Array:
+        """The object (H, W) made to obey; `weight` (H, W) is its illumination times the stiffness of the data term."""
+        ...
+
+
+class Refinement(Protocol):
+    """What is refined between two iterations, every so often."""
+
+    @property
+    def every(self) -> int:
+        """Iterations between two turns."""
+        ...
+
+    @property
+    def start(self) -> int:
+        """Iteration of the first turn."""
+        ...
+
+    def apply(self, engine: Engine) -> None:
+        """One turn."""
+        ...
+
+
 class Engine:
     """Order A ("overlap inside") with one state array a frame: the object always is the overlap of the waves.
 
     A frame that arrives gets z_j = P O_j, so that it agrees with what is known and disturbs nothing. `probe` is
     (mode, y, x) with sum|P|^2 = photons of the brightest frame, `image` (H, W).
     They and the slots live where the kernel works, on the host or on a GPU; `put` takes arrays of the host.
+    Positions are rounded to 1/`fractions` of a pixel. `object_steps` act on every new object; `refinements` have their
+    turns between iterations.
     With an `exchange` the geometry and the image are those of a tile, and every method is called on all ranks.
     """
 
     def __init__(self, geometry: Geometry, slots: Slots, kernel: Kernel, *, probe: Array, image: Array,
-                 constraints: Constraints, exchange: Exchange | None = None) -> None:
-        take = kernel.space.asarray
-        pupil = None if constraints.pupil is None else take(constraints.pupil)
+                 constraints: Constraints, fractions: int = 1, object_steps: Sequence[ObjectStep] = (),
+                 refinements: Sequence[Refinement] = (), exchange: Exchange | None = None) -> None:
         self.geometry = geometry
         self.kernel = kernel
-        self.constraints = Constraints(pupil, constraints.power)
-        self.probe = kernel.space.array(probe)
+        self.constraints = constraints.taken(kernel.space)
         self.image = kernel.space.array(image)
+        self.background: Array | None = None
+        self.object_steps = object_steps
+        self.refinements = refinements
         self.iteration = 0
+        self._probe: Array = kernel.space.array(probe)
+        self._shifts = Shifts(fractions, geometry.frame, self._probe)
+        self._probes: Array | None = None
         self._slots = slots
         self._exchange = exchange or Alone()
         self._replay = Replay(kernel.space if self._recorded else None)
@@ -60,6 +94,23 @@ class Engine:
     def frames(self) -> Active:
         """Views of the frames that take part."""
         return self._slots.active
+
+    @property
+    def slots(self) -> Slots:
+        """What is kept of every frame."""
+        return self._slots
+
+    @property
+    def probe(self) -> Array:
+        """Probe (mode, y, x)."""
+        return self._probe
+
+    @probe.setter
+    def probe(self, probe: Array) -> None:
+        self._probe = self._renewed(self._probe, probe)
+        if self._probes is not None:
+            self._probes[...] = self._shifts.table(self._probe)
+        self._image_weight = None
 
     @property
     def ages(self) -> Array:
@@ -78,24 +129,64 @@ class Engine:
         """Take frames and give how many found no room.
 
         index (n,), amplitude (n, y, x) with zero frequency at [0, 0] and MASKED pixels, corners (n, 2) [pixel] on the
-        grid, weights (n,).
+        grid, weights (n,). A frame that comes again takes its old place and starts anew.
         """
         slots = [self._slots.claim(int(i)) for i in index]
         rows = [row for row, slot in enumerate(slots) if slot is not None]
         if rows:
-            whole = np.rint(corners[rows]).astype(np.int64)
             take = self.kernel.space.asarray
-            waves = exit_waves(self.probe, self.image, take(whole))
+            places = self._shifts.places(corners[rows], self._most)
+            waves = exit_waves(self._table(shifted=bool(places.rows.any()))[take(places.rows)], self.image,
+                               take(places.whole))
             self._slots.fill(np.array([slots[row] for row in rows]), self.kernel.arrange(take(amplitude[rows])), waves,
-                             corners[rows], weights[rows], self.iteration)
+                             places, weights[rows], self.iteration)
             self._comb = None
         self._image_weight = None
         return len(slots) - len(rows)
 
+    def move(self, index: Array, corners: Array) -> int:
+        """Let frames `index` (n,) lie at other corners (n, 2) [pixel]; gives how many of them never came."""
+        slots = self._slots.find(index)
+        known = slots >= 0
+        self.place(slots[known], corners[known])
+        return int((~known).sum())
+
+    def place(self, slots: Array, corners: Array) -> None:
+        """Let the frames in `slots` (n,) lie at other corners (n, 2) [pixel]; waves move along with the fraction."""
+        if not len(slots):
+            return
+        before = to_host(self._slots.active.shifts)[slots]
+        places = self._shifts.places(np.clip(corners, 0, self._most), self._most)
+        self._table(shifted=bool(places.rows.any()))
+        changed = np.flatnonzero(before != places.rows)
+        by = self._shifts.fractions(places.rows) - self._shifts.fractions(before)
+        first = 0
+        for part in self._slots.spans():
+            here = changed[(slots[changed] >= first) & (slots[changed] < first + len(part.weights))]
+            for start in range(0, len(here), SCRATCH_FRAMES):
+                some = here[start:start + SCRATCH_FRAMES]
+                rows = self.kernel.space.asarray(slots[some] - first)
+                part.waves[rows] = self._shifts.moved(part.waves[rows], by[some])
+            first += len(part.weights)
+        self._slots.place(slots, places)
+        self._comb = self._image_weight = None
+
     @property
     def estimate(self) -> Estimate:
-        """Object and probe as a kernel wants them."""
-        return Estimate.plain(self.probe, self.image)
+        """Object, probe and background as a kernel wants them."""
+        return Estimate(self._table(shifted=self._slots.shifted), self.image, self.background)
+
+    def looks(self, frames: int = SCRATCH_FRAMES, limit: int | None = None) -> Iterator[tuple[Active, Array]]:
+        """Frames, `frames` at a time, with the amplitudes (n, y, x) that object and probe predict for them.
+
+        Both arranged and without gain and background; of all active frames, or of `limit` of them spread evenly.
+        """
+        step = max(1, -(-self.active // limit)) if limit else 1
+        probes = self.estimate.probes
+        for start in range(0, self.active, frames * step):
+            part = self._slots.part(slice(start, start + frames * step, step))
+            field = self.kernel.propagator.forward(exit_waves(probes[part.shifts], self.image, part.corners))
+            yield part, self.kernel.arrange(magnitude(field))
 
     def iterate(self, rule: Rule | Blend, *, refine_probe: bool = False) -> None:
         """One iteration of every active frame, then the object and, if asked, the probe."""
@@ -106,12 +197,17 @@ class Engine:
         if self._recorded and refine_probe:
             self._image_weight = None  # it is made again with every probe, so that it belongs to what is recorded
         known = () if refine_probe else (self.coverage,)
-        places = tuple(address(array) for array in (self.probe, self.image, spectrum, *known))
+        estimate = self.estimate
+        more = () if self.background is None else (self.background,)
+        places = tuple(address(array) for array in (estimate.probes, self._probe, self.image, spectrum, *known, *more))
         self._replay.run((rule, refine_probe, self.active, self.constraints.power, places),
                          lambda: self._pass(rule, refine_probe=refine_probe))
         if refine_probe:
             self._image_weight = None
         self.iteration += 1
+        for refinement in self.refinements:
+            if self.iteration >= refinement.start and (self.iteration - refinement.start) % refinement.every == 0:
+                refinement.apply(self)
 
     def evidence(self) -> Array:
         """The object (H, W) that the data project the model to, sum w P* P_a P O_j over the coverage.
@@ -130,13 +226,11 @@ class Engine:
 
     def fourier_error(self, limit: int | None = None) -> float:
         """|| |F P O_j| - A || / ||A|| over the active frames, or over `limit` of them spread evenly."""
-        count = self.active
-        step = max(1, -(-count // limit)) if limit else 1
         gap = seen = 0.0
-        for start in range(0, count, 32 * step):
-            part = self._slots.part(slice(start, start + 32 * step, step))
-            model = self.kernel.arrange(magnitude(far_field(exit_waves(self.probe, self.image, part.corners))))
-            more_gap, more_seen = data_misfit(model, part.amplitude)
+        for part, model in self.looks(limit=limit):
+            if self.background is not None:
+                model = np.sqrt(model**2 + self.background)
+            more_gap, more_seen = data_misfit(model, part.gains[:, None, None] * part.amplitude)
             gap, seen = gap + more_gap, seen + more_seen
         sums = self.kernel.space.array([gap, seen])
         self._exchange.add([], [sums])
@@ -168,14 +262,16 @@ class Engine:
         if coverage is None:
             coverage = self._light()
             images.append(coverage)
-        seen = self._seen() if refine_probe else None
-        self._exchange.add(images, [] if sums.probes is None or seen is None else [sums.probes, seen])
+        step = seen = None
+        if sums.probes is not None:
+            step, seen = sums.probes[0] if self._probes is None else self._shifts.adjoint(sums.probes), self._seen()
+        self._exchange.add(images, [] if step is None or seen is None else [step, seen])
         self._image_weight = coverage
         image = self._moved_image(sums.image, coverage)
-        if sums.probes is not None and seen is not None:
-            probe = self.constraints.apply(overlap.moved(self.probe, sums.probes[0], seen, PROBE_DAMPING))
-            self.probe = self._renewed(self.probe, probe)
-            self._image_weight = None
+        for after in self.object_steps:
+            image = after.apply(image, rule.term.stiffness * coverage)
+        if step is not None and seen is not None:
+            self.probe = self.constraints.apply(overlap.moved(self._probe, step, seen, PROBE_DAMPING))
         self.image = self._renewed(self.image, image)
 
     def _sums(self, rule: Rule, *, refine_probe: bool) -> Sums:
@@ -207,6 +303,18 @@ class Engine:
             return new
         old[...] = new
         return old
+
+    @property
+    def _most(self) -> tuple[int, int]:
+        """The last corner on the grid."""
+        (height, width), (rows, columns) = self.geometry.shape, self.geometry.frame
+        return height - rows, width - columns
+
+    def _table(self, *, shifted: bool) -> Array:
+        """The probe alone (1, mode, y, x), or moved by every fraction from the first time that a frame asks for it."""
+        if self._probes is None and shifted:
+            self._probes = self._shifts.table(self._probe)
+        return self._probe[None] if self._probes is None else self._probes
 
     def _positions(self) -> tuple[Array, Array]:
         """The comb of the active frames (H, W) and its spectrum."""

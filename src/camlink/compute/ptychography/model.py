@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.arrays import fourier, namespace, on_device
+from camlink.compute.arrays import namespace, on_device
+from camlink.compute.ptychography.propagator import FAR_FIELD, Propagator
 from camlink.compute.ptychography.prox import DataTerm
 
 Array = NDArray[Any]
@@ -35,19 +36,19 @@ def scatter(frames: Array, corners: Array, shape: tuple[int, int]) -> Array:
 
 
 def exit_waves(probe: Array, image: Array, corners: Array) -> Array:
-    """Exit waves P O_j (n, mode, y, x) of a probe (mode, y, x) and an object (H, W)."""
+    """Exit waves P O_j (n, mode, y, x) of an object (H, W) and a probe (mode, y, x), or one a frame."""
     shape = (probe.shape[-2], probe.shape[-1])
-    return probe[None] * windows(image, corners, shape)[:, None]
+    return (probe if probe.ndim == 4 else probe[None]) * windows(image, corners, shape)[:, None]
 
 
 def far_field(waves: Array) -> Array:
     """Unitary two-dimensional Fourier transform over the last two axes; zero frequency at [0, 0]."""
-    return fourier(waves).fft2(waves, norm="ortho")  # type: ignore[no-any-return]
+    return FAR_FIELD.forward(waves)
 
 
 def near_sample(field: Array) -> Array:
     """Inverse (and adjoint) of `far_field`."""
-    return fourier(field).ifft2(field, norm="ortho")  # type: ignore[no-any-return]
+    return FAR_FIELD.adjoint(field)
 
 
 def magnitude(field: Array, background: Array | None = None) -> Array:
@@ -56,14 +57,15 @@ def magnitude(field: Array, background: Array | None = None) -> Array:
     return np.sqrt(light if background is None else light + background)  # type: ignore[no-any-return]
 
 
-def impose(waves: Array, amplitude: Array, term: DataTerm, background: Array | None = None) -> Array:
+def impose(waves: Array, amplitude: Array, term: DataTerm, background: Array | None = None,
+           propagator: Propagator = FAR_FIELD) -> Array:
     """Waves (n, mode, y, x) drawn towards the measured amplitude (n, y, x) at the detector; MASKED pixels stay.
 
     All modes are multiplied by what `term` makes of the amplitude of model and background (y, x) [photon].
     """
-    field = far_field(waves)
+    field = propagator.forward(waves)
     model = magnitude(field, background)
-    return near_sample(field * term.factor(model, amplitude)[:, None])
+    return propagator.adjoint(field * term.factor(model, amplitude)[:, None])
 
 
 def project_data(waves: Array, amplitude: Array) -> Array:

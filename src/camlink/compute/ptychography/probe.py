@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Scan
-from camlink.compute.arrays import intensity, on_device, to_host
+from camlink.compute.arrays import fourier, intensity, on_device, to_host
 
 Array = NDArray[Any]
 PUPIL_LEVEL = 0.1
@@ -79,15 +79,30 @@ def drift(probe: Array) -> tuple[int, int]:
     return found[0], found[1]
 
 
+def window(frame: tuple[int, int], part: float) -> Array:
+    """Where the probe may be: a disc of `part` of the window's smaller side across, (y, x) bool."""
+    y, x = (np.arange(size) - size // 2 for size in frame)
+    return np.asarray(np.hypot(y[:, None], x[None, :]) <= part * min(frame) / 2)
+
+
 @dataclass(frozen=True, slots=True)
 class Constraints:
-    """What a probe must obey: support of the pupil (y, x) bool or None, and power [photon]."""
+    """What a probe must obey: support of the pupil and of the probe itself (y, x) bool or None, and power [photon]."""
 
     pupil: Array | None
     power: float
+    window: Array | None = None
+
+    def taken(self, space: Any) -> Constraints:
+        """The same in the memory of `space`, numpy or cupy."""
+        pupil, inside = (None if mask is None else space.asarray(mask) for mask in (self.pupil, self.window))
+        return Constraints(pupil, self.power, inside)
 
     def apply(self, probe: Array) -> Array:
-        """The probe (mode, y, x) made to obey: Fourier mask first, power last."""
+        """The probe (mode, y, x) made to obey: Fourier mask first, then the one of the window, power last."""
         if self.pupil is not None:
-            probe = np.fft.ifft2(np.fft.fft2(probe) * self.pupil).astype(probe.dtype)
+            fft = fourier(probe)
+            probe = fft.ifft2(fft.fft2(probe) * self.pupil).astype(probe.dtype)
+        if self.window is not None:
+            probe = probe * self.window
         return scaled(probe, self.power)

@@ -105,7 +105,8 @@ class Reconstruction:
         kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
         slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
         self.engine = Engine(self.geometry, slots, kernel, probe=probe,
-                             image=first_image(batch, probe, self.geometry), constraints=constraints)
+                             image=first_image(batch, probe, self.geometry), constraints=constraints,
+                             fractions=self.parameters.fractions)
         self._put(self.engine, batch)
 
     def advance(self, blend: Blend) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.arrays import namespace
+from camlink.compute.ptychography.shift import Places
 
 Array = NDArray[Any]
 
@@ -61,11 +62,14 @@ class Slots:
         self._amplitude = space.empty((capacity, *frame), real)
         self._waves = space.empty((capacity, modes, *frame), np.result_type(real, np.complex64))
         self._corners = space.zeros((capacity, 2), np.int64)
-        self._fractions = np.zeros((capacity, 2))
+        self._exact = np.zeros((capacity, 2))
+        self._told = np.zeros((capacity, 2))
         self._weights = space.zeros(capacity, real)
         self._gains = space.ones(capacity, real)
         self._shifts = space.zeros(capacity, np.int64)
         self._born = np.zeros(capacity, np.int64)
+        self.shifted = False
+        """Whether some frame was taken at a fraction of a pixel."""
 
     @property
     def nbytes(self) -> int:
@@ -100,21 +104,41 @@ class Slots:
             self.count += 1
         return slot
 
-    def fill(self, slots: Array, amplitude: Array, waves: Array, corners: Array, weights: Array, now: int) -> None:
-        """Put frames (n, ...) into `slots` (n,); `corners` (n, 2) [pixel] are rounded, their fractions are kept.
+    def find(self, index: Array) -> Array:
+        """The slots (n,) of frames `index` (n,); -1 for those that never came."""
+        return np.array([self._slot.get(int(one), -1) for one in index], np.int64)
+
+    def fill(self, slots: Array, amplitude: Array, waves: Array, places: Places, weights: Array, now: int) -> None:
+        """Put frames (n, ...) into `slots` (n,) at their places, with gain 1.
 
         `amplitude` and `waves` live where the slots live, the others on the host.
         """
-        whole = np.rint(corners)
         at = self._space.asarray(slots)
         self._amplitude[at] = amplitude
         self._waves[at] = waves
-        self._corners[at] = self._space.asarray(whole)
-        self._fractions[slots] = corners - whole
         self._weights[at] = self._space.asarray(weights)
         self._gains[at] = 1
-        self._shifts[at] = 0
+        self._told[slots] = places.corners
         self._born[slots] = now
+        self.place(slots, places)
+
+    def place(self, slots: Array, places: Places) -> None:
+        """Let the frames in `slots` (n,) lie elsewhere; their waves stay as they are."""
+        at = self._space.asarray(slots)
+        self._corners[at] = self._space.asarray(places.whole)
+        self._shifts[at] = self._space.asarray(places.rows)
+        self._exact[slots] = places.corners
+        self.shifted = self.shifted or bool(places.rows.any())
+
+    @property
+    def corners(self) -> Array:
+        """Corners (n, 2) float64 [pixel] of the active frames on the host, with their fractions."""
+        return self._exact[:self.count].copy()
+
+    @property
+    def told(self) -> Array:
+        """The corners (n, 2) float64 [pixel] that the active frames came with, whatever was made of them since."""
+        return self._told[:self.count].copy()
 
     def ages(self, now: int) -> Array:
         """Iterations that every active frame has seen (n,)."""

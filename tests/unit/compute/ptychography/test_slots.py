@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from camlink.compute.ptychography.shift import Places
 from camlink.compute.ptychography.slots import Slots
 
 
@@ -11,11 +12,18 @@ def test_known_frames_keep_their_place_and_strangers_find_no_room():
     assert slots.count == 2
 
 
-def test_corners_are_rounded_and_ages_counted():
+def test_places_are_kept_and_ages_counted():
     slots = Slots(3, 2, (4, 4), np.dtype(np.float64))
     place = np.array([slots.claim(5)])
-    slots.fill(place, np.ones((1, 4, 4)), np.ones((1, 2, 4, 4)), np.array([[2.4, 3.6]]), np.ones(1), now=7)
+    there = Places(np.array([[2.4, 3.6]]), np.array([[2, 4]]), np.array([0]))
+    slots.fill(place, np.ones((1, 4, 4)), np.ones((1, 2, 4, 4)), there, np.ones(1), now=7)
     assert slots.active.corners.tolist() == [[2, 4]]
     assert slots.active.waves.dtype == np.complex128
     assert slots.ages(10).tolist() == [3]
     assert len(slots.active.part(slice(0, 1)).weights) == 1
+    assert not slots.shifted
+    slots.place(place, Places(np.array([[2.6, 3.5]]), np.array([[3, 4]]), np.array([9])))
+    assert slots.corners.tolist() == [[2.6, 3.5]]
+    assert slots.told.tolist() == [[2.4, 3.6]]
+    assert slots.shifted
+    assert slots.find(np.array([5, 6])).tolist() == [0, -1]

@@ -17,6 +17,7 @@ from camlink.compute.ptychography.kernels.frame import impose, load, transpose, 
 from camlink.compute.ptychography.kernels.kernel import Estimate, Sums
 from camlink.compute.ptychography.kernels.plan import LANES, fits, order, padded, twiddles
 from camlink.compute.ptychography.kernels.transform import forward, inverse
+from camlink.compute.ptychography.propagator import FAR_FIELD
 from camlink.compute.ptychography.prox import DataTerm
 from camlink.compute.ptychography.slots import Active
 
@@ -114,6 +115,7 @@ class CompiledKernel:
 
     name = "compiled"
     space = np
+    propagator = FAR_FIELD
     recordable = False
 
     def __init__(self, size: int, parts: int = 0) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from camlink.compute.ptychography.algorithm import Rule
 from camlink.compute.ptychography.kernels.kernel import Estimate, Sums
+from camlink.compute.ptychography.propagator import FAR_FIELD
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
@@ -75,6 +76,7 @@ class CudaKernel:
     """Works on the current GPU with arrays that live there; sums are added in an order that changes from run to run."""
 
     name = "cuda"
+    propagator = FAR_FIELD
     recordable = True
 
     def __init__(self, size: int, layout: Layout | None = None) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from camlink.compute.ptychography.algorithm import Rule
+from camlink.compute.ptychography.propagator import Propagator
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
@@ -64,6 +65,11 @@ class Kernel(Protocol):
         ...
 
     @property
+    def propagator(self) -> Propagator:
+        """How waves reach the detector."""
+        ...
+
+    @property
     def recordable(self) -> bool:
         """Whether a step is a row of launches that may be recorded and repeated: it waits for nothing."""
         ...
@@ -76,7 +82,8 @@ class Kernel(Protocol):
         """Advance `active.waves` in place by one iteration of `rule` and give the sums of the new waves.
 
         With q = P_s O_j the waves z (mode, y, x) of a frame become (1-a-b) z + a q + b D(c q + (1-c) z). D goes to the
-        detector and back; there all modes are multiplied by m/M, where M = sqrt(sum |F_mode|^2 + background) and m is
-        what the data term makes of M and gain x amplitude. Pixels with a negative amplitude are left alone.
+        detector and back by the propagator; there all modes are multiplied by m/M, where M = sqrt(sum |F_mode|^2 +
+        background) and m is what the data term makes of M and gain x amplitude. Pixels with a negative amplitude are
+        left alone.
         """
         ...

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from camlink.compute.ptychography.algorithm import Rule
 from camlink.compute.ptychography.kernels.kernel import Estimate, Sums
 from camlink.compute.ptychography.model import impose, scatter, windows
+from camlink.compute.ptychography.propagator import FAR_FIELD, Propagator
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
@@ -18,14 +19,16 @@ Array = NDArray[Any]
 class ReferenceKernel:
     """Works through the frames in chunks; `chunk` changes the scratch memory, never the result.
 
-    `space` is numpy or cupy.
+    `space` is numpy or cupy. It is the one kernel that takes any propagator.
     """
 
     recordable = False
 
-    def __init__(self, chunk: int = 32, space: Any = np) -> None:
-        self.name = "reference" if space is np else "cupy"
+    def __init__(self, chunk: int = 32, space: Any = np, propagator: Propagator = FAR_FIELD) -> None:
+        where = "" if propagator is FAR_FIELD else f", {propagator.name}"
+        self.name = ("reference" if space is np else "cupy") + where
         self.space = space
+        self.propagator = propagator
         self._chunk = chunk
 
     def arrange(self, amplitude: Array) -> Array:
@@ -41,7 +44,7 @@ class ReferenceKernel:
             probes = estimate.probes[part.shifts]
             seen = windows(estimate.image, part.corners, probes.shape[-2:])[:, None]
             model = probes * seen
-            advance(part, model, estimate.background, rule)
+            advance(part, model, estimate.background, rule, self.propagator)
             gap = part.weights[:, None, None, None] * (part.waves - model)
             total += scatter((np.conj(probes) * gap).sum(axis=1), part.corners, total.shape)
             if probe_totals is not None:
@@ -49,10 +52,12 @@ class ReferenceKernel:
         return Sums(total, probe_totals)
 
 
-def advance(part: Active, model: Array, background: Array | None, rule: Rule) -> None:
+def advance(part: Active, model: Array, background: Array | None, rule: Rule,
+            propagator: Propagator = FAR_FIELD) -> None:
     """The waves of Kernel.step in place; q = P O_j is `model` (n, mode, y, x)."""
     a, b, c = rule.blend.a, rule.blend.b, rule.blend.c
-    data = impose(c * model + (1 - c) * part.waves, part.gains[:, None, None] * part.amplitude, rule.term, background)
+    mixed, measured = c * model + (1 - c) * part.waves, part.gains[:, None, None] * part.amplitude
+    data = impose(mixed, measured, rule.term, background, propagator)
     waves = part.waves
     waves *= 1 - a - b
     waves += a * model
