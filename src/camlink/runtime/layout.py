@@ -34,7 +34,8 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 parameters=msgspec.to_builtins(checked.parameters[name]),
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
-                folder=str(folder), sockets=str(sockets), provenance=provenance)
+                folder=str(folder), sockets=str(sockets), provenance=provenance,
+                site=checked.workflow.nodes[name].at)
             workers[name, replica] = WorkerState(spec, site_of(checked, name))
     return RunState(workers, links)
 

@@ -45,6 +45,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     sockets: str
     provenance: dict[str, str]
+    site: str = ""
 
 
 class Message(msgspec.Struct, kw_only=True, tag=True):

@@ -83,6 +83,7 @@ class WorkerContext:
 
     def __init__(self, spec: WorkerSpec, screen: Screen, stopping: Callable[[], bool]) -> None:
         self.name = spec.operator
+        self.site = spec.site
         self.folder = Path(spec.folder)
         self.provenance: Mapping[str, str] = spec.provenance
         self.screen = screen

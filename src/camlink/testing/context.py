@@ -25,6 +25,7 @@ class RecordingContext:
 
     def __init__(self, folder: Path, name: str = "tested", provenance: Mapping[str, str] | None = None) -> None:
         self.name = name
+        self.site = "here"
         self.folder = folder
         self.provenance: Mapping[str, str] = provenance or {}
         self.screen = RecordingScreen()

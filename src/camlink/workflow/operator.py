@@ -52,6 +52,11 @@ class Context(Protocol):
         ...
 
     @property
+    def site(self) -> str:
+        """Name of the site where the operator runs."""
+        ...
+
+    @property
     def folder(self) -> Path:
         """Folder of this run, for files that are to be kept."""
         ...

@@ -1,0 +1,188 @@
+"""Programs as operators, with real processes: an MPI solver, a shell script, a stream; badly ended ones too."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from camlink.errors import FormatError, OperatorFailed
+from camlink.runtime.program.operator import program, program_frames
+from camlink.runtime.program.parameters import ProgramParameters
+from camlink.runtime.run import run
+from camlink.testing import toys
+from camlink.testing.context import RecordingContext
+from camlink.testing.toys import toy_frames, toy_scan
+from camlink.workflow.graph import Workflow
+from camlink.workflow.port import Listed
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+PROGRAMS = Path(__file__).with_name("programs")
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def counted(count: int = 6) -> list[Any]:
+    scan = toy_scan(count)
+    return [toys.count.make(toys.count.parameters(), None)(toy_frames(scan, i, 1)) for i in range(count)]
+
+
+def play(folder: Path, blocks: list[Any], **parameters: Any) -> tuple[list[Any], RecordingContext]:
+    context = RecordingContext(folder, "solve")
+    record = ProgramParameters(**parameters)
+    assert program.prepare is not None
+    program.prepare(record)
+    return list(program.make(record, context)(Listed(blocks))), context
+
+
+@pytest.fixture(scope="module")
+def total(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if not shutil.which("mpicc"):
+        pytest.skip("no mpicc on this machine: sh tests/system/install_mpi.sh")
+    built = tmp_path_factory.mktemp("mpi") / "total"
+    subprocess.run(["mpicc", "-O2", "-o", str(built), str(PROGRAMS / "total.c")], check=True)
+    return built
+
+
+def test_an_mpi_solver_and_a_script_work_in_one_workflow(tmp_path: Path, total: Path) -> None:
+    flow = Workflow("programs")
+    camera = flow.add("camera", toys.camera, frames=20)
+    count = flow.add("count", toys.count, camera)
+    mpi = flow.add("solve", "program", count, environment=AS_ROOT,
+                   command=["mpirun", "--oversubscribe", "-n", "2", str(total), "{in}", "{out}"])
+    script = flow.add("script", "program", count, command=["sh", str(PROGRAMS / "brightest.sh"), "{in}", "{out}"])
+    flow.add("look", toys.look, mpi, script, policy="latest")
+    report = run(flow, folder=tmp_path)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["solve"]["ranks"] == 2
+    assert report.operators["solve"]["total"] == sum(range(20)) * 16 * 16
+    assert report.operators["script"]["blocks"] == 20
+    assert (tmp_path / "log/script.out").read_text().startswith("scan toy at here for script\n")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_stream_goes_through_while_it_flows(tmp_path: Path) -> None:
+    results, _ = play(tmp_path, counted(40), command=(sys.executable, str(PROGRAMS / "mean.py")), by="stream")
+    assert [result.facts["frame"] for result in results] == list(range(40))
+    assert all(result.arrays["object"][0, 0] == number for number, result in enumerate(results))
+    assert results[0].scan.id == "toy"
+
+
+def test_large_blocks_and_a_slow_reader_do_not_block_each_other(tmp_path: Path) -> None:
+    scan = toy_scan(12, side=1024)
+    results, _ = play(tmp_path, [toy_frames(scan, i, 1) for i in range(12)], by="stream",
+                      command=(sys.executable, str(PROGRAMS / "mean.py")))
+    assert len(results) == 12
+
+
+def test_a_program_once_a_block_makes_frames(tmp_path: Path) -> None:
+    double = "import numpy as np, sys; np.save(sys.argv[2]+'/frames.npy', 2*np.load(sys.argv[1]+'/000000/frames.npy'))"
+    record = ProgramParameters(command=(sys.executable, "-c", double, "{in}", "{out}"))
+    body = program_frames.make(record, RecordingContext(tmp_path))
+    made = body(counted(3)[2])
+    assert made.frames[0, 0, 0] == 4.0
+    assert made.index.tolist() == [2]
+
+
+def test_a_program_once_a_block_gives_a_result_each(tmp_path: Path) -> None:
+    results, context = play(tmp_path, counted(3), each="block", keep=True,
+                            command=("sh", str(PROGRAMS / "brightest.sh"), "{in}", "{out}"))
+    assert [float(result.arrays["object"][0, 0, 0]) for result in results] == [0.0, 1.0, 2.0]
+    assert context.facts["runs"] == 3
+    assert len(list((tmp_path / "scratch").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("script", "says"), [
+    ("echo no licence >&2; exit 3", "ended with code 3; its last words: no licence"),
+    ("kill -9 $$", "was killed by SIGKILL")])
+@pytest.mark.parametrize("by", ["files", "stream"])
+def test_a_program_that_fails_says_its_last_words(tmp_path: Path, by: str, script: str, says: str) -> None:
+    with pytest.raises(OperatorFailed, match=says):
+        play(tmp_path, counted(), command=("sh", "-c", script), by=by)
+
+
+def test_a_program_that_writes_garbage_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="no head of a block"):
+        play(tmp_path, counted(), command=("sh", "-c", "echo hello; cat > /dev/null"), by="stream")
+    with pytest.raises(FormatError, match="frames"):
+        play(tmp_path, counted(), command=("sh", "-c", "echo hello > {out}/frames.npy"))
+
+
+HANGS = "sleep 300 & echo $! >> {folder}/pids; trap '' TERM; while :; do sleep 0.2; done"
+
+
+@pytest.mark.parametrize("by", ["files", "stream"])
+def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, by: str) -> None:
+    with pytest.raises(OperatorFailed, match="timeout_s"):
+        play(tmp_path, counted(), command=("sh", "-c", HANGS), by=by, timeout_s=0.5, grace_s=0.2)
+    assert_gone(tmp_path / "pids")
+
+
+def assert_gone(pids: Path) -> None:
+    deadline = time.monotonic() + 5
+    wanted = [int(line) for line in pids.read_text().split()]
+    assert wanted
+    while time.monotonic() < deadline and any(map(_runs, wanted)):
+        time.sleep(0.05)
+    assert not any(map(_runs, wanted))
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_stopping_ends_the_program_and_keeps_what_it_left(tmp_path: Path) -> None:
+    context = RecordingContext(tmp_path, "solve")
+    script = "echo '{\"a\": 1}' > {out}/facts.json; echo 'camlink: {\"ready\": true}' >&2; sleep 300"
+    record = ProgramParameters(command=("sh", "-c", script), grace_s=0.2)
+
+    class Stop(RecordingContext):
+        def stopping(self) -> bool:
+            return self.facts.get("ready") is True
+
+    context = Stop(tmp_path, "solve")
+    (result,) = program.make(record, context)(Listed(counted(1)))
+    assert result.facts == {"a": 1}
+
+
+def test_a_program_does_not_outlive_a_worker_that_is_killed(tmp_path: Path) -> None:
+    code = ("from pathlib import Path; from camlink.runtime.program.child import Child; import sys, os, time\n"
+            "Child(['sleep', '300'], Path('/'), dict(os.environ), Path(sys.argv[1]) / 'out', print)\n"
+            "time.sleep(300)")
+    worker = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
+    try:
+        deadline = time.monotonic() + 20
+        while not (found := [c for c in psutil.Process(worker.pid).children() if c.name() == "sleep"]):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        worker.kill()
+        worker.wait()
+    (tmp_path / "pids").write_text(str(found[0].pid))
+    assert_gone(tmp_path / "pids")
+
+
+def test_its_output_is_kept_and_bounded(tmp_path: Path) -> None:
+    import camlink.runtime.program.child as child
+
+    before, child.MOST_KEPT_BYTES = child.MOST_KEPT_BYTES, 100_000
+    try:
+        play(tmp_path, counted(1), command=("sh", "-c", "yes | head -c 1000000; head -c 300000 /dev/zero"))
+    finally:
+        child.MOST_KEPT_BYTES = before
+    assert 100_000 <= os.path.getsize(tmp_path / "log/solve.out") < 200_000
+
+
+def test_results_are_arrays_of_the_program(tmp_path: Path) -> None:
+    (result,), _ = play(tmp_path, counted(1), command=("sh", str(PROGRAMS / "brightest.sh"), "{in}", "{out}"))
+    np.testing.assert_array_equal(result.arrays["object"], np.zeros((1, 16, 16), np.float32))
