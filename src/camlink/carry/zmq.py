@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -29,6 +29,7 @@ _NUMBERS_AT_ONCE: Final = 1000
 _PREFIX: Final = struct.Struct("<cQId")
 _MAX_MESSAGE_BYTES: Final = 4 << 30
 _LINGER_MS: Final = 2000
+Prepare = Callable[["zmq.Socket[Any]"], None]  # what is done to a socket before it is bound or connected: keys
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True):
@@ -59,7 +60,7 @@ class ZmqOutlet(KeepingOutlet):
     """The sending end: gives each block to the receiver with the most credit; several receivers share the work."""
 
     def __init__(self, context: zmq.Context[Any], address: str, link: str, *, receivers: int = 1,
-                 policy: str = "block", limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
+                 policy: str = "block", limit_bytes: int = DEFAULT_LIMIT_BYTES, prepare: Prepare | None = None) -> None:
         super().__init__(link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
         self._names: dict[bytes, str] = {}
         self._identities: dict[str, bytes] = {}
@@ -69,6 +70,8 @@ class ZmqOutlet(KeepingOutlet):
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_ANSWER_BYTES)
         self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        if prepare is not None:
+            prepare(self._socket)
         self._socket.bind(address)
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
@@ -150,13 +153,16 @@ class ZmqOutlet(KeepingOutlet):
 class ZmqInlet(CountingInlet):
     """The receiving end: says hello at once, tells what it is done with on release, acknowledges the end on close."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, link: str, name: str = "", attempt: int = 0) -> None:
+    def __init__(self, context: zmq.Context[Any], address: str, link: str, name: str = "", attempt: int = 0,
+                 prepare: Prepare | None = None) -> None:
         super().__init__()
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)  # the credit bounds the queue, in bytes
         self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
+        if prepare is not None:
+            prepare(self._socket)
         self._socket.connect(address)
         self._socket.send(HELLO + write_hello(link, name, attempt))
 
