@@ -56,3 +56,9 @@ def gpu_trouble() -> str:
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"CUDA finds no GPU ({error})"
     return "" if count else "CUDA finds no GPU"
+
+
+def settle() -> None:
+    """Wait until the GPU has done all that this process gave it; without one nothing is left to be done."""
+    if not gpu_trouble():
+        importlib.import_module("cupy").cuda.Device().synchronize()

@@ -19,7 +19,7 @@ from camlink.display.png import png
 
 Array = NDArray[Any]
 COLUMNS: Final = ("contestant", "iterations", "time [s]", "iteration [ms]", "to target [s]", "error", "phase [rad]",
-                  "Fourier error", "half bit", "half period [nm]", "memory [MiB]")
+                  "Fourier error", "half bit", "half period [nm]", "memory [MiB]", "on the GPU [MiB]")
 WIDEST_PHASE_RAD: Final = 5.0
 """Phases that spread further than this wrap round, so they get a colour map that does so too."""
 STYLE: Final = """
@@ -59,9 +59,9 @@ def report_page(title: str, facts: Sequence[str], standings: Sequence[Standing],
 
 def figures_of(outcome: Outcome) -> tuple[float | None, ...]:
     """The numbers of one row of the table, in the order of COLUMNS after the name."""
-    memory = outcome.memory_bytes / 2**20 if outcome.memory_bytes else None
+    memory, on_gpu = (size / 2**20 if size else None for size in (outcome.memory_bytes, outcome.gpu_bytes))
     return (outcome.iterations, outcome.seconds, outcome.ms_per_iteration, outcome.seconds_to_target, outcome.nrms,
-            outcome.phase_rms_rad, outcome.fourier_error, outcome.half_bit, outcome.half_period_nm, memory)
+            outcome.phase_rms_rad, outcome.fourier_error, outcome.half_bit, outcome.half_period_nm, memory, on_gpu)
 
 
 def shown(value: float | None, digits: int = 4) -> str:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 PAGE: Final = "index.html"
 TWIN: Final = "twin"
 MANY_ITERATIONS: Final = 100_000
-TABLE_WIDTH: Final = 112
-TITLES: Final = ("iter", "s", "ms/iter", "s to {target:g}", "error", "phase rad", "Fourier", "half bit", "nm", "MiB")
+TABLE_WIDTH: Final = 120
+TITLES: Final = ("iter", "s", "ms/iter", "s to {target:g}", "error", "phase rad", "Fourier", "half bit", "nm", "MiB",
+                "GPU MiB")
 """What the columns of the page's table are called where there is less room."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -29,37 +29,58 @@ class Budget:
 
 
 class Stopwatch:
-    """Counts iterations and the seconds between `timed` and its end; a new one starts at zero."""
+    """Counts iterations and the seconds between `timed` and its end; a new one starts at zero.
 
-    def __init__(self, budget: Budget) -> None:
+    `settle` waits for whatever was handed over, to a GPU for instance. It is called on the clock whenever a snapshot is
+    due; the time of an iteration comes from the stretches in between, so that nothing waits in their course.
+    """
+
+    def __init__(self, budget: Budget, settle: Callable[[], None] = lambda: None) -> None:
         self.budget = budget
         self.iteration = 0
         self.seconds = 0.0
         self.setup_s = 0.0
-        self._steps_s: list[float] = []
+        self._settle = settle
+        self._stretches_s: list[float] = []
+        self._open = (0, 0.0)
         self._sampled = 0
+        self._due = False
 
     @contextmanager
     def setting_up(self) -> Iterator[None]:
         """Time what comes before the first iteration; it counts as spent."""
         started_s = perf_counter()
         yield
+        self._settle()
         self.setup_s += perf_counter() - started_s
         self.seconds += perf_counter() - started_s
+        self._open = self.iteration, self.seconds
 
     @contextmanager
     def iterating(self) -> Iterator[None]:
         """Time one iteration."""
         started_s = perf_counter()
         yield
-        self._steps_s.append(perf_counter() - started_s)
-        self.seconds += self._steps_s[-1]
         self.iteration += 1
+        self.seconds += perf_counter() - started_s
+        mark = int(self.progress * self.budget.samples)
+        self._due = mark > self._sampled or self.spent
+        if self._due:
+            started_s = perf_counter()
+            self._settle()
+            self.seconds += perf_counter() - started_s
+            self._sampled = mark
+            first, since_s = self._open
+            self._stretches_s.append((self.seconds - since_s) / (self.iteration - first))
+            self._open = self.iteration, self.seconds
 
     @property
     def step_s(self) -> float:
-        """The median time of an iteration [s]; 0 before the first."""
-        return median(self._steps_s) if self._steps_s else 0.0
+        """The median time of an iteration [s], over the stretches between snapshots; 0 before the first."""
+        first, since_s = self._open
+        if self._stretches_s:
+            return median(self._stretches_s)
+        return (self.seconds - since_s) / (self.iteration - first) if self.iteration > first else 0.0
 
     @property
     def progress(self) -> float:
@@ -83,9 +104,5 @@ class Stopwatch:
         return self.iteration > 0 and self.left == 0
 
     def due(self) -> bool:
-        """Whether it is time for a snapshot; the last iteration always gives one."""
-        mark = int(self.progress * self.budget.samples)
-        if mark > self._sampled or self.spent:
-            self._sampled = mark
-            return True
-        return False
+        """Whether a snapshot is due after this iteration; the last one always gives one."""
+        return self._due

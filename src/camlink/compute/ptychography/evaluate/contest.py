@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from camlink.compute.ptychography.evaluate import judge
 from camlink.compute.ptychography.evaluate.budget import Budget
 from camlink.compute.ptychography.evaluate.contestant import Contestant, Snapshot
 from camlink.compute.ptychography.evaluate.dataset import DataSet
+from camlink.compute.ptychography.evaluate.memory import MemoryMeter
 from camlink.errors import CamlinkError, ParameterError
 
 Array = NDArray[Any]
@@ -37,7 +37,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a contestant achieved; figures are None where they could not be measured, and `text` says why.
 
     `half_bit` [fraction of Nyquist] comes from the ring correlation with `correlated_with`: the truth, or the pictures
-    of two half data sets. `memory_bytes` is what the process grew by at most. `seconds` includes `setup_s`.
+    of two half data sets. `memory_bytes` and `gpu_bytes` are what the process and the use of the GPU grew by at most.
+    `seconds` includes `setup_s`.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     half_period_nm: float | None = None
     correlated_with: Literal["truth", "halves", ""] = ""
     memory_bytes: int = 0
+    gpu_bytes: int = 0
     curve: tuple[Sample, ...] = ()
     correlation: tuple[float, ...] = ()
 
@@ -75,7 +77,7 @@ class _Watched:
 
     samples: list[Sample] = field(default_factory=list)
     last: Snapshot | None = None
-    memory_bytes: int = 0
+    memory: MemoryMeter = field(default_factory=MemoryMeter)
 
 
 Heard = Callable[[str, float], None]
@@ -135,16 +137,16 @@ def _standing(dataset: DataSet, contestant: Contestant, budget: Budget, target: 
         fourier_error=_maybe(judge.fourier_error(dataset, last)), half_bit=_maybe(half_bit),
         half_period_nm=_maybe(judge.half_period_nm(dataset, half_bit)),
         correlated_with="" if half_bit is None else "truth" if with_truth else "halves",
-        memory_bytes=watched.memory_bytes, curve=tuple(watched.samples), correlation=tuple(curve)), picture)
+        memory_bytes=watched.memory.host_bytes, gpu_bytes=watched.memory.gpu_bytes, curve=tuple(watched.samples),
+        correlation=tuple(curve)), picture)
 
 
 def _watch(dataset: DataSet, contestant: Contestant, budget: Budget, heard: Heard, share: float) -> _Watched:
     contestant.prepare(dataset)
-    gc.collect()
-    watched, before = _Watched(), _resident_bytes()
+    watched = _Watched()
     heard(contestant.name, 0.0)
     for snapshot in contestant.run(dataset, budget):
-        watched.memory_bytes = max(watched.memory_bytes, _resident_bytes() - before)
+        watched.memory.look()
         watched.last = snapshot
         found = judge.truth_score(dataset, snapshot)
         error = judge.fourier_error(dataset, snapshot, judge.SOME_FRAMES)
@@ -177,12 +179,6 @@ def _resolution(dataset: DataSet, contestant: Contestant, budget: Budget, pictur
     if one is None or other is None or not (np.isfinite(one).all() and np.isfinite(other).all()):
         return None, []
     return judge.half_set_crossing(one, other), judge.correlation_curve(one, other)
-
-
-def _resident_bytes() -> int:
-    import psutil
-
-    return int(psutil.Process().memory_info().rss)
 
 
 def _short(value: float) -> float:

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from camlink.compute.arrays import settle
 from camlink.compute.ptychography.algorithm import Blend, ap, blend
 from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
 from camlink.compute.ptychography.evaluate.dataset import DataSet
@@ -96,7 +97,7 @@ class Own:
 
     def run(self, dataset: DataSet, budget: Budget) -> Iterator[Snapshot]:
         """Reconstruct; making pictures is not on the clock."""
-        watch = Stopwatch(budget)
+        watch = Stopwatch(budget, settle)
         with watch.setting_up():
             work = begun(dataset, self.parameters)
         while not watch.spent:

@@ -139,13 +139,15 @@ class CompiledKernel:
 
     def step(self, active: Active, estimate: Estimate, rule: Rule, *, probe_sum: bool) -> Sums:
         """One iteration; see Kernel.step."""
-        probes, image, blend, size = estimate.probes, estimate.image, rule.blend, self._size
+        flat, blend, size = np.ascontiguousarray, rule.blend, self._size  # another layout would be compiled anew
+        probes, image = flat(estimate.probes), flat(estimate.image)
         shifts, modes = probes.shape[:2]
         totals = np.zeros((self._parts, *image.shape), np.complex64)
         probe_totals = np.zeros((self._parts, shifts, modes, size if probe_sum else 0, size), np.complex64)
         background = np.zeros(0, np.float32) if estimate.background is None else estimate.background
-        self._step(active.amplitude.reshape(len(active.weights), size * size), active.waves, active.corners,
-                   active.weights, active.gains, active.shifts, probes, image, background.reshape(-1), self._turn,
+        self._step(active.amplitude.reshape(len(active.weights), size * size), active.waves, flat(active.corners),
+                   flat(active.weights), flat(active.gains), flat(active.shifts), probes, image,
+                   background.reshape(-1), self._turn,
                    np.array([blend.a, blend.b, blend.c], np.float32), term_numbers(rule.term), totals, probe_totals,
                    self._room(modes))
         return Sums(totals.sum(axis=0), probe_totals.sum(axis=0) if probe_sum else None)

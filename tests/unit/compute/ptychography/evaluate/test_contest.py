@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from time import perf_counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -151,6 +152,24 @@ def test_the_stopwatch_keeps_to_both_limits():
     assert 0 < timed.iteration < 1000
     with pytest.raises(ParameterError):
         Budget(0)
+
+
+def test_the_stopwatch_waits_for_a_gpu_when_a_snapshot_is_due():
+    behind = []
+
+    def settle():
+        end = perf_counter() + 0.002 * len(behind)
+        behind.clear()
+        while perf_counter() < end:
+            pass
+
+    watch = Stopwatch(Budget(8, samples=2), settle)
+    while not watch.spent:
+        with watch.iterating():
+            behind.append("handed over at once, worked on for 2 ms")
+        assert watch.due() == (not behind)
+    assert watch.step_s >= 0.002
+    assert watch.seconds >= 8 * 0.002
 
 
 def test_lists_of_values_become_contestants():

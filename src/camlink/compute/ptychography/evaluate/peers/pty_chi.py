@@ -63,7 +63,7 @@ class PtyChi:
         Raises OperatorFailed with what the package raised.
         """
         image, probe, margin = start_of(dataset)
-        watch = Stopwatch(budget)
+        watch = Stopwatch(budget, _settle)
         scale = float(np.sqrt(dataset.frame[0] * dataset.frame[1]))
         try:
             with watch.setting_up():
@@ -101,6 +101,12 @@ class PtyChi:
             options, diffraction_data=np.nan_to_num(dataset.counts), object_data=image[None], probe_data=probe[None],
             probe_position_x_px=corners[:, 1], probe_position_y_px=corners[:, 0],
             valid_pixel_mask=None if known.all() else known)
+
+
+def _settle() -> None:
+    torch = import_module("torch")
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
 
 
 def pty_chi_contestants() -> list[PtyChi]:
