@@ -33,7 +33,8 @@ def _ptychography(case: str) -> Callable[[], dict[str, Any]]:
 
 BENCHES: Final[dict[str, dict[str, Callable[[], dict[str, Any]]]]] = {
     "capture": {"fastccd-udp": _capture},
-    "ptychography": {case: _ptychography(case) for case in ("cpu-128", "gpu-128", "gpu-256")},
+    "ptychography": {case: _ptychography(case) for case in (
+        "cpu-128", "cpu-128-admm", "cpu-128-modes", "gpu-128", "gpu-256")},
 }
 
 

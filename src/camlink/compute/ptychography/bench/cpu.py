@@ -1,0 +1,83 @@
+"""Measure an iteration on the processor: RAAR with the probe beside plain loops, and what more than that costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from camlink.compute.ptychography.algorithm import Rule, dm
+from camlink.compute.ptychography.bench.problem import BLEND, REAL, Case, Problem, engine_of, gap
+from camlink.compute.ptychography.bench.record import TOLERANCE, clocked, counted, record
+from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.kernels.reference import ReferenceKernel
+from camlink.compute.ptychography.prox import DataTerm
+
+Array = NDArray[Any]
+ADMM = Rule(dm(), DataTerm("poisson", 2.0))
+PLAIN = "plain RAAR"
+
+
+def on_cpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of RAAR with the probe, beside the reference kernel and a loop as one writes it first."""
+    problem = Problem.of(case)
+    kernel = choose("compiled", (case.side, case.side), 1, REAL)
+    wrong = gap(problem, kernel)
+    engine, reference = engine_of(problem, kernel), engine_of(problem, ReferenceKernel())
+    waves = np.repeat(problem.probe, case.frames, axis=0)
+    figure = clocked({name: lambda: engine.iterate(BLEND, refine_probe=True)})[name]
+    beside = clocked({"reference kernel": lambda: reference.iterate(BLEND, refine_probe=True),
+                      "plain SciPy loop": lambda: plain_iteration(problem, waves)}, 3)
+    note = f"{case.frames} frames of {case.side}^2, {1e3 * figure / case.frames:.1f} us a frame; {counted(wrong)}"
+    return record(name, figure, beside, note, checked=wrong < TOLERANCE)
+
+
+def admm_on_cpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of ADMM with the Poisson data term, the probe too, beside one of plain RAAR."""
+    problem = Problem.of(case)
+    kernel = choose("compiled", (case.side, case.side), 1, REAL)
+    engine, plain = engine_of(problem, kernel), engine_of(problem, kernel)
+    wrong = gap(problem, kernel, ADMM)
+    spent = clocked({name: lambda: engine.iterate(ADMM, refine_probe=True),
+                     PLAIN: lambda: plain.iterate(BLEND, refine_probe=True)})
+    return _cost(name, spent, wrong)
+
+
+def modes_on_cpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of RAAR with two modes of the probe, beside one with one mode."""
+    kernel = choose("compiled", (case.side, case.side), 2, REAL)
+    problem = Problem.of(case, modes=2)
+    engine, plain = engine_of(problem, kernel), engine_of(Problem.of(case), kernel)
+    wrong = gap(problem, kernel)
+    spent = clocked({name: lambda: engine.iterate(BLEND, refine_probe=True),
+                     PLAIN: lambda: plain.iterate(BLEND, refine_probe=True)})
+    return _cost(name, spent, wrong)
+
+
+def plain_iteration(problem: Problem, waves: Array) -> tuple[Array, Array]:
+    """The same iteration as a loop over frames in NumPy and SciPy, as one writes it first: new object and probe."""
+    from scipy import fft
+
+    probe, image = problem.probe[0], problem.image
+    side = probe.shape[0]
+    total, weight = np.zeros_like(image), np.zeros(image.shape, np.float32)
+    probe_total, probe_weight = np.zeros_like(probe), np.zeros(probe.shape, np.float32)
+    for wave, amplitude, (y, x) in zip(waves, problem.amplitude, problem.corners, strict=True):
+        here = (slice(y, y + side), slice(x, x + side))
+        model = probe * image[here]
+        field = fft.fft2(BLEND.c * model + (1 - BLEND.c) * wave, norm="ortho")
+        data = fft.ifft2(amplitude * field / np.maximum(np.abs(field), 1e-15), norm="ortho")
+        wave *= 1 - BLEND.a - BLEND.b
+        wave += BLEND.a * model + BLEND.b * data
+        total[here] += np.conj(probe) * wave
+        weight[here] += np.abs(probe) ** 2
+        probe_total += np.conj(image[here]) * wave
+        probe_weight += np.abs(image[here]) ** 2
+    return total / (weight + 0.01 * weight.max()), probe_total / (probe_weight + 0.3 * probe_weight.max())
+
+
+def _cost(name: str, spent: dict[str, float], wrong: float) -> dict[str, Any]:
+    figure = spent.pop(name)
+    note = f"costs {figure / spent[PLAIN]:.2f} x plain RAAR in the same run; {counted(wrong)}"
+    return record(name, figure, spent, note, checked=wrong < TOLERANCE)

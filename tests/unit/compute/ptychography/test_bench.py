@@ -1,0 +1,46 @@
+"""The bench measures what it says, on small problems."""
+
+import pytest
+
+from camlink.compute.ptychography.bench.cases import CASES, measure
+from camlink.compute.ptychography.bench.cpu import ADMM, plain_iteration
+from camlink.compute.ptychography.bench.problem import BLEND, Case, Problem, engine_of, gap
+from camlink.compute.ptychography.bench.record import clocked, record
+from camlink.compute.ptychography.kernels.compiled import CompiledKernel
+from camlink.compute.ptychography.kernels.reference import ReferenceKernel
+from camlink.errors import UnknownName
+
+SMALL = Case(4, 32, "compiled")
+
+
+@pytest.mark.parametrize("modes", [1, 2])
+def test_kernels_agree_on_a_problem(modes):
+    problem = Problem.of(SMALL, modes=modes)
+    assert gap(problem, CompiledKernel(32, 2)) < 1e-5
+    assert gap(problem, CompiledKernel(32, 2), ADMM) < 1e-5
+
+
+def test_the_plain_loop_is_an_iteration_of_the_engine():
+    problem = Problem.of(SMALL)
+    engine = engine_of(problem, ReferenceKernel())
+    waves = engine.frames.waves[:, 0].copy()
+    image, probe = plain_iteration(problem, waves)
+    engine.iterate(BLEND)
+    assert image.shape == engine.image.shape
+    assert abs(engine.frames.waves[:, 0] - waves).max() < 1e-5 * abs(waves).max()
+    assert probe.shape == problem.probe.shape[1:]
+
+
+def test_works_are_timed_in_turn():
+    order = []
+    spent = clocked({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2)
+    assert order == ["a", "b"] * 3
+    assert set(spent) == {"a", "b"}
+    found = record("some", 2.0, {"other": 5.0}, "", checked=True)
+    assert found["ratio"] == {"other": 2.5}
+
+
+def test_an_unknown_case_lists_the_known_ones():
+    with pytest.raises(UnknownName, match="cpu-128-admm"):
+        measure("cpu-129")
+    assert "gpu-256" in CASES
