@@ -145,3 +145,16 @@ def test_versions_are_copies(small):
         work.advance(raar(0.9))
     work.arrays()
     assert all(np.array_equal(kept[name], arrays[name]) for name in kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [2, 3])
+def test_several_workers_reach_the_same_picture(small, spoken, batch_error, workers):
+    count = len(small.counts)
+    order = np.random.default_rng(6).permutation(count)
+    blocks = [small.block(order[start:start + 6]) for start in range(0, count, 6)]
+    versions, context, margin = run(small, blocks, spoken, inflow=lambda b: Dripping(b, 2), workers=workers,
+                                    patience_s=60.0)
+    assert error(small, versions[-1], margin) < 1.05 * batch_error + 0.002
+    assert versions[-1].facts["active"] == count
+    assert context.facts["workers"] == workers

@@ -45,6 +45,11 @@ def fourier(array: Any) -> Any:
     return importlib.import_module("cupy.fft" if on_device(array) else "scipy.fft")
 
 
+def gpu_count() -> int:
+    """How many GPUs this process may use."""
+    return 0 if gpu_trouble() else int(importlib.import_module("cupy").cuda.runtime.getDeviceCount())
+
+
 def gpu_trouble() -> str:
     """Why no GPU can be used by this process; empty when one can."""
     try:

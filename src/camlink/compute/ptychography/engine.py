@@ -153,6 +153,7 @@ class Engine:
 
     def place(self, slots: Array, corners: Array) -> None:
         """Let the frames in `slots` (n,) lie at other corners (n, 2) [pixel]; waves move along with the fraction."""
+        self._image_weight = None
         if not len(slots):
             return
         before = to_host(self._slots.active.shifts)[slots]
@@ -169,7 +170,7 @@ class Engine:
                 part.waves[rows] = self._shifts.moved(part.waves[rows], by[some])
             first += len(part.weights)
         self._slots.place(slots, places)
-        self._comb = self._image_weight = None
+        self._comb = None
 
     @property
     def estimate(self) -> Estimate:

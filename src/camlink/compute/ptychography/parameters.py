@@ -36,3 +36,5 @@ class SolveParameters(Parameters, frozen=True):
     warm_size: Annotated[int, about("frame side for which the kernel is made ready before the first frame; 0 for none",
                                     unit="pixel", ge=0, le=2048)] = 128
     kernel: Annotated[KernelName, about("auto takes the fastest that suits")] = "auto"
+    workers: Annotated[int, about("processes that share the scan, each on a GPU of its own where the kernel runs on "
+                                  "one; 0 for one on every GPU", ge=0, le=64)] = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from time import perf_counter
 from typing import Any
 
@@ -15,6 +16,8 @@ from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.intake import Batch, Intake, joined
 from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.many.start import seats_for
+from camlink.compute.ptychography.many.team import Seats, Team
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.picture import free_phase, turned
 from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support
@@ -32,10 +35,11 @@ RESTLESS = 1.5
 class Reconstruction:
     """Gathers the first frames, starts the engine on them, and adds the others as they come.
 
+    With `workers` other than 1 it starts processes, which `close` ends; `seats` are those of others, as of MPI.
     Raises FormatError when the scan has no frames to expect or no usable geometry.
     """
 
-    def __init__(self, scan: Scan, parameters: SolveParameters) -> None:
+    def __init__(self, scan: Scan, parameters: SolveParameters, seats: Seats | None = None) -> None:
         if scan.expected < 1:
             raise FormatError(f"scan '{scan.id}' expects {scan.expected} frames; "
                               "the source must say how many will come")
@@ -43,7 +47,9 @@ class Reconstruction:
         self.parameters = parameters
         self.geometry = Geometry.of(scan, parameters.margin)
         self.intake = Intake(self.geometry)
-        self.engine: Engine | None = None
+        self.engine: Engine | Team | None = None
+        self._seats = seats or seats_for(parameters.workers, parameters.kernel)
+        self._free = weakref.finalize(self, self._seats.close) if self._seats else None
         self._gathered: list[Batch] = []
         self._seen: set[int] = set()
         self._given: Array | None = None
@@ -102,11 +108,9 @@ class Reconstruction:
         probe = self._start_probe(batch, mean, power)
         level = self.parameters.probe_support
         constraints = Constraints(support(mean, level) if level else None, power)
-        kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
-        slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
-        self.engine = Engine(self.geometry, slots, kernel, probe=probe,
-                             image=first_image(batch, probe, self.geometry), constraints=constraints,
-                             fractions=self.parameters.fractions)
+        image = first_image(batch, probe, self.geometry)
+        self.engine = (self._team(self._seats, batch, probe, image, constraints) if self._seats
+                       else self._alone(probe, image, constraints))
         self._put(self.engine, batch)
 
     def advance(self, blend: Blend) -> None:
@@ -161,10 +165,29 @@ class Reconstruction:
             "origin_x_m": origin[1],
             "final": final,
             "kernel": engine.kernel.name,
+            "workers": self._seats.ranks if self._seats else 1,
             "ms_per_iteration": 1e3 * self._spent_s,
         }
 
-    def _put(self, engine: Engine, batch: Batch) -> None:
+    def close(self) -> None:
+        """End the processes that share the scan, if there are any; nothing can be done afterwards."""
+        if isinstance(self.engine, Team):
+            self.engine.close()
+        if self._free is not None:
+            self._free()
+
+    def _alone(self, probe: Array, image: Array, constraints: Constraints) -> Engine:
+        kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
+        slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
+        return Engine(self.geometry, slots, kernel, probe=probe, image=image, constraints=constraints,
+                      fractions=self.parameters.fractions)
+
+    def _team(self, seats: Seats, batch: Batch, probe: Array, image: Array, constraints: Constraints) -> Team:
+        everything = batch.corners if len(batch) == self.scan.expected else None
+        return Team(seats, self.geometry, self.scan.expected, kernel=self.parameters.kernel, real=REAL, probe=probe,
+                    image=image, constraints=constraints, fractions=self.parameters.fractions, corners=everything)
+
+    def _put(self, engine: Engine | Team, batch: Batch) -> None:
         self.intake.counts["unexpected"] += engine.put(batch.index, batch.amplitude, batch.corners, batch.weights)
 
     def _start_probe(self, batch: Batch, mean: Array, power: float) -> Array:

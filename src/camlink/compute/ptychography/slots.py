@@ -96,6 +96,15 @@ class Slots:
         """Some of the active frames where the kernel works."""
         return self.active.part(chosen)
 
+    def grow(self, capacity: int) -> None:
+        """Make room for `capacity` frames; those that are there stay."""
+        for name in ("_amplitude", "_waves", "_corners", "_exact", "_told", "_weights", "_gains", "_shifts", "_born"):
+            old = getattr(self, name)
+            new = namespace(old).empty((capacity, *old.shape[1:]), old.dtype)
+            new[:self.count] = old[:self.count]
+            setattr(self, name, new)
+        self.capacity = capacity
+
     def claim(self, index: int) -> int | None:
         """The slot of frame `index`: its old one when it is known, else a new one, or None when all are taken."""
         slot = self._slot.get(index)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from statistics import median
 from time import perf_counter, time
 
@@ -35,6 +36,12 @@ def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: 
     work = _first(frames, parameters, context)
     if work is None:
         return
+    with closing(work):
+        yield from _versions(work, frames, parameters, context)
+
+
+def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: SolveParameters,
+              context: Context) -> Iterator[Result]:
     clock, pace = _Clock(parameters.publish_s), _Pace(work)
     while not _complete(work, frames) and not context.stopping():
         _absorb(work, frames, wait_s=0.0 if _busy(work, parameters) else WAIT_S)
@@ -178,7 +185,7 @@ def _result(pace: _Pace, context: Context, *, final: bool) -> Result:
     work = pace.work
     arrays, facts = pace.version(final=final)
     problems = {name: count for name, count in work.intake.counts.items() if count}
-    told = ("iteration", "active", "kernel", "ms_per_iteration", "fourier_error", "final")
+    told = ("iteration", "active", "kernel", "workers", "ms_per_iteration", "fourier_error", "final")
     context.tell(problems=problems, **{name: facts[name] for name in told})
     return Result(Header(scan=work.scan, made_s=time(), facts=facts), arrays)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -93,20 +94,22 @@ class Own:
     def prepare(self, dataset: DataSet) -> None:
         """Compile the kernel for the frames of the data set, and load what the first guess needs."""
         few = dataset.first(min(len(dataset), PRACTICE_FRAMES))
-        begun(few, self.parameters).advance(blend(self.parameters.algorithm, self.parameters.beta))
+        with closing(begun(few, self.parameters)) as work:
+            work.advance(blend(self.parameters.algorithm, self.parameters.beta))
 
     def run(self, dataset: DataSet, budget: Budget) -> Iterator[Snapshot]:
         """Reconstruct; making pictures is not on the clock."""
         watch = Stopwatch(budget, settle)
         with watch.setting_up():
             work = begun(dataset, self.parameters)
-        while not watch.spent:
-            with watch.iterating():
-                work.advance(self._step(watch))
-            if watch.due():
-                arrays = work.arrays()
-                yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
-                               arrays["probe"], work.geometry.margin)
+        with closing(work):
+            while not watch.spent:
+                with watch.iterating():
+                    work.advance(self._step(watch))
+                if watch.due():
+                    arrays = work.arrays()
+                    yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
+                                   arrays["probe"], work.geometry.margin)
 
     def _step(self, watch: Stopwatch) -> Blend:
         if 0 < watch.left <= self.parameters.polish_iterations < watch.budget.iterations:
