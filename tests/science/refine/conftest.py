@@ -7,6 +7,7 @@ import pytest
 
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
+from camlink.compute.ptychography.kernels.compiled import CompiledKernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.metric import score
 from camlink.compute.ptychography.model import exit_waves, magnitude
@@ -53,7 +54,9 @@ class Scene:
         count = len(amplitude)
         probe = self.probe if probe is None else probe
         geometry = Geometry(self.frame, self.truth.shape, (1.0, 1.0), (0.0, 0.0), MARGIN)
-        kernel = kernel or ReferenceKernel(8, propagator=self.propagator)
+        if kernel is None:
+            far = self.propagator is FAR_FIELD
+            kernel = CompiledKernel(self.frame[0]) if far else ReferenceKernel(8, propagator=self.propagator)
         even = np.full(self.truth.shape, 0.9, np.complex64)
         options = {"constraints": Constraints(None, self.power), **options}
         engine = Engine(geometry, Slots(count, len(probe), self.frame, np.dtype(np.float32)), kernel,

@@ -251,6 +251,19 @@ class Engine:
                 some[...] = np.roll(some, (-dy, -dx), axis=(-2, -1))
         self._image_weight = None
 
+    def restart(self, probe: Array) -> None:
+        """Go on with another probe (mode, y, x), and with waves that agree with it and with the object."""
+        self.probe = probe
+        probes = self.estimate.probes
+        for everything in self._slots.spans():
+            for start in range(0, len(everything.weights), SCRATCH_FRAMES):
+                part = everything.part(slice(start, start + SCRATCH_FRAMES))
+                part.waves[...] = exit_waves(probes[part.shifts], self.image, part.corners)
+
+    def add_over_ranks(self, *sums: Array) -> None:
+        """Add arrays of the kernel's memory over all ranks that share the scan, in place."""
+        self._exchange.add([], sums)
+
     @property
     def _recorded(self) -> bool:
         """Whether an iteration is a row of launches that may be recorded."""

@@ -29,6 +29,7 @@ class SolveParameters(Parameters, frozen=True):
         "a probe that comes with the frames is taken as it is")] = "auto"
     probe_support: Annotated[float, about("pupil support: below this part of the mean pattern's maximum "
                                           "the far field of the probe is dark; 0 for none", ge=0, lt=1)] = 0.0
+    modes: Annotated[int, about("incoherent modes of the probe", ge=1, le=16)] = 1
     fractions: Annotated[Literal[1, 2, 4, 8], about("parts of a pixel that positions are rounded to")] = 1
     first_frames: Annotated[int, about("frames before the first picture; 0 for 5 % of the scan, at least 20", ge=0)] = 0
     publish_s: Annotated[float, about("time between two versions", unit="s", gt=0, le=3600)] = 0.5

@@ -21,6 +21,8 @@ from camlink.compute.ptychography.many.team import Seats, Team
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.picture import free_phase, turned
 from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support
+from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
+from camlink.compute.ptychography.refine.wanted import refinements
 from camlink.compute.ptychography.slots import Slots
 from camlink.compute.ptychography.start import first_image, focused_probe, mean_pattern
 from camlink.errors import FormatError
@@ -61,10 +63,10 @@ class Reconstruction:
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that the whole scan is going to need, with one probe mode."""
+        """Memory that the whole scan is going to need."""
         frame = self.geometry.frame[0] * self.geometry.frame[1]
         grid = self.geometry.shape[0] * self.geometry.shape[1]
-        return self.scan.expected * frame * 12 + grid * 64
+        return self.scan.expected * frame * (4 + 8 * self.parameters.modes) + grid * 64
 
     @property
     def ready(self) -> bool:
@@ -105,7 +107,7 @@ class Reconstruction:
         self._gathered = []
         power = self._brightest or 1.0
         mean = mean_pattern(batch)
-        probe = self._start_probe(batch, mean, power)
+        probe = first_modes(self._start_probe(batch, mean, power), self.parameters.modes)
         level = self.parameters.probe_support
         constraints = Constraints(support(mean, level) if level else None, power)
         image = first_image(batch, probe, self.geometry)
@@ -136,6 +138,8 @@ class Reconstruction:
         image = to_host(engine.evidence())
         factor = free_phase(image, self._shown, coverage)
         image, probe = turned(image, to_host(engine.probe), factor)
+        if self.parameters.modes > 1:
+            probe = orthogonal(probe, np.eye(len(probe)))
         brighter = np.sqrt(self._brightest / engine.constraints.power) if self._brightest else 1.0
         self._shown = image
         return {"object": (image / brighter).astype(np.complex64), "probe": (probe * brighter).astype(np.complex64),
@@ -180,7 +184,7 @@ class Reconstruction:
         kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
         slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
         return Engine(self.geometry, slots, kernel, probe=probe, image=image, constraints=constraints,
-                      fractions=self.parameters.fractions)
+                      fractions=self.parameters.fractions, refinements=refinements(self.parameters))
 
     def _team(self, seats: Seats, batch: Batch, probe: Array, image: Array, constraints: Constraints) -> Team:
         everything = batch.corners if len(batch) == self.scan.expected else None
