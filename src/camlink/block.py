@@ -137,7 +137,7 @@ class Block:
         return block
 
     def check_rows(self) -> None:
-        """Raise FormatError when arrays that must have one row a frame do not."""
+        """Raise FormatError when arrays that must have one row a frame do not; looks at shapes only."""
 
 
 COLUMNS: Final = ("index", "point", "kind", "dwell_s", "position_m", "time_s")

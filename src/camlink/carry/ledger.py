@@ -55,7 +55,7 @@ class Ledger:
         self.ending = False
         self.detached = ""
         self._discard = discard
-        self._number = self._seen = self._waiting_bytes = 0
+        self.number = self._seen = self._waiting_bytes = 0
         self._outstanding: dict[int, int] = {}
 
     def admits(self, nbytes: int) -> bool:
@@ -71,10 +71,18 @@ class Ledger:
         self.account.count_dropped(self.policy.name, frames)
         return True
 
+    def lacks_room(self, frames: int) -> bool:
+        """There is no memory for a block that was admitted: under a policy that drops it is dropped, and taken so."""
+        if self.policy.lossless:
+            return False
+        self.account.offered += frames
+        self.account.count_dropped(self.policy.name, frames)
+        return True
+
     def keep(self, block: Block, payload: Any, nbytes: int) -> None:
         """Take a block into custody; under a policy that drops, older ones make room for it."""
-        parcel = Parcel(self._number, block, block.count, nbytes, payload)
-        self._number += 1
+        parcel = Parcel(self.number, block, block.count, nbytes, payload)
+        self.number += 1
         sequence = block.header.sequence
         self._outstanding[sequence] = self._outstanding.get(sequence, 0) + 1
         self.account.count_kept(parcel.frames, nbytes)
@@ -197,9 +205,12 @@ class Ledger:
 
     def _free(self, nbytes: int) -> Receiver | None:
         """The receiver with the least under way, if the block fits its share; an idle one takes any block."""
-        if not self.receivers:
+        if len(self.receivers) == 1:
+            (receiver,) = self.receivers.values()
+        elif self.receivers:
+            receiver = min(self.receivers.values(), key=lambda r: r.bytes)
+        else:
             return None
-        receiver = min(self.receivers.values(), key=lambda r: r.bytes)
         if not receiver.parcels:
             return receiver
         return receiver if receiver.bytes + nbytes <= self._share else None

@@ -44,10 +44,11 @@ class Outlet(Protocol):
         """From now on so many receivers share the work; `ready` waits for as many."""
         ...
 
-    def lose(self, receiver: str, reason: str) -> None:
+    def lose(self, receiver: str, reason: str, attempt: int | None = None) -> None:
         """That receiver is dead: what it did not acknowledge goes again to the others, or to the next that comes.
 
-        Only for a process that has ended, not for one that is silent: memory that it read may be used anew.
+        Nothing happens when a later attempt of it than `attempt` is there already. Only for a process that has ended,
+        not for one that is silent: memory that it reads may be used anew.
         """
         ...
 

@@ -55,7 +55,7 @@ class MemoryOutlet(KeepingOutlet):
         self._inlets: dict[str, MemoryInlet] = {}
         self._bell = _Bell()
 
-    def join(self, name: str = "", attempt: int = 0) -> MemoryInlet:
+    def join(self, name: str = "only", attempt: int = 0) -> MemoryInlet:
         """A new receiving end; the outlet knows of it from its next pump on."""
         inlet = MemoryInlet(self, name, attempt)
         self.hear(inlet, "hello")

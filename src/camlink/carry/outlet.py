@@ -78,7 +78,7 @@ class KeepingOutlet(ABC):
             return True
         payload = self._store(block, parts, nbytes)
         if payload is None:
-            return False
+            return ledger.lacks_room(frames)
         ledger.keep(block, payload, nbytes)
         self._let_go()
         return True
@@ -97,10 +97,12 @@ class KeepingOutlet(ABC):
         """From now on so many receivers share the work."""
         self._ledger.expected = receivers
 
-    def lose(self, receiver: str, reason: str) -> None:
+    def lose(self, receiver: str, reason: str, attempt: int | None = None) -> None:
         """That receiver is dead: what it did not acknowledge goes again to the others, or to the next that comes."""
         self._hear()  # what it acknowledged with its last words counts
-        self._lost(receiver, reason)
+        there = self._ledger.receivers.get(receiver)
+        if there is not None and (attempt is None or there.attempt <= attempt):
+            self._lost(receiver, reason)
         self._let_go()
 
     def settled(self, sequence: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from camlink.errors import ParameterError
 
 POLICIES: Final = ("block", "latest", "drop_oldest", "sample(N)", "spill")
-_SAMPLE: Final = re.compile(r"sample\((\d{1,6})\)")
+_SAMPLE: Final = re.compile(r"sample\(([0-9]{1,6})\)")
 
 
 class Policy(NamedTuple):

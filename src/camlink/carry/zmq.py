@@ -2,7 +2,7 @@
 
 The sender binds a ROUTER, each receiver connects a DEALER. The first byte tells what a message is:
 receiver -> sender   H hello {link, name, attempt}   D done with {numbers}   R refused {number}   L leaving   F finished
-sender -> receiver   B block {number, again, sent}, parts   W nothing new follows   E end
+sender -> receiver   B {again, number, sent} block parts   W nothing new follows   E end
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from camlink.errors import WireError
 HELLO, DONE, REFUSED, LEAVING, FINISHED, BLOCK, ENDING, END = b"H", b"D", b"R", b"L", b"F", b"B", b"W", b"E"
 MAX_ANSWER_BYTES: Final = 8192
 _NUMBERS_AT_ONCE: Final = 1000
-_PREFIX: Final = struct.Struct("<cQId")
+_PREFIX: Final = struct.Struct("<c3xIQd")
 _MAX_MESSAGE_BYTES: Final = 4 << 30
 _LINGER_MS: Final = 2000
 Prepare = Callable[["zmq.Socket[Any]"], None]  # what is done to a socket before it is bound or connected: keys
@@ -46,7 +46,7 @@ def read_hello(body: bytes, link: str) -> Hello:
         hello = msgspec.msgpack.decode(body, type=Hello)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WireError(f"link {link}: a hello does not parse: {error}") from None
-    if hello.link != link or hello.attempt < 0:
+    if hello.link != link or hello.attempt < 0 or not hello.name:
         raise WireError(f"link {link}: hello for another link, '{hello.link[:80]}'")
     return hello
 
@@ -126,8 +126,9 @@ class ZmqOutlet(KeepingOutlet):
         self._forget(receiver.name)
 
     def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
-        prefix = _PREFIX.pack(BLOCK, parcel.number, parcel.again + 1, time.time())
-        return self._reach([self._identities[receiver.name], prefix, *parcel.payload])
+        head, *arrays = parcel.payload
+        first = _PREFIX.pack(BLOCK, parcel.again + 1, parcel.number, time.time()) + head
+        return self._reach([self._identities[receiver.name], first, *arrays])
 
     def _say_ending(self, receiver: Receiver) -> bool:
         return self._reach([self._identities[receiver.name], ENDING])
@@ -153,7 +154,7 @@ class ZmqOutlet(KeepingOutlet):
 class ZmqInlet(CountingInlet):
     """The receiving end: says hello at once, tells what it is done with on release, acknowledges the end on close."""
 
-    def __init__(self, context: zmq.Context[Any], address: str, link: str, name: str = "", attempt: int = 0,
+    def __init__(self, context: zmq.Context[Any], address: str, link: str, name: str = "only", attempt: int = 0,
                  prepare: Prepare | None = None) -> None:
         super().__init__()
         self._socket = context.socket(zmq.DEALER)
@@ -179,19 +180,18 @@ class ZmqInlet(CountingInlet):
             except zmq.Again:
                 self._ended = self._cut
                 return None
-            first = parts[0].buffer
-            if first.nbytes == _PREFIX.size:
-                kind, number, again, sent_s = _PREFIX.unpack(first)
+            first = parts[0].bytes
+            if first[:1] == BLOCK and len(first) >= _PREFIX.size:
+                _, again, number, sent_s = _PREFIX.unpack_from(first)
                 try:
-                    block = decode([part.buffer for part in parts[1:]])
+                    block = decode([first[_PREFIX.size:], *[part.buffer for part in parts[1:]]])
                 except WireError:
                     self._refuse(number)
                     continue
                 return self._took(block, number, again, sent_s)
-            kind = bytes(first[:1])
-            self._ended = kind == END
-            self._ending = self._ending or kind == ENDING
-            if kind not in (END, ENDING):
+            self._ended = first == END
+            self._ending = self._ending or first == ENDING
+            if first not in (END, ENDING):
                 self.account.refused += 1
         return None
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
-from camlink.runtime.crew import WorkerState
+from camlink.errors import WorkflowError
 from camlink.runtime.messages import LinkSpec, WorkerSpec
-from camlink.runtime.states import RunState
+from camlink.runtime.states import RunState, WorkerState
 from camlink.workflow.check import Checked, Link
 from camlink.workflow.operator import Kind
 
 MASTER: Final = "master"
-REPLICA_SEQUENCES: Final = 1 << 40
-"""Replicas number their blocks from multiples of this: a number is given once in a run."""
+_ON_THIS_HOST: Final = ("inline", "local")
 
 
 def site_of(checked: Checked, operator: str) -> str:
@@ -38,17 +38,35 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance,
-                site=checked.workflow.nodes[name].at, first_sequence=replica * REPLICA_SEQUENCES)
-            site = site_of(checked, name)
-            workers[name, replica] = WorkerState(spec, site, killable=site != MASTER)
+                site=checked.workflow.nodes[name].at)
+            workers[name, replica] = WorkerState(spec, site_of(checked, name))
     return RunState(workers, links)
 
 
 def _link(checked: Checked, link: Link) -> LinkSpec:
     nodes = checked.workflow.nodes
     senders, receivers = nodes[link.source].replicas, nodes[link.target].replicas
-    together = site_of(checked, link.source) == site_of(checked, link.target) == MASTER
     return LinkSpec(
         name=link.name, source=link.source, target=link.target, output=link.output.name, input=link.input.name,
-        kind="memory" if together and senders == receivers == 1 else "zmq", policy=link.policy,
+        kind=_kind(checked, link), policy=link.policy,
         limit_bytes=DEFAULT_LIMIT_BYTES, senders=senders, receivers=receivers, block=link.output.block.__name__)
+
+
+def _kind(checked: Checked, link: Link) -> Literal["memory", "shm", "zmq"]:
+    """How the blocks of a link travel: inside this process, through shared memory of this host, or by socket.
+
+    Raises WorkflowError when the workflow asks for a kind that cannot be.
+    """
+    ends = (link.source, link.target)
+    together = all(site_of(checked, end) == MASTER for end in ends)
+    here = hasattr(os, "memfd_create") and all(
+        site_of(checked, end) == MASTER or _placer(checked, end) in _ON_THIS_HOST for end in ends)
+    if (link.kind == "memory" and not together) or (link.kind == "shm" and not here):
+        reach = "inside one process (`placer: inline`)" if link.kind == "memory" else "on one host with Linux"
+        raise WorkflowError([f"link {link.name}: a link of kind '{link.kind}' works only {reach}; leave `link:` out, "
+                             "or use zmq"], checked.workflow.name)
+    return link.kind or ("memory" if together else "shm" if here else "zmq")
+
+
+def _placer(checked: Checked, operator: str) -> str:
+    return checked.workflow.sites[checked.workflow.nodes[operator].at].placer

@@ -265,6 +265,7 @@ def check_takeover(make: Make) -> None:
     assert receive(ends, first) == 0
     second = ends.join("w", 1)
     assert receive(ends, second, PATIENCE_S) == 0
+    ends.outlet.lose("w", "killed", attempt=0)  # comes late
     second.release()
     _acknowledged(ends, 1)
     first.abandon()

@@ -11,7 +11,7 @@ from camlink.registry import Registry
 from camlink.workflow.graph import Node, Wire, Workflow
 from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import Parameters, build
-from camlink.workflow.policy import Policy
+from camlink.workflow.policy import Kind, Policy
 from camlink.workflow.port import Port
 
 PLACERS: Final = ("inline", "local")
@@ -28,6 +28,7 @@ class Link:
     policy: Policy
     feedback: bool = False
     several: bool = False
+    kind: Kind | None = None
 
     @property
     def name(self) -> str:
@@ -145,7 +146,7 @@ class _Check:
         chosen = next((p for p in accepting if p.name not in taken), accepting[0])
         self.broken.discard(node.name)
         self.links.append(Link(wire.operator, output, node.name, chosen, node.policy_of(wire), wire.feedback,
-                               len(source.outputs) > 1))
+                               len(source.outputs) > 1, wire.link or node.link))
         return None
 
     def output(self, node: Node, wire: Wire, source: Operator) -> Port | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from camlink.errors import UnknownName, WorkflowError
 from camlink.workflow.operator import Operator
-from camlink.workflow.policy import Policy
+from camlink.workflow.policy import Kind, Policy
 
 DEFAULT_SITE = "here"
 Place = tuple[int, int]
@@ -18,13 +18,14 @@ Place = tuple[int, int]
 class Wire:
     """One entry of `from`: which output feeds which input (`to`; found by type when empty) under which policy.
 
-    `feedback` declares that the wire closes a cycle on purpose.
+    `feedback` declares that the wire closes a cycle on purpose; `link` is the kind of its link where it is not chosen.
     """
 
     of: str
     to: str = ""
     policy: Policy | None = None
     feedback: bool = False
+    link: Kind | None = None
 
     @property
     def operator(self) -> str:
@@ -49,6 +50,7 @@ class Node:
     replicas: int = 1
     needs: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    link: Kind | None = None
 
     def __getitem__(self, port: str) -> Wire:
         """The output port `port`, to be wired to another operator."""
@@ -80,14 +82,15 @@ class Workflow:
 
     def add(self, name: str, use: str | Operator, *upstream: Node | Wire | str, at: str = DEFAULT_SITE,
             policy: Policy | None = None, replicas: int = 1, needs: Mapping[str, Any] | None = None,
-            **parameters: Any) -> Node:
+            link: Kind | None = None, **parameters: Any) -> Node:
         """Add an operator fed by `upstream`; raises WorkflowError when the name is taken."""
         if name in self.nodes:
             raise WorkflowError([f"there are two operators called '{name}'; choose another name for one"], self.name)
         if isinstance(use, Operator):
             self.used[use.name] = use
             use = use.name
-        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs or {}, parameters)
+        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs or {}, parameters,
+                    link)
         self.nodes[name] = node
         return node
 

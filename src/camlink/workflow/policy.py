@@ -1,13 +1,15 @@
-"""Policy of a wire, as a word: what its link does when the receiver is slow (carry.policy reads it)."""
+"""Words of a wire: its policy, what its link does when the receiver is slow (carry.policy reads it), and its kind."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, Literal
 
 Policy = str
+Kind = Literal["memory", "shm", "zmq"]
+KINDS: Final = ("memory", "shm", "zmq")
 POLICIES: Final = ("block", "latest", "drop_oldest", "sample(N)", "spill")
-_SAMPLE: Final = re.compile(r"sample\((?=\d*[1-9])\d{1,6}\)")
+_SAMPLE: Final = re.compile(r"sample\((?=0*[1-9])[0-9]{1,6}\)")
 
 
 def is_policy(text: str) -> bool:

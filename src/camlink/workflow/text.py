@@ -11,12 +11,12 @@ import yaml
 
 from camlink.errors import FormatError, UnknownName, WorkflowError
 from camlink.workflow.graph import DEFAULT_SITE, Node, Place, Site, Wire, Workflow
-from camlink.workflow.policy import POLICIES, is_policy
+from camlink.workflow.policy import KINDS, POLICIES, is_policy
 
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
-_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs")
-_WIRE: Final = ("of", "to", "policy", "feedback")
+_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link")
+_WIRE: Final = ("of", "to", "policy", "feedback", "link")
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -148,11 +148,15 @@ class _Reader:
             policy=self.policy(found, path),
             replicas=self.typed(found, "replicas", int, 1, path, lambda n: 1 <= n <= 1024, "a number from 1 to 1024"),
             needs=self.typed(found, "needs", dict, {}, path),
+            link=self.link(found, path),
             parameters={k: self.value(v) for k, v in found.items() if k not in _RESERVED},
         )
 
     def policy(self, found: dict[str, yaml.Node], path: tuple[str, ...]) -> Any:
         return self.typed(found, "policy", str, None, path, is_policy, ", ".join(POLICIES[:-1]) + " or " + POLICIES[-1])
+
+    def link(self, found: dict[str, yaml.Node], path: tuple[str, ...]) -> Any:
+        return self.typed(found, "link", str, None, path, KINDS.__contains__, " or ".join(KINDS))
 
     def wires(self, node: yaml.Node | None, path: tuple[str, ...]) -> tuple[Wire, ...]:
         if node is None:
@@ -172,7 +176,7 @@ class _Reader:
         if not of:
             self.fault(f"{path[1]}.from: an entry lacks `of: OPERATOR`", path)
         return Wire(of, self.typed(found, "to", str, "", path), self.policy(found, path),
-                    self.typed(found, "feedback", bool, False, path))
+                    self.typed(found, "feedback", bool, False, path), self.link(found, path))
 
 
 _SCIENTIFIC: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 2e6 for a word
@@ -214,6 +218,8 @@ def _node_tree(node: Node) -> dict[str, Any]:
         tree["from"] = entries[0] if len(entries) == 1 else entries
     if node.policy:
         tree["policy"] = node.policy
+    if node.link:
+        tree["link"] = node.link
     if node.replicas != 1:
         tree["replicas"] = node.replicas
     if node.needs:
@@ -222,6 +228,6 @@ def _node_tree(node: Node) -> dict[str, Any]:
 
 
 def _wire_tree(wire: Wire) -> Any:
-    extra = {"to": wire.to, "policy": wire.policy, "feedback": wire.feedback}
+    extra = {"to": wire.to, "policy": wire.policy, "feedback": wire.feedback, "link": wire.link}
     extra = {key: value for key, value in extra.items() if value}
     return {"of": wire.of, **extra} if extra else wire.of

@@ -11,7 +11,7 @@ from camlink.carry.link import Inlet, Kind
 from camlink.carry.memory import MemoryOutlet
 from camlink.testing.link import Ends, Make
 
-KINDS: tuple[Kind, ...] = ("memory", "zmq")
+KINDS: tuple[Kind, ...] = ("memory", "zmq", "shm")
 
 
 @pytest.fixture

@@ -33,34 +33,53 @@ def test_a_block_comes_back_as_it_was(content: dict[str, np.ndarray]) -> None:
         assert not back.arrays[name].flags.writeable
 
 
-def test_arrays_are_views_on_both_sides() -> None:
-    array = np.arange(12.0).reshape(3, 4)
-    parts = encode(Result(HEADER, {"a": array}))
-    assert parts[1] is array
-    buffer = bytearray(array.tobytes())
+def test_large_arrays_are_views_on_both_sides_and_small_ones_travel_with_the_head() -> None:
+    large, small = np.arange(1000.0).reshape(10, 100), np.arange(5, dtype=">u2")
+    parts = encode(Result(HEADER, {"a": large, "n": small}))
+    assert len(parts) == 2
+    assert parts[1] is large
+    buffer = bytearray(large.tobytes())
     back = decode([parts[0], buffer])
     buffer[:8] = np.float64(99).tobytes()
     assert back.arrays["a"][0, 0] == 99
+    np.testing.assert_array_equal(back.arrays["n"], small)
+    assert back.arrays["n"].flags.aligned
 
 
-def head(**change: object) -> bytes:
-    parts = {"version": 1, "type": "Result", "header": HEADER, "layout": [("a", "<f4", (2,))]} | change
-    return msgspec.msgpack.encode(list(parts.values()))
+def test_the_same_layout_again_and_another_type_of_it_are_checked_each_for_itself() -> None:
+    parts = encode(Result(HEADER, {"a": np.zeros(2, np.float32)}))
+    assert decode(parts).count == decode(parts).count == 1
+    with pytest.raises(WireError, match="lacks the arrays"):
+        decode([head(type="CountFrames"), bytes(5200)])
+
+
+def head(small: bytes = b"", **change: object) -> bytes:
+    parts = {"version": 2, "type": "Result", "header": HEADER, "layout": [("a", "<f4", (1300,))]} | change
+    body = msgspec.msgpack.encode(list(parts.values()))
+    return len(body).to_bytes(4, "little") + body + bytes(-(len(body) + 4) % 16) + small
 
 
 @pytest.mark.parametrize(("message", "says"), [
     ([], "0 parts"),
     ([b"\x80" * 100], "does not parse"),
+    ([b"\xff" * 100], "does not parse"),
+    ([b"\x01"], "does not parse"),
     ([head(version=9), bytes(8)], "block version 9"),
     ([head(type="Pickle"), bytes(8)], "unknown block type 'Pickle'"),
-    ([head()], "announces 1 arrays, the message carries 0"),
-    ([head(), bytes(4)], "announces 8 bytes and carries 4"),
+    ([head()], "announces 2 parts and 0 bytes of small arrays, the message has 1 and 0"),
+    ([head(small=bytes(16)), bytes(5200)], "announces 2 parts and 0 bytes of small arrays, the message has 2 and 16"),
+    ([head(layout=[("a", "<f4", (2,))])], "announces 1 parts and 16 bytes of small arrays, the message has 1 and 0"),
+    ([head(), bytes(4)], "announces 5200 bytes and carries 4"),
+    ([head(layout=7), bytes(8)], "layout of a block does not parse"),
     ([head(layout=[("a", "|O", (1,))]), bytes(8)], "does not travel"),
     ([head(layout=[("a", "nonsense", (1,))]), bytes(8)], "unknown dtype"),
     ([head(layout=[("a", "<f4", (-1, -2))]), bytes(8)], "impossible shape"),
     ([head(layout=[("a", "<f4", (2**40, 2**40))]), bytes(8)], "announces"),
+    ([head(layout=[("a", "<f4", (0, 2**40))]), bytes(8)], "announces"),
     ([head(layout=[("a", "<f4", (1,) * 40)]), bytes(4)], "impossible shape"),
-    ([head(type="CountFrames"), bytes(8)], "lacks the arrays"),
+    ([head(layout=[("a", "<f4", (1,))] * 2, small=bytes(32))], "same name"),
+    ([head(layout=[("a", "<f4", (1,))] * 100, small=bytes(1600))], "at most 64 arrays"),
+    ([head(type="CountFrames"), bytes(5200)], "lacks the arrays"),
     ([head(), *[b""] * (MAX_ARRAYS + 5)], "parts"),
     ([b"x" * (1 << 21)], "at most"),
 ])
@@ -84,7 +103,7 @@ def test_garbage_never_gets_through(message: list[bytes]) -> None:
 
 @given(st.integers(0, 400), st.integers(0, 255))
 def test_a_flipped_byte_is_refused_or_still_a_block(at: int, value: int) -> None:
-    first = bytearray(encode(Result(HEADER, {"a": np.zeros(2, np.float32)}))[0])
+    first = bytearray(encode(Result(HEADER, {"a": np.zeros(2, np.float32), "b": np.zeros(1300, np.float32)}))[0])
     first[at % len(first)] = value
     with suppress(WireError):
-        assert isinstance(decode([bytes(first), bytes(8)]), Block)
+        assert isinstance(decode([bytes(first), bytes(5200)]), Block)

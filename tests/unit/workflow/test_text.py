@@ -15,7 +15,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 VALUES = st.one_of(st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False),
                    st.text(st.characters(codec="utf8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12),
                    st.lists(st.integers(-5, 5), max_size=3))
-RESERVED = {"use", "at", "from", "policy", "replicas", "needs", "name", "upstream", "self"}
+RESERVED = {"use", "at", "from", "policy", "replicas", "needs", "link", "name", "upstream", "self"}
 
 
 @st.composite
@@ -29,7 +29,8 @@ def workflows(draw: st.DrawFn) -> Workflow:
                  for _ in range(draw(st.integers(0, 3)))]
         parameters = draw(st.dictionaries(NAMES.filter(lambda n: n not in RESERVED), VALUES, max_size=3))
         flow.add(name, draw(NAMES), *wires, at=draw(st.sampled_from(["here", "far"])),
-                 replicas=draw(st.integers(1, 4)), policy=draw(st.sampled_from([None, "block"])), **parameters)
+                 replicas=draw(st.integers(1, 4)), policy=draw(st.sampled_from([None, "block", "sample(3)"])),
+                 link=draw(st.sampled_from([None, "zmq", "shm"])), **parameters)
     return flow
 
 

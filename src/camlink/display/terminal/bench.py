@@ -31,8 +31,19 @@ def _ptychography(case: str) -> Callable[[], dict[str, Any]]:
     return run
 
 
+def _links(case: str) -> Callable[[], dict[str, Any]]:
+    def run() -> dict[str, Any]:
+        from camlink.carry.bench.cases import measure
+
+        return measure(case)
+
+    return run
+
+
 BENCHES: Final[dict[str, dict[str, Callable[[], dict[str, Any]]]]] = {
     "capture": {"fastccd-udp": _capture},
+    "links": {case: _links(case) for case in ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400",
+                                              "small-4k")},
     "ptychography": {case: _ptychography(case) for case in (
         "cpu-128", "cpu-128-admm", "cpu-128-modes", "gpu-128", "gpu-256")},
 }

@@ -19,10 +19,8 @@ class Replay:
     what a step costs.
     """
 
-    def __init__(self, space: Any = None, wait: Callable[[Any], None] | None = None) -> None:
-        """`wait` is how to wait for an event of the GPU."""
+    def __init__(self, space: Any = None) -> None:
         self._space = space
-        self._wait = wait or (lambda event: event.synchronize())
         self._stream: Any = space.cuda.Stream() if space is not None else None
         self._key: Hashable = None
         self._calls = 0
@@ -36,7 +34,7 @@ class Replay:
             work()
             return
         while len(self._done) >= AHEAD:
-            self._wait(self._done.popleft())
+            self._done.popleft().synchronize()
         if key != self._key:
             self._key, self._calls, self._graph, self._held = key, 0, None, []
         if self._graph is not None:

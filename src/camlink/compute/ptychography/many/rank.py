@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from camlink.compute.ptychography.many.halo import Courier
 from camlink.compute.ptychography.many.member import Member, limit_threads
-from camlink.compute.ptychography.many.nccl import take_gpu
-from camlink.compute.ptychography.many.orders import Begin, Done, End, Failed, Order, Prepare, Reply
+from camlink.compute.ptychography.many.orders import Begin, Done, End, Failed, Order, Reply
 from camlink.errors import PeerLost
 
 Array = NDArray[Any]
@@ -20,11 +19,6 @@ Array = NDArray[Any]
 
 class Seat(Protocol):
     """Where a rank hears its leader."""
-
-    @property
-    def rank(self) -> int:
-        """Which rank sits here."""
-        ...
 
     def take(self) -> tuple[Order, Sequence[Array]] | None:
         """The next order and its arrays, or None when the leader is gone."""
@@ -48,10 +42,7 @@ def serve(seat: Seat) -> None:
             return
         order, arrays = taken
         try:
-            if isinstance(order, Prepare):
-                if order.gpu:
-                    take_gpu(seat.rank)
-            elif isinstance(order, Begin):
+            if isinstance(order, Begin):
                 limit_threads(order.threads)
                 member = Member(order, arrays, seat.courier(order))
             elif member is not None:

@@ -1,0 +1,89 @@
+"""Cases of the bench of links.
+
+Every case checks every result (the sum of each frame) and the accounts of both links. Runs of the chains that are
+compared take turns; each figure is the median.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any, Final
+
+import msgspec
+
+from camlink.carry.bench.job import LIMIT_BYTES, run
+from camlink.carry.bench.task import Outcome, Task
+
+REPEATS: Final = 3
+RATE_FRAMES: Final = 4000
+AGE_RUN_S: Final = 4.0
+SMALL_FRAMES: Final = 400_000
+CASES: Final = ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400", "small-4k")
+
+
+def measure(case: str) -> dict[str, Any]:
+    """Figures of one case as a record of the bench; each is the median of `REPEATS` runs that take turns."""
+    return {"shm-sum": _rate, "shm-whole": _rate, "zmq-sum": _rate, "zmq-whole": _rate,
+            "age-100": _age, "age-400": _age, "small-4k": _small}[case](case)
+
+
+def _rate(case: str) -> dict[str, Any]:
+    by, _, job = case.partition("-")
+    task = Task(by="shm" if by == "shm" else "zmq", folder="", frames=RATE_FRAMES, whole=job == "whole")
+    floors = [msgspec.structs.replace(task, by=floor) for floor in ("pyzmq ipc", "pyzmq tcp")]
+    ours, *theirs = _in_turns([task, *floors])
+    figure = _median(ours)
+    beside = {f"hand-written {floor.by}": _median(runs) for floor, runs in zip(floors, theirs, strict=True)}
+    return _record(case, task, ours, round(figure), "frames/s", {name: round(rate) for name, rate in beside.items()},
+                   {name: round(figure / rate, 3) for name, rate in beside.items()},
+                   all(run.right == task.frames for runs in theirs for run in runs))
+
+
+def _age(case: str) -> dict[str, Any]:
+    per_s = float(case.partition("-")[2])
+    task = Task(by="shm", folder="", frames=int(per_s * AGE_RUN_S), per_s=per_s, whole=True)
+    floor = msgspec.structs.replace(task, by="pyzmq ipc")
+    ours, theirs = _in_turns([task, floor])
+    p50, other = _median_age(ours, "p50"), _median_age(theirs, "p50")
+    return _record(case, task, ours, p50, "ms (p50)", {
+        "hand-written pyzmq ipc (p50)": other, "hand-written pyzmq ipc (p99)": _median_age(theirs, "p99"),
+        "p99": _median_age(ours, "p99")}, {"hand-written pyzmq ipc (p50)": round(p50 / max(other, 1e-9), 3)},
+        all(run.right == floor.frames for run in theirs))
+
+
+def _small(case: str) -> dict[str, Any]:
+    task = Task(by="shm", folder="", frames=SMALL_FRAMES, small=True)
+    (ours,) = _in_turns([task])
+    figure = _median(ours)
+    return _record(case, task, ours, round(figure), "frames/s", {"wanted": 100_000},
+                   {"wanted": round(figure / 100_000, 3)}, True)
+
+
+def _record(case: str, task: Task, ours: list[Outcome], figure: float, unit: str, beside: dict[str, float],
+            ratio: dict[str, float], others_right: bool) -> dict[str, Any]:
+    """The record; `checked` when every sum was right everywhere and the accounts of both links hold."""
+    right = all(run.right == task.frames and not run.faults and
+                run.accounts["frames"].acknowledged == run.accounts["received"].received == task.frames and
+                run.accounts["sums"].acknowledged == run.accounts["sums"].sent for run in ours)
+    ages = ", ".join(f"{name} {_median_age(ours, name):g}" for name in ("p50", "p99", "max"))
+    hop = statistics.median(run.accounts["received"].hop_ms(0.5) for run in ours)
+    rates = ", ".join(f"{run.frames_per_s:.0f}" for run in ours)
+    note = (f"runs {rates} frames/s; age of results [ms] {ages}; first hop p50 {hop:.3f} ms; {task.frames} frames a "
+            f"run, every sum compared; limit of each link {LIMIT_BYTES >> 20} MiB")
+    return {"case": case, "figure": figure, "unit": unit, "beside": beside, "ratio": ratio,
+            "checked": right and others_right, "note": note,
+            "runs": [{"frames_per_s": round(run.frames_per_s, 1), "ages_ms": run.ages_ms} for run in ours]}
+
+
+def _in_turns(tasks: list[Task]) -> list[list[Outcome]]:
+    """The runs of each task; tasks take turns, so that all meet the same load."""
+    rounds = [[run(task) for task in tasks] for _ in range(REPEATS)]
+    return [list(runs) for runs in zip(*rounds, strict=True)]
+
+
+def _median(runs: list[Outcome]) -> float:
+    return statistics.median(run.frames_per_s for run in runs)
+
+
+def _median_age(runs: list[Outcome], name: str) -> float:
+    return round(statistics.median(run.ages_ms[name] for run in runs), 3)
