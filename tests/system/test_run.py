@@ -59,7 +59,7 @@ def _nothing_is_left(request: pytest.FixtureRequest) -> Any:
     assert sockets() == before
 
 
-@pytest.mark.parametrize(("placer", "kinds"), [("local", {"zmq"}), ("inline", {"memory"})])
+@pytest.mark.parametrize(("placer", "kinds"), [("local", {"shm"}), ("inline", {"memory"})])
 def test_every_frame_arrives_whatever_carries_it(tmp_path: Path, placer: str, kinds: set[str]) -> None:
     screen = RecordingScreen()
     statuses: list[RunStatus] = []

@@ -199,6 +199,7 @@ class RingInlet(CountingInlet):
         return self._epoll.closed
 
     def _shut(self) -> None:
+        self._answer()
         if self._unsaid:  # last words are waited for, but not for ever
             self._socket.settimeout(_LAST_WORDS_S)
             with suppress(OSError):
