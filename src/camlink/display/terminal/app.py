@@ -7,12 +7,25 @@ import sys
 import typer
 from rich.console import Console
 
-from camlink.display.terminal import bench, check, demo, draw, evaluate, plan, prepare, recover, replay, run, twin
+from camlink.display.terminal import (
+    bench,
+    check,
+    demo,
+    draw,
+    evaluate,
+    plan,
+    prepare,
+    recover,
+    relay,
+    replay,
+    run,
+    twin,
+)
 from camlink.errors import CamlinkError, InputError
 
 app = typer.Typer(help="Real-time streaming workflows at the light sources.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
-for command in (demo, run, check, draw, replay, recover, evaluate, plan, twin, bench, prepare):
+for command in (demo, run, check, draw, replay, recover, evaluate, plan, twin, relay, bench, prepare):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(getattr(command, name))
 

@@ -40,10 +40,20 @@ def _links(case: str) -> Callable[[], dict[str, Any]]:
     return run
 
 
+def _sites(case: str) -> Callable[[], dict[str, Any]]:
+    def run() -> dict[str, Any]:
+        from camlink.carry.bench.far import measure
+
+        return measure(case)
+
+    return run
+
+
 BENCHES: Final[dict[str, dict[str, Callable[[], dict[str, Any]]]]] = {
     "capture": {"fastccd-udp": _capture},
     "links": {case: _links(case) for case in ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400",
                                               "small-4k")},
+    "sites": {case: _sites(case) for case in ("curve-tcp", "relay")},
     "ptychography": {case: _ptychography(case) for case in (
         "cpu-128", "cpu-128-admm", "cpu-128-modes", "gpu-128", "gpu-256")},
 }
