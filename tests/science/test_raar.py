@@ -107,6 +107,24 @@ def test_the_truth_stays(problem, blend):
     assert gap(slots.active.waves, problem.waves) < 1e-12
 
 
+def test_the_state_of_noisy_data_keeps_its_gap_at_the_fixed_point(problem):
+    """Data inside at beta 0.6: with e = P_a f, P_o f = P_o e and f = e + beta/(1 - beta) (P_o e - e)."""
+    beta = 0.6
+    problem.amplitude[...] = np.sqrt(problem.rng.poisson(1e3 * problem.amplitude**2) / 1e3)
+    f = problem.waves
+    for _ in range(2000):
+        data = problem.data(f)
+        new = 2 * beta * problem.overlap(data) + (1 - 2 * beta) * data + beta * (f - problem.overlap(f))
+        still, f = gap(new, f) < 1e-13, new
+        if still:
+            break
+    e = problem.data(f)
+    model = problem.overlap(e)
+    assert gap(problem.overlap(f), model) < 1e-9
+    assert gap(f, e + beta / (1 - beta) * (model - e)) < 1e-9
+    assert gap(f, e) > 1e-4  # so object and residual are taken from e, not from the state
+
+
 @pytest.mark.parametrize("damping", [0.0, 1e-2])
 def test_one_array_form_is_the_full_formula_for_twenty_steps(problem, monkeypatch, damping):
     monkeypatch.setattr("camlink.compute.ptychography.engine.IMAGE_DAMPING", damping)

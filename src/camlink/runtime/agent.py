@@ -11,6 +11,7 @@ import zmq
 from camlink.errors import PeerLost, WireError
 from camlink.runtime.messages import (
     MAX_CONTROL_BYTES,
+    Beat,
     Bye,
     Done,
     Exited,
@@ -24,7 +25,8 @@ from camlink.runtime.messages import (
     encode,
 )
 
-BEAT_MS: Final = 100
+POLL_MS: Final = 100
+BEAT_S: Final = 0.5
 LAST_WORDS_S: Final = 0.5
 
 
@@ -35,6 +37,13 @@ class Ending(NamedTuple):
     replica: int
     code: int
     text: str
+    attempt: int
+    holding: str = ""
+
+    @property
+    def line(self) -> str:
+        """Its name on the control network."""
+        return f"{self.operator}/{self.replica}/{self.attempt}"
 
 
 class Workers(Protocol):
@@ -44,8 +53,12 @@ class Workers(Protocol):
         """Start a worker, which dials the agent's address."""
         ...
 
-    def kill(self, operator: str, replica: int) -> None:
-        """End a worker now."""
+    def kill(self, line: str) -> None:
+        """End the worker of this name on the control network now."""
+        ...
+
+    def stopped(self) -> tuple[str, ...]:
+        """Those that somebody has stopped, by name on the control network."""
         ...
 
     def reap(self) -> list[Ending]:
@@ -62,7 +75,8 @@ class Agent:
 
     def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers) -> None:
         self._site, self._workers = site, workers
-        self._last_words: set[tuple[str, int]] = set()
+        self._last_words: set[str] = set()
+        self._beat_s = 0.0
         self._ended: list[tuple[Ending, float]] = []
         self._up = context.socket(zmq.DEALER)
         self._up.setsockopt(zmq.IDENTITY, site.encode())
@@ -83,13 +97,16 @@ class Agent:
         poller.register(self._down, zmq.POLLIN)
         serving = True
         while serving:
-            ready = dict(poller.poll(BEAT_MS))
+            ready = dict(poller.poll(POLL_MS))
             while self._down in ready and (parts := _receive(self._down)):
                 self._pass_on(parts[-1])
             while serving and self._up in ready and (parts := _receive(self._up)):
                 serving = self._serve(*parts)
             self._ended += [(ending, time.monotonic()) for ending in self._workers.reap()]
             self._tell_endings()
+            if time.monotonic() - self._beat_s > BEAT_S:
+                self._beat_s = time.monotonic()
+                self._tell(Beat(site=self._site, stopped=self._workers.stopped()))
         self._workers.end_all()
         self._up.close()
         self._down.close()
@@ -107,7 +124,7 @@ class Agent:
         if isinstance(message, Launch):
             self._workers.start(message.spec)
         elif isinstance(message, Kill):
-            self._workers.kill(message.operator, message.replica)
+            self._workers.kill(f"{message.operator}/{message.replica}/{message.attempt}")
         return not isinstance(message, Bye)
 
     def _pass_on(self, payload: bytes) -> None:
@@ -117,13 +134,13 @@ class Agent:
         except WireError:
             return  # the master misses the worker's heartbeat, and says so
         if isinstance(message, Done | Failed):
-            self._last_words.add((message.operator, message.replica))
+            self._last_words.add(f"{message.operator}/{message.replica}/{message.attempt}")
         self._up.send(payload)
 
     def _tell_endings(self) -> None:
         """Tell that a worker has ended after its last words, which may still be on their way."""
         for ending, since in self._ended[:]:
-            spoke = (ending.operator, ending.replica) in self._last_words
+            spoke = ending.line in self._last_words
             if spoke or time.monotonic() - since > LAST_WORDS_S:
                 self._ended.remove((ending, since))
                 self._tell(Exited(**ending._asdict()))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -13,41 +15,83 @@ from camlink.block import Block
 from camlink.carry.envelope import encode
 from camlink.carry.link import Inlet, Outlet
 from camlink.errors import Closed
+from camlink.runtime.porter import Porter
 
 _SLICE_S: Final = 0.1
+_LOOK_S: Final = 0.02
 DRAIN_S: Final = 60.0
+
+Sent = tuple[tuple["Outbox", int], ...]
+
+
+@dataclass
+class _Taken:
+    """A block that was taken: whose it is, and what must be settled before it is acknowledged; None while in work."""
+
+    inlet: Inlet
+    waits: Sent | None = None
 
 
 class Inbox:
-    """One input port: the blocks of every link that feeds it; what the operator takes next releases what it took."""
+    """One input port: the blocks of every link that feeds it, each once, in turn.
 
-    def __init__(self, inlets: list[Inlet], look: Callable[[], None]) -> None:
-        self._inlets = inlets
-        self._look = look
+    A block is acknowledged when the operator is done with it and everything that was made of it is settled; what the
+    operator takes next tells that it is done with the one before.
+    """
+
+    def __init__(self, porter: Porter, look: Callable[[], None], outboxes: Iterable[Outbox] = ()) -> None:
+        self._porter, self._look = porter, look
+        self._outboxes = tuple(outboxes)
+        self._inlets: list[Inlet] = []
+        self._taken: deque[_Taken] = deque()
+        self._earlier: Iterator[Block] | None = porter.earlier()
         self._turn = 0
-        self._last: Inlet | None = None
-        self._poller = zmq.Poller()
-        for inlet in inlets:
-            self._poller.register(inlet.pollable, zmq.POLLIN)
+        self._looked_s = 0.0
+        self.awaited: dict[str, int] = {}
+
+    def add(self, inlet: Inlet) -> None:
+        """One more sender feeds this port."""
+        self._inlets.append(inlet)
 
     def take(self, timeout_s: float = 0.0) -> Block | None:
         """The next block of any link in turn, or None when none came in time or all have ended."""
-        self.release()
+        self.done()
         deadline = time.monotonic() + timeout_s
         while True:
-            block = self._receive()
-            if block is not None or self.ended:
+            self._glance()
+            block = self._next()
+            if block is not None:
                 return block
             left = deadline - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self.ended:
                 return None
-            self._poller.poll(max(int(min(left, _SLICE_S) * 1000), 1))
-            self._look()
+            self._wait(min(left, _SLICE_S))
+
+    def done(self, waits: Sent = ()) -> None:
+        """The operator is done with what it took; it is acknowledged once `waits` are settled."""
+        self._porter.empty()
+        if self._taken and self._taken[-1].waits is None:
+            self._taken[-1].waits = waits
+        self.free()
+
+    def free(self) -> None:
+        """Acknowledge, oldest first, what is settled."""
+        while self._taken and (waits := self._taken[0].waits) is not None:
+            if not all(outbox.settled(sequence) for outbox, sequence in waits):
+                return
+            self._taken.popleft().inlet.release(1)
+
+    def flush(self) -> None:
+        """Wait until everything that was taken is settled and acknowledged."""
+        self.done()
+        while self._taken:
+            self._wait(_SLICE_S)
 
     @property
     def ended(self) -> bool:
         """True when every block was taken and every sender has closed."""
-        return all(inlet.ended for inlet in self._inlets)
+        return (self._earlier is None and not any(self.awaited.values())
+                and all(inlet.ended for inlet in self._inlets))
 
     def __iter__(self) -> Iterator[Block]:
         """Every block in turn, until the stream has ended."""
@@ -58,65 +102,115 @@ class Inbox:
             elif self.ended:
                 return
 
-    def release(self) -> None:
-        """The operator is done with what it took."""
-        if self._last is not None:
-            self._last.release()
-            self._last = None
-
     def close(self) -> None:
-        """Release and acknowledge the end."""
-        self.release()
+        """Acknowledge everything and the end."""
+        self.flush()
         for inlet in self._inlets:
             inlet.close()
 
-    def _receive(self) -> Block | None:
+    def leave(self) -> None:
+        """Finish what was begun and give back the rest, which goes to the other replicas."""
+        self.flush()
+        for inlet in self._inlets:
+            inlet.leave()
+
+    def _glance(self) -> None:
+        now_s = time.monotonic()
+        if now_s - self._looked_s > _LOOK_S:
+            self._looked_s = now_s
+            self._look()
+
+    def _next(self) -> Block | None:
+        if self._earlier is not None:
+            for block in self._earlier:
+                if (fresh := self._porter.admit(block)) is not None:
+                    self._porter.hold(fresh, known=True)
+                    return fresh
+            self._earlier = None
+        while (found := self._receive()) is not None:
+            inlet, block = found
+            if (fresh := self._porter.admit(block)) is not None:
+                self._taken.append(_Taken(inlet))
+                self._porter.hold(fresh)
+                self._porter.keep_first(fresh)
+                return fresh
+            self._taken.append(_Taken(inlet, ()))
+            self.free()
+        return None
+
+    def _receive(self) -> tuple[Inlet, Block] | None:
         count = len(self._inlets)
         for step in range(count):
             inlet = self._inlets[(self._turn + step) % count]
             block = inlet.receive()
             if block is not None:
                 self._turn = (self._turn + step + 1) % count
-                self._last = inlet
-                return block
+                return inlet, block
         return None
+
+    def _wait(self, timeout_s: float) -> None:
+        ends = [inlet for inlet in self._inlets if not inlet.ended]
+        for outbox in self._outboxes:
+            outbox.pump()
+        wait([*ends, *(end for outbox in self._outboxes for end in outbox.outlets)], timeout_s)
+        self._look()
+        for outbox in self._outboxes:
+            outbox.pump()
+        self.free()
 
 
 class Outbox:
     """One output port: stamps each block and gives it to every link, waiting where a lossless link has no credit."""
 
-    def __init__(self, source: str, outlets: list[Outlet], look: Callable[[], None]) -> None:
-        self._source, self._outlets, self._look = source, outlets, look
-        self._sequence = 0
+    def __init__(self, source: str, outlets: list[Outlet], look: Callable[[], None], first: int = 0) -> None:
+        self._source, self.outlets, self._look = source, outlets, look
+        self._sequence = first
         self.scan = ""
 
-    def send(self, block: Block) -> None:
-        """Send to every link; raises Closed when the run is given up while a link has no credit."""
-        header = msgspec.structs.replace(block.header, source=self._source, sequence=self._sequence)
+    def send(self, block: Block) -> int:
+        """Send to every link and give the sequence; raises Closed when the run is given up for want of credit."""
+        header = msgspec.structs.replace(block.header, source=self._source, sequence=self._sequence, again=0)
         self._sequence += 1
         self.scan = header.scan.id
         stamped = type(block)(header, block.arrays)
-        parts: list[Any] = encode(stamped) if self._outlets else []
-        for outlet in self._outlets:
+        parts: list[Any] = encode(stamped) if self.outlets else []
+        self._look()
+        for outlet in self.outlets:
             while not outlet.offer(stamped, parts):
-                wait([outlet], _SLICE_S)
+                wait(self.outlets, _SLICE_S)
                 self._look()
+                self.pump()
+        return header.sequence
 
-    def close(self) -> None:
-        """Say that nothing follows, and wait until every receiver has acknowledged it, while there is progress."""
-        for outlet in self._outlets:
-            outlet.finish()
-        seen, since = -1, time.monotonic()
-        while open_ends := [o for o in self._outlets if not o.finished]:
-            wait(open_ends, _SLICE_S)
-            self._look()
-            for outlet in open_ends:
-                outlet.pump()
-            acknowledged = sum(o.account.acknowledged for o in self._outlets)
-            if acknowledged != seen:
-                seen, since = acknowledged, time.monotonic()
-            if time.monotonic() - since > DRAIN_S:
-                for outlet in open_ends:
+    def settled(self, sequence: int) -> bool:
+        """Whether nobody needs this block of us any more."""
+        return all(outlet.settled(sequence) for outlet in self.outlets)
+
+    def pump(self) -> None:
+        """Take in acknowledgements, send what waits."""
+        for outlet in self.outlets:
+            outlet.pump()
+
+
+def finish(outlets: list[Outlet], look: Callable[[], None]) -> None:
+    """Say that nothing follows, and wait until every receiver has acknowledged it, while there is progress.
+
+    All are listened to until the last has ended: a receiver that is replaced meanwhile says hello to us again.
+    """
+    for outlet in outlets:
+        outlet.finish()
+    seen, since = -1, time.monotonic()
+    while not all(outlet.finished for outlet in outlets):
+        wait(outlets, _SLICE_S)
+        look()
+        for outlet in outlets:
+            outlet.pump()
+        acknowledged = sum(o.account.acknowledged for o in outlets)
+        if acknowledged != seen:
+            seen, since = acknowledged, time.monotonic()
+        if time.monotonic() - since > DRAIN_S:
+            for outlet in outlets:
+                if not outlet.finished:
                     outlet.detach(f"no acknowledgement in {DRAIN_S:g} s")
 
 

@@ -10,12 +10,15 @@ import msgspec
 
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.errors import WorkflowError
+from camlink.runtime.crew import WorkerState
 from camlink.runtime.messages import LinkSpec, WorkerSpec
-from camlink.runtime.states import RunState, WorkerState
+from camlink.runtime.states import RunState
 from camlink.workflow.check import Checked, Link
 from camlink.workflow.operator import Kind
 
 MASTER: Final = "master"
+REPLICA_SEQUENCES: Final = 1 << 40
+"""Replicas number their blocks from multiples of this: a number is given once in a run."""
 _ON_THIS_HOST: Final = ("inline", "local")
 
 
@@ -38,8 +41,9 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance,
-                site=checked.workflow.nodes[name].at)
-            workers[name, replica] = WorkerState(spec, site_of(checked, name))
+                site=checked.workflow.nodes[name].at, first_sequence=replica * REPLICA_SEQUENCES)
+            site = site_of(checked, name)
+            workers[name, replica] = WorkerState(spec, site, killable=site != MASTER)
     return RunState(workers, links)
 
 

@@ -9,10 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from camlink.errors import FormatError, StorageError
-from camlink.runtime.messages import Done, Exited, Failed, Joined, Linked, Message, Progress, Ready
-from camlink.runtime.states import AgentLost, Begin, Cancel, Tick
+from camlink.runtime.events import AgentLost, Begin, Cancel, Scale, Tick
+from camlink.runtime.messages import Beat, Done, Exited, Failed, Joined, Linked, Message, Parted, Progress, Ready
 
-AnyEvent = Begin | Tick | Cancel | AgentLost | Joined | Exited | Ready | Linked | Progress | Done | Failed
+AnyEvent = (
+    Begin | Tick | Cancel | Scale | AgentLost | Joined | Beat | Exited
+    | Ready | Linked | Parted | Progress | Done | Failed
+)
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -13,14 +13,14 @@ from typing import Any, Final, Protocol
 import zmq
 
 from camlink.errors import InputError, StorageError, WireError
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Send, StartAgent, Tick
 from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
-from camlink.runtime.messages import Exited, FromWorker, Joined, Message, Progress, decode, encode
+from camlink.runtime.messages import Beat, Exited, FromWorker, Joined, Message, Progress, decode, encode
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.report import Report, make_report
 from camlink.runtime.rundir import make_socket_folder
-from camlink.runtime.states import AgentLost, Begin, Cancel, Over, Send, StartAgent, Tick
 from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
 from camlink.runtime.worker import NoScreen
@@ -40,6 +40,10 @@ class Placer(Protocol):
 
     def lost(self) -> str:
         """Why the agent is gone, or nothing while it runs."""
+        ...
+
+    def kill(self) -> None:
+        """End it now, if it can be ended."""
         ...
 
     def close(self) -> bool:
@@ -76,6 +80,7 @@ class Master:
         self._log = EventLog(folder / EVENTS)
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
+        self._origin_s = time.time() - time.monotonic()
 
     @property
     def folder(self) -> Path:
@@ -99,13 +104,17 @@ class Master:
                     self._listen(socket)
                 self._look_around()
                 if time.monotonic() - shown > TICK_S:
-                    self._show(self._watch.status(self.state, time.time()))
+                    self._show(self._watch.status(self.state, self._now_s()))
                     shown = time.monotonic()
-            status = self._watch.status(self.state, time.time())
+            status = self._watch.status(self.state, self._now_s())
             self._show(status)
             return make_report(status, self.state, self._folder, self._provenance)
         finally:
             self._close()
+
+    def _now_s(self) -> float:
+        """The time [s, UNIX]; a clock that is set while we run does not touch what silence is."""
+        return self._origin_s + time.monotonic()
 
     def _listen(self, socket: zmq.Socket[bytes]) -> None:
         while True:
@@ -115,7 +124,7 @@ class Master:
                 return
             try:
                 message = decode(parts[-1])
-                if isinstance(message, FromWorker | Joined | Exited):
+                if isinstance(message, FromWorker | Joined | Beat | Exited):
                     self._handle(message)
             except WireError:
                 self.state.refused += 1  # counted in the report; the socket lies in a folder of mode 0700
@@ -131,7 +140,7 @@ class Master:
         self._handle(Tick())
 
     def _handle(self, event: Message) -> None:
-        at = time.time()
+        at = self._now_s()
         instructions = self.state.handle(event, at)
         if instructions or self._worth_logging(event, at):
             self._write_log(event, at)
@@ -149,7 +158,7 @@ class Master:
     def _worth_logging(self, event: Message, at: float) -> bool:
         """Every event but ticks without consequence; mere progress once a second for each worker."""
         if type(event) is not Progress:
-            return not isinstance(event, Tick)
+            return not isinstance(event, Tick | Beat)
         worker = (event.operator, event.replica)
         due = at - self._logged.get(worker, 0.0) >= 1.0
         if due:
@@ -162,6 +171,8 @@ class Master:
         elif isinstance(instruction, Send):
             socket = self._local if instruction.site == MASTER else self._control
             socket.send_multipart([instruction.site.encode(), instruction.worker.encode(), encode(instruction.message)])
+        elif isinstance(instruction, EndAgent) and instruction.site in self._placers:
+            self._placers[instruction.site].kill()
         elif isinstance(instruction, Over):
             self._over = True
 

@@ -1,7 +1,9 @@
 """The messages of the control network: small, typed, never on the way of a frame.
 
-master -> agent    Launch, Kill, Bye                agent -> master    Joined, Exited
-master -> worker   Connect, Go, Stop, Detach, Cut   worker -> master   Ready, Linked, Progress, Done, Failed
+master -> agent    Launch, Kill, Bye                agent -> master    Joined, Beat, Exited
+master -> worker   Connect, Go, Stop, Leave,        worker -> master   Ready, Linked, Parted, Progress, Done,
+                   Detach, Cut, Lose, Expect, SetAside                      Failed
+Every message of a worker carries its attempt, so that what an earlier attempt still had to say is told apart.
 """
 
 from __future__ import annotations
@@ -46,6 +48,19 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     sockets: str
     provenance: dict[str, str]
     site: str = ""
+    attempt: int = 0
+    first_sequence: int = 0
+    set_aside: dict[str, str] = {}
+
+    @property
+    def identity(self) -> str:
+        """Its name on links: the next attempt takes the place of this one."""
+        return f"{self.operator}/{self.replica}"
+
+    @property
+    def line(self) -> str:
+        """Its name on the control network: every attempt has its own."""
+        return f"{self.operator}/{self.replica}/{self.attempt}"
 
 
 class Message(msgspec.Struct, kw_only=True, tag=True):
@@ -59,10 +74,11 @@ class Launch(Message):
 
 
 class Kill(Message):
-    """End this worker now."""
+    """End this attempt of a worker now."""
 
     operator: str
     replica: int
+    attempt: int = 0
 
 
 class Bye(Message):
@@ -70,10 +86,12 @@ class Bye(Message):
 
 
 class Connect(Message):
-    """Connect an incoming link to its senders."""
+    """Connect an incoming link to its senders; those at `gone` are dead, `awaited` more are going to have addresses."""
 
     link: str
     addresses: tuple[str, ...]
+    gone: tuple[str, ...] = ()
+    awaited: int = 0
 
 
 class Go(Message):
@@ -82,6 +100,10 @@ class Go(Message):
 
 class Stop(Message):
     """Come to your end soon, keeping what arrived."""
+
+
+class Leave(Message):
+    """Give back what you have not begun, finish the rest and end: the others go on."""
 
 
 class Detach(Message):
@@ -98,6 +120,28 @@ class Cut(Message):
     address: str
 
 
+class Lose(Message):
+    """A receiver of this link is dead: what it had not acknowledged goes to the others, or to the next of its name."""
+
+    link: str
+    receiver: str
+    reason: str
+
+
+class Expect(Message):
+    """How many receivers share this link from now on."""
+
+    link: str
+    receivers: int
+
+
+class SetAside(Message):
+    """Do not work on this block: it has ended those who tried; keep it as a dead letter."""
+
+    key: str
+    reason: str
+
+
 class Joined(Message):
     """An agent is there, with what its machine has."""
 
@@ -107,59 +151,85 @@ class Joined(Message):
     memory_bytes: int
 
 
+class Beat(Message):
+    """The heartbeat of an agent, with the workers that somebody has stopped: operator/replica/attempt."""
+
+    site: str
+    stopped: tuple[str, ...] = ()
+
+
 class Exited(Message):
-    """A worker's process has ended."""
+    """A worker's process has ended; `holding` names the block it was working on."""
 
     operator: str
     replica: int
     code: int
     text: str = ""
+    attempt: int = 0
+    holding: str = ""
 
 
-class FromWorker(Message):
+class FromWorker(Message, kw_only=True):
     """Base of what a worker says."""
 
     operator: str
     replica: int
+    attempt: int = 0
 
 
-class Ready(FromWorker):
+class Ready(FromWorker, kw_only=True):
     """Loaded and bound; `addresses` tells where each outgoing link waits."""
 
     pid: int
     addresses: dict[str, str]
 
 
-class Linked(FromWorker):
+class Linked(FromWorker, kw_only=True):
     """Every receiver of an outgoing link has said hello."""
 
     link: str
 
 
-class Progress(FromWorker):
-    """What the worker has done so far; also its heartbeat."""
+class Parted(FromWorker, kw_only=True):
+    """The operator takes nothing more of an incoming link, whose end it did not wait for."""
+
+    link: str
+
+
+class Progress(FromWorker, kw_only=True):
+    """What the worker has done so far; also its heartbeat.
+
+    `repeated` counts frames that came again and were left out, `aside` those set aside as dead letters, by reason, and
+    `busy_s` tells for how long it has worked on one block, and `unkept` why its journal is not whole.
+    """
 
     facts: dict[str, Any]
     sent: dict[str, Snapshot]
     received: dict[str, Snapshot]
+    repeated: int = 0
+    aside: dict[str, int] = {}
+    busy_s: float = 0.0
+    unkept: str = ""
 
 
-class Done(Progress):
+class Done(Progress, kw_only=True):
     """The body came to its end and every outgoing link was acknowledged."""
 
 
-class Failed(Progress):
+class Failed(Progress, kw_only=True):
     """The body raised, or the worker could not begin."""
 
     error: str
     text: str
     place: str
     input: bool = False
+    final: bool = False
+    holding: str = ""
 
 
 AnyMessage = (
-    Launch | Kill | Bye | Connect | Go | Stop | Detach | Cut
-    | Joined | Exited | Ready | Linked | Progress | Done | Failed
+    Launch | Kill | Bye | Connect | Go | Stop | Leave | Detach | Cut | Lose | Expect | SetAside
+    | Joined | Beat | Exited | Ready | Linked | Parted | Progress | Done | Failed
 )
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(AnyMessage)

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from camlink.errors import StorageError
+from camlink.runtime.crew import Restart
 from camlink.runtime.states import RunState
-from camlink.runtime.status import RunStatus
+from camlink.runtime.status import OperatorStatus, RunStatus
 from camlink.runtime.watch import times
 
 
@@ -27,6 +28,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     decisions: tuple[dict[str, Any], ...]
     versions: dict[str, str]
     operators: dict[str, dict[str, Any]]
+    restarts: tuple[dict[str, Any], ...] = ()
     folder: str
     wrong_input: bool = False
     control_refused: int = 0
@@ -63,7 +65,21 @@ def make_report(status: RunStatus, state: RunState, folder: Path, provenance: di
         frames=status.frames, links=tuple({key: getattr(link, key) for key in _LINK_KEYS} for link in status.links),
         times=times(state), result={"files": files, **result}, decisions=(),
         versions={name: text for name, text in provenance.items() if name != "workflow"},
-        operators={o.name: {"state": o.state, "text": o.text, **o.facts} for o in status.operators},
+        operators={o.name: _operator(o) for o in status.operators},
+        restarts=tuple(_restart(r, state.begun_s) for r in state.restarts),
         folder=str(folder), wrong_input=any(w.failure is not None and w.failure.input for w in state.workers.values()),
         control_refused=state.refused,
     )
+
+
+def _operator(operator: OperatorStatus) -> dict[str, Any]:
+    """State, text and facts; what happened to it, where something did."""
+    told = {"restarts": operator.restarts, "repeated": operator.repeated, "set_aside": operator.aside}
+    return {"state": operator.state, "text": operator.text, **operator.facts, **{k: v for k, v in told.items() if v}}
+
+
+def _restart(restart: Restart, begun_s: float) -> dict[str, Any]:
+    """When a worker was replaced and why; `took_s` from notice to work, or nothing when it never worked again."""
+    took_s = round(restart.up_s - restart.down_s, 3) if restart.up_s else None
+    return {"operator": restart.operator, "replica": restart.replica, "reason": restart.reason,
+            "at_s": round(restart.down_s - begun_s, 3), "took_s": took_s}

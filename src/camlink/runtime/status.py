@@ -24,7 +24,11 @@ class StepStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One operator: where it runs, what it is doing, and the facts that it told."""
+    """One operator: where it runs, what it is doing, and the facts that it told.
+
+    `restarts` counts how often it was replaced, `repeated` the frames that came again and were left out, and `aside`
+    those that it could not bear and that lie in the dead letters, by reason.
+    """
 
     name: str
     use: str
@@ -33,6 +37,10 @@ class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: OperatorState = "waiting"
     text: str = ""
     facts: dict[str, Any] = {}
+    replicas: int = 1
+    restarts: int = 0
+    repeated: int = 0
+    aside: dict[str, int] = {}
 
 
 class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):

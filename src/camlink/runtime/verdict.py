@@ -31,6 +31,10 @@ def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[L
     degraded += state.notes
     degraded += [f"{o.name}: {o.text}" for o in operators if o.state == "failed" and o.kind == "view"]
     degraded += _frame_troubles(frames, state.phase == "over")
+    degraded += [f"{o.name}: {w.text}" for o in operators if o.state != "failed"
+                 for w in state.at(o.name) if w.state == "failed"]
+    degraded += [f"{w.spec.operator}: could not have been replaced ({w.unkept})"
+                 for w in state.workers.values() if w.unkept]
     for operator in operators:
         warnings = operator.facts.get("warnings", [])
         degraded += [f"{operator.name}: {w}" for w in (warnings if isinstance(warnings, list) else [str(warnings)])]
@@ -47,6 +51,8 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
     lost: dict[str, int] = {}
     for operator in sources:
         _add(lost, operator.facts.get("frames_lost", {}))
+    aside = {f"set aside by {o.name}: {reason}": n for o in operators for reason, n in o.aside.items()}
+    _add(lost, aside)
     in_flight, dropped = 0, dict[str, int]()
     for link in links:
         if link.target not in views:
@@ -60,7 +66,7 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
     return {
         "expected": sum(int(o.facts["frames_expected"]) for o in sources),
         "captured": captured,
-        "delivered": max(min(handed, default=captured) - downstream, 0),
+        "delivered": max(min(handed, default=captured) - downstream - sum(aside.values()), 0),
         "damaged": sum(int(o.facts.get("frames_damaged", 0)) for o in sources),
         "dropped": dropped, "lost": {reason: n for reason, n in lost.items() if n}, "in_flight": in_flight,
     }

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from camlink.carry.account import Snapshot, merge
+from camlink.runtime.crew import WorkerState
 from camlink.runtime.messages import LinkSpec
-from camlink.runtime.states import Phase, RunState, WorkerState
+from camlink.runtime.states import Phase, RunState
 from camlink.runtime.status import (
     STEPS,
     LinkStatus,
@@ -20,7 +23,7 @@ from camlink.runtime.verdict import FRAME_BLOCKS, judge
 
 _PHASES: Final[tuple[Phase, ...]] = ("resources", "services", "network", "graph")
 _RATE_S: Final = 2.0
-_ORDER: Final[tuple[OperatorState, ...]] = ("failed", "running", "ready", "starting", "waiting", "ended")
+_ORDER: Final[tuple[OperatorState, ...]] = ("running", "ready", "starting", "waiting", "ended")
 
 
 class Watch:
@@ -45,10 +48,13 @@ class Watch:
 
     def _operator(self, state: RunState, name: str) -> OperatorStatus:
         replicas = [w for w in state.workers.values() if w.spec.operator == name]
-        lead = min(replicas, key=lambda w: _ORDER.index(w.state))
+        lead = min((w for w in replicas if w.state != "failed"), key=lambda w: _ORDER.index(w.state),
+                   default=replicas[0])
         facts = dict(lead.facts) if len(replicas) == 1 else _summed([w.facts for w in replicas])
-        return OperatorStatus(name=name, use=self._uses[name], kind=lead.spec.kind, site=lead.site, state=lead.state,
-                              text=lead.text, facts=facts)
+        return OperatorStatus(
+            name=name, use=self._uses[name], kind=lead.spec.kind, site=lead.site, state=lead.state, text=lead.text,
+            facts=facts, replicas=sum(not w.over for w in replicas), restarts=sum(len(w.restarts) for w in replicas),
+            repeated=sum(w.past_repeated + w.repeated for w in replicas), aside=_summed([w.aside for w in replicas]))
 
     def _link(self, state: RunState, spec: LinkSpec, at: float) -> LinkStatus:
         sent, received = accounts(state, spec)
@@ -73,14 +79,18 @@ class Watch:
 def accounts(state: RunState, spec: LinkSpec) -> tuple[Snapshot, Snapshot]:
     """The accounts of a link at its sending and its receiving end, all replicas added.
 
-    A sender that died could not take in the last acknowledgements: then the receivers' own count stands, and the
-    rest of what it sent is lost.
+    A sender that died could not take in the last acknowledgements: then the receivers' own count stands. What it had
+    sent beyond that its next attempt sends again; without one it is lost.
     """
-    senders = [w for w in state.workers.values() if w.spec.operator == spec.source]
-    sent = merge([w.sent[spec.name] for w in senders if spec.name in w.sent])
-    received = merge([w.received[spec.name] for w in state.workers.values()
-                      if w.spec.operator == spec.target and spec.name in w.received])
-    receivers_over = all(w.over for w in state.workers.values() if w.spec.operator == spec.target)
+    senders, receivers = state.at(spec.source), state.at(spec.target)
+    sent = merge([part[spec.name] for w in senders for part in (w.past_sent, w.sent) if spec.name in part])
+    received = merge([part[spec.name] for w in receivers for part in (w.past_received, w.received)
+                      if spec.name in part])
+    beyond = received.acknowledged - sent.acknowledged
+    if beyond > 0 and any(w.restarts for w in senders):
+        sent = replace(sent, offered=sent.offered + beyond, sent=sent.sent + beyond,
+                       acknowledged=received.acknowledged)
+    receivers_over = all(w.over for w in receivers)
     if sent.in_flight and receivers_over and any(w.state == "failed" for w in senders):
         sent = _settled(sent, received, f"{spec.source} failed")
     elif sent.in_flight and receivers_over and all(w.over for w in senders):
@@ -89,8 +99,6 @@ def accounts(state: RunState, spec: LinkSpec) -> tuple[Snapshot, Snapshot]:
 
 
 def _settled(sent: Snapshot, received: Snapshot, reason: str) -> Snapshot:
-    from msgspec.structs import replace
-
     acknowledged = max(sent.acknowledged, min(received.acknowledged, sent.sent))
     rest = sent.sent - acknowledged - sum(sent.lost.values())
     lost = {**sent.lost, reason: sent.lost.get(reason, 0) + rest} if rest > 0 else sent.lost

@@ -7,7 +7,7 @@ import os
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -19,25 +19,32 @@ from camlink.carry.account import merge
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Outlet
 from camlink.carry.memory import MemoryOutlet
-from camlink.errors import CamlinkError, Closed, InputError, PeerLost
+from camlink.errors import CamlinkError, Closed, InputError, OperatorFailed, PeerLost, StorageError
 from camlink.runtime.control import Line
-from camlink.runtime.flow import Inbox, Outbox, given_up
+from camlink.runtime.flow import given_up
+from camlink.runtime.hand import Hand
 from camlink.runtime.messages import (
     Connect,
     Cut,
     Detach,
     Done,
+    Expect,
     Failed,
     Go,
     Kill,
+    Leave,
     Linked,
     LinkSpec,
+    Lose,
     Message,
+    Parted,
     Progress,
     Ready,
+    SetAside,
     Stop,
     WorkerSpec,
 )
+from camlink.runtime.work import Work, write_trace
 from camlink.workflow.operator import FactValue, Operator, Screen
 from camlink.workflow.parameter import build
 
@@ -96,28 +103,30 @@ class WorkerContext:
 
 
 class Worker:
-    """Runs one replica of one operator from launch to its last acknowledged block."""
+    """Runs one attempt at one replica of one operator from launch to its last acknowledged block."""
 
     def __init__(self, spec: WorkerSpec, host: Host) -> None:
         self.spec, self.host = spec, host
         self.outlets: dict[str, Outlet] = {}
         self.inlets: dict[str, dict[str, Inlet]] = {}
-        self.outboxes: dict[str, Outbox] = {}
         self.abandoned = False
         self.ended = False
         self.stopping = threading.Event()
         self.listened = {link.name for link in spec.outputs}
         self.context = WorkerContext(spec, host.screen, self.stopping.is_set)
-        self.line = Line(host.context, host.control, f"{spec.operator}/{spec.replica}", self.progress, self.arrived)
+        self.hand = None if spec.kind == "source" else Hand(spec)
+        self.work: Work | None = None
+        self.line = Line(host.context, host.control, spec.line, self.progress, self.arrived)
 
     def run(self) -> None:
         """Work until the end; whatever happens is told to the master, never raised."""
+        well = False
         try:
-            self.prepare()
-            self.work()
+            self.prepare().run()
+            well = True
             self.say(Done)
         except Closed:
-            self.say(Failed, error="Closed", text="given up before its end", place="")
+            self.say(Failed, error="Closed", text="given up before its end", place="", final=True)
         except Exception as error:
             self.fail(error)
         finally:
@@ -127,19 +136,24 @@ class Worker:
                     inlet.abandon()
             for outlet in self.outlets.values():
                 outlet.close()
+            if self.work is not None:
+                self.work.close(well=well)
+            if self.hand is not None:
+                self.hand.close()
             self.line.close()
 
-    def prepare(self) -> None:
+    def prepare(self) -> Work:
         """Load the operator, bind what goes out, connect what comes in; returns at Go."""
         operator = _load(self.spec, self.host)
         parameters = build(operator.parameters, self.spec.parameters, self.spec.operator)
         if operator.prepare is not None:
             operator.prepare(parameters)
-        self.body = operator.make(parameters, self.context)
-        self.operator = operator
+        work = Work(self.spec, operator, operator.make(parameters, self.context), self.hand, self.look, self.part)
         addresses = {}
         for link in self.spec.outputs:
             self.outlets[link.name], addresses[link.name] = self.bind(link)
+        work.open(self.outlets)
+        self.work = work
         self.say(Ready, pid=os.getpid(), addresses=addresses)
         waiting = set(self.outlets)
         deadline = time.monotonic() + CONNECT_S
@@ -151,7 +165,7 @@ class Worker:
                     self.say(Linked, link=name)
             message = self.line.hear(0.005 if waiting else 0.2)
             if isinstance(message, Go):
-                return
+                return work
             if message is not None:
                 self.obey(message)
                 deadline = time.monotonic() + CONNECT_S
@@ -161,31 +175,54 @@ class Worker:
     def bind(self, link: LinkSpec) -> tuple[Outlet, str]:
         """The outgoing end of a link, and the address where receivers find it."""
         index = [spec.name for spec in self.spec.outputs].index(link.name)
-        outlet = self.host.bind(link, f"{self.spec.sockets}/{self.spec.operator}-{self.spec.replica}-{index}")
+        name = self.spec.line.replace("/", "-")
+        outlet = self.host.bind(link, f"{self.spec.sockets}/{name}-{index}")
         return outlet, outlet.address
 
-    def connect(self, name: str, addresses: Iterable[str]) -> None:
-        """Connect an incoming link to all of its senders."""
-        ends = self.inlets.setdefault(name, {})
-        for address in addresses:
+    def connect(self, message: Connect) -> None:
+        """Connect an incoming link to its senders; one that is gone ends with what had come of it."""
+        ends = self.inlets.setdefault(message.link, {})
+        spec = next(spec for spec in self.spec.inputs if spec.name == message.link)
+        assert self.work is not None
+        inbox = self.work.inboxes[spec.input]
+        for address in message.addresses:
             if address not in ends:
-                ends[address] = self.host.connect(address, name, f"{self.spec.operator}/{self.spec.replica}", 0)
+                ends[address] = self.host.connect(address, message.link, self.spec.identity, self.spec.attempt)
+                inbox.add(ends[address])
+        inbox.awaited[message.link] = message.awaited
+        for address in message.gone:
+            if address in ends:
+                ends[address].cut()
 
     def obey(self, message: Message) -> None:
         """Do what the master says; Go is not for here."""
         if isinstance(message, Connect):
-            self.connect(message.link, message.addresses)
-        elif isinstance(message, Detach) and message.link in self.outlets:
-            self.outlets[message.link].detach(message.reason)
+            self.connect(message)
+        elif isinstance(message, Detach | Lose | Expect) and message.link in self.outlets:
+            self.obey_outlet(self.outlets[message.link], message)
         elif isinstance(message, Cut):
             for address, inlet in self.inlets.get(message.link, {}).items():
                 if address == message.address:
                     inlet.cut()
+        elif isinstance(message, SetAside) and self.work is not None:
+            for porter in self.work.porters.values():
+                porter.set_aside[message.key] = message.reason
+        elif isinstance(message, Leave) and self.work is not None:
+            self.work.leaving = True
         elif isinstance(message, Kill):
             self.abandoned = True
             self.stopping.set()
         if self.abandoned:
             raise given_up("asked by the master")
+
+    def obey_outlet(self, outlet: Outlet, message: Detach | Lose | Expect) -> None:
+        """What becomes of the receivers of an outgoing link."""
+        if isinstance(message, Detach):
+            outlet.detach(message.reason)
+        elif isinstance(message, Lose):
+            outlet.lose(message.receiver, message.reason)
+        else:
+            outlet.expect(message.receivers)
 
     def arrived(self, message: Message) -> None:
         """Seen as soon as it arrives: stop when asked to, and when nobody listens any more."""
@@ -199,35 +236,11 @@ class Worker:
         while (message := self.line.hear(0)) is not None:
             self.obey(message)
 
-    def work(self) -> None:
-        """The body from its first to its last block, then the acknowledged end of every link."""
-        inboxes = [Inbox(self._inlets_of(port.name), self.look) for port in self.operator.inputs]
-        single = len(self.operator.outputs) == 1
-        self.outboxes = outboxes = {
-            port.name: Outbox(self.spec.operator if single else f"{self.spec.operator}.{port.name}",
-                              [self.outlets[s.name] for s in self.spec.outputs if s.output == port.name], self.look)
-            for port in self.operator.outputs}
-        send = _sender(outboxes)
-        if self.operator.streams:
-            send(self.body(*inboxes))
-        else:
-            self._by_block(inboxes[0], send)
-        for inbox in inboxes:
-            inbox.close()
-        for outbox in outboxes.values():
-            outbox.close()
-
-    def _inlets_of(self, port: str) -> list[Inlet]:
-        names = [spec.name for spec in self.spec.inputs if spec.input == port]
-        return [inlet for name in names for inlet in self.inlets[name].values()]
-
-    def _by_block(self, inbox: Inbox, send: Callable[[Any], None]) -> None:
-        for block in inbox:
-            send(self.body(block))
-            inbox.release()
-        finish = getattr(self.body, "finish", None)
-        if finish is not None:
-            send(finish())
+    def part(self, port: str) -> None:
+        """Say that the operator takes nothing more of a port."""
+        for link in self.spec.inputs:
+            if link.input == port:
+                self.say(Parted, link=link.name)
 
     def progress(self) -> Message | None:
         """The heartbeat, with facts and accounts."""
@@ -235,33 +248,39 @@ class Worker:
 
     def state(self) -> dict[str, Any]:
         """Facts and accounts now."""
-        received = {name: [i.account.snapshot() for i in ends.values()] for name, ends in list(self.inlets.items())}
-        scan = next((box.scan for box in self.outboxes.values() if box.scan), "")
+        received = {name: [i.account.snapshot() for i in list(ends.values())]
+                    for name, ends in list(self.inlets.items())}
+        base = {"operator": self.spec.operator, "replica": self.spec.replica, "attempt": self.spec.attempt}
         return {
-            "operator": self.spec.operator, "replica": self.spec.replica,
-            "facts": {**({"scan": scan} if scan else {}), **self.context.facts,
-                      **({"control_refused": self.line.refused} if self.line.refused else {})},
+            **base, "facts": {**self.facts(), **({"control_refused": self.line.refused} if self.line.refused else {})},
             "sent": {name: outlet.account.snapshot() for name, outlet in list(self.outlets.items())},
             "received": {name: merge(parts) for name, parts in received.items()},
+            **(self.work.tell() if self.work is not None else {}),
         }
+
+    def facts(self) -> dict[str, FactValue]:
+        """What the operator told, and the scan that it works on."""
+        boxes = self.work.outboxes.values() if self.work is not None else ()
+        scan = next((box.scan for box in boxes if box.scan), "")
+        return {**({"scan": scan} if scan else {}), **self.context.facts}
 
     def say(self, kind: type[Message], **more: Any) -> None:
         """Send one message to the master."""
         base = self.state() if issubclass(kind, Progress) else {
-            "operator": self.spec.operator, "replica": self.spec.replica}
+            "operator": self.spec.operator, "replica": self.spec.replica, "attempt": self.spec.attempt}
         self.line.say(kind(**base, **more))
 
     def fail(self, error: Exception) -> None:
         """Tell the master what was raised and where; the trace goes to the log of this worker."""
-        log = Path(self.spec.folder) / "log" / f"{self.spec.operator}.log"
-        with log.open("a", encoding="utf8") as file:
-            traceback.print_exception(error, file=file)
+        write_trace(self.spec, error)
         frames = traceback.extract_tb(error.__traceback__)
         place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
         text = str(error) or type(error).__name__
         if not isinstance(error, CamlinkError):
             text = f"{type(error).__name__}: {text}"
-        self.say(Failed, error=type(error).__name__, text=text, place=place, input=isinstance(error, InputError))
+        self.say(Failed, error=type(error).__name__, text=text, place=place, input=isinstance(error, InputError),
+                 final=isinstance(error, InputError | StorageError | OperatorFailed),
+                 holding=self.hand.key if self.hand is not None else "")
 
 
 def _load(spec: WorkerSpec, host: Host) -> Operator:
@@ -276,24 +295,3 @@ def _load(spec: WorkerSpec, host: Host) -> Operator:
     if not isinstance(found, Operator):
         raise InputError(f"operator '{spec.operator}': {spec.where} is a {type(found).__name__}, not an operator")
     return found
-
-
-def _sender(outboxes: dict[str, Outbox]) -> Callable[[Any], None]:
-    """What sends whatever a body gives: nothing, a block, a NamedTuple of blocks, or an iterable of these."""
-    only = next(iter(outboxes.values())) if outboxes else None
-
-    def send(given: Any) -> None:
-        if given is None:
-            return
-        if isinstance(given, Block):
-            if only is not None:
-                only.send(given)
-        elif hasattr(given, "_fields"):
-            for port, block in zip(given._fields, given, strict=True):
-                if block is not None:
-                    outboxes[port].send(block)
-        else:
-            for one in given:
-                send(one)
-
-    return send

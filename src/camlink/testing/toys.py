@@ -52,11 +52,12 @@ def camera(*, frames: Number = 100, side: Number = 16, gap_s: Seconds = 0.0, con
 
 
 @operator("toys.count")
-def count(frames: RawFrames, *, raise_at: Index = -1, die_at: Index = -1, sleep_s: Seconds = 0.0) -> CountFrames:
+def count(frames: RawFrames, *, raise_at: Index = -1, raise_from: Index = -1, die_at: Index = -1,
+          sleep_s: Seconds = 0.0) -> CountFrames:
     """Turn samples into float32; on demand raises, or is killed, at a frame."""
     index = int(frames.index[0])
     time.sleep(sleep_s)
-    if index == raise_at:
+    if index == raise_at or 0 <= raise_from <= index:
         raise ValueError(f"frame {index} is poison")
     if index == die_at:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -64,11 +65,13 @@ def count(frames: RawFrames, *, raise_at: Index = -1, die_at: Index = -1, sleep_
 
 
 @operator("toys.add")
-def add(frames: Inflow[CountFrames], *, context: Context) -> Iterator[Result]:
+def add(frames: Inflow[CountFrames], *, raise_at: Index = -1, context: Context) -> Iterator[Result]:
     """Add up everything that arrives; a version every ten frames and at the end."""
     total, seen, last = 0.0, set[int](), None
     for block in frames:
         last = block
+        if raise_at in block.index:
+            raise ValueError(f"frame {raise_at} is poison")
         seen.update(block.index.tolist())
         total += float(block.frames[:, 0, 0].sum())
         context.tell(total=total, distinct=len(seen))
@@ -89,6 +92,20 @@ def deaf(frames: Inflow[CountFrames]) -> None:
     frames.take(60.0)
     while True:
         time.sleep(0.5)
+
+
+@operator("toys.keep", kind="sink")
+def keep(frames: Inflow[CountFrames], *, context: Context) -> None:
+    """Write the index of every frame into kept.txt, which a later attempt writes anew."""
+    with (context.folder / "kept.txt").open("w", encoding="utf8", buffering=1) as file:
+        for block in frames:
+            file.writelines(f"{index}\n" for index in block.index)
+
+
+@operator("toys.die", kind="sink")
+def die(frames: Inflow[CountFrames]) -> None:
+    """Be killed before the first block."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 @operator("toys.leave")

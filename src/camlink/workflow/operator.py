@@ -96,6 +96,7 @@ class Operator:
     help: str
     where: str
     prepare: Callable[[Any], None] | None = None
+    stateful: bool = False
 
     @property
     def streams(self) -> bool:
@@ -111,7 +112,8 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     hint its output: a Block or an iterator of blocks (the port is called `out`, or as you say), or a NamedTuple of
     blocks for several ports. An argument `parameters` takes the parameter record and `context` the Context;
     keyword-only arguments of plain type become the record by themselves. Of a class, `__init__` takes parameters and
-    context, `__call__` blocks, and `finish()` may give last blocks. `prepare(parameters)` is called while services
+    context, `__call__` blocks, and `finish()` may give last blocks; `needs_again(block)` tells after a block whether a
+    replacement would need it (without it: every one). `prepare(parameters)` is called while services
     are launched: compile and load there what the first frame must not wait for.
 
     Raises InputError when the hints do not say what the ports are.
@@ -147,6 +149,7 @@ def _describe(body: Any, name: str, kind: Kind | str | None, out: str,
         help=(inspect.getdoc(body) or "").partition("\n")[0],
         where=f"{body.__module__}:{body.__qualname__}",
         prepare=prepare,
+        stateful=is_class,
     )
 
 

@@ -110,7 +110,8 @@ def forecast(scan: TwinParameters, around: Circumstances, solve: SolveParameters
             raise ParameterError(f"the solver needs {load.solver_bytes} bytes, this machine has {load.memory_bytes}; "
                                  "give ms_per_iteration and memory_bytes of the machine that is to reconstruct")
         step_s = measure_step_s(planned, solve)
-    timing = Timing(scan.points, around.scan_s or scan.frame_count / scan.rate_hz, step_s, solve)
+    scan_s = around.scan_s or scan.frame_count / scan.rate_hz
+    timing = Timing(scan.points, scan_s, step_s, solve, dark_s=scan_s * scan.dark_count / scan.frame_count)
     live = streaming(timing)
     after = afterwards(timing, load.raw_bytes, around.transfer_B_s, around.queue_s)
     return Forecast(

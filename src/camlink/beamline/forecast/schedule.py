@@ -16,12 +16,21 @@ FIRST_PART = 20
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """A scan of `points` frames that takes `scan_s` [s], and an iteration of all of them that takes `step_s` [s]."""
+    """A scan of `points` frames that takes `scan_s` [s], and an iteration of all of them that takes `step_s` [s].
+
+    The first `dark_s` [s] of the scan bring frames without beam, which the solver does not get.
+    """
 
     points: int
     scan_s: float
     step_s: float
     solve: SolveParameters
+    dark_s: float = 0.0
+
+    @property
+    def lit_s(self) -> float:
+        """The time in which frames with beam arrive [s]."""
+        return self.scan_s - self.dark_s
 
     @property
     def first_frames(self) -> int:
@@ -37,6 +46,7 @@ class Streaming(msgspec.Struct, frozen=True, kw_only=True):
     final_picture_s: float
     after_last_frame_s: float
     iterations_during_scan: int
+    iterations: int
 
 
 class Afterwards(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,9 +77,9 @@ def iterations_while_arriving(timing: Timing) -> float:
     """Iterations done between the first picture's frames and the last frame.
 
     An iteration of m of n frames takes step m/n and frames arrive evenly, so their number is the integral of
-    n/(step rate t) dt: scan/step ln(n/first).
+    n/(step rate t) dt: lit/step ln(n/first).
     """
-    return timing.scan_s / timing.step_s * math.log(timing.points / timing.first_frames)
+    return timing.lit_s / timing.step_s * math.log(timing.points / timing.first_frames)
 
 
 def streaming(timing: Timing) -> Streaming:
@@ -82,9 +92,10 @@ def streaming(timing: Timing) -> Streaming:
     done = iterations_while_arriving(timing)
     lacking = max(0.0, solve.iterations - solve.polish_iterations - done)
     lag_s = min(lacking * timing.step_s, solve.patience_s) + max(solve.polish_s, timing.step_s)
-    first_s = part * timing.scan_s + FIRST_ITERATIONS * timing.step_s * part
+    first_s = timing.dark_s + part * timing.lit_s + FIRST_ITERATIONS * timing.step_s * part
     return Streaming(first_picture_s=min(first_s, timing.scan_s + lag_s), final_picture_s=timing.scan_s + lag_s,
-                     after_last_frame_s=lag_s, iterations_during_scan=int(done))
+                     after_last_frame_s=lag_s, iterations_during_scan=int(done),
+                     iterations=int(done + lag_s / timing.step_s))
 
 
 def afterwards(timing: Timing, volume_bytes: float, transfer_B_s: float, queue_s: float) -> Afterwards:

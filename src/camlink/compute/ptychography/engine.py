@@ -81,7 +81,7 @@ class Engine:
         self._probes: Array | None = None
         self._slots = slots
         self._exchange = exchange or Alone()
-        self._replay = Replay(kernel.space if self._recorded else None)
+        self._replay = Replay(kernel.space if self._recorded else None, self._exchange.wait)
         self._comb: tuple[Array, Array] | None = None
         self._image_weight: Array | None = None
 

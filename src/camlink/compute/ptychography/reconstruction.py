@@ -16,6 +16,7 @@ from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.intake import Batch, Intake, joined
 from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.many.chunks import slots_for
 from camlink.compute.ptychography.many.start import seats_for
 from camlink.compute.ptychography.many.team import Seats, Team
 from camlink.compute.ptychography.parameters import SolveParameters
@@ -23,7 +24,6 @@ from camlink.compute.ptychography.picture import free_phase, turned
 from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support
 from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
 from camlink.compute.ptychography.refine.wanted import refinements
-from camlink.compute.ptychography.slots import Slots
 from camlink.compute.ptychography.start import first_image, focused_probe, mean_pattern
 from camlink.errors import FormatError
 
@@ -169,6 +169,7 @@ class Reconstruction:
             "origin_x_m": origin[1],
             "final": final,
             "kernel": engine.kernel.name,
+            "frames_in": engine.slots.room,
             "workers": self._seats.ranks if self._seats else 1,
             "ms_per_iteration": 1e3 * self._spent_s,
         }
@@ -182,7 +183,7 @@ class Reconstruction:
 
     def _alone(self, probe: Array, image: Array, constraints: Constraints) -> Engine:
         kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
-        slots = Slots(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
+        slots = slots_for(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
         return Engine(self.geometry, slots, kernel, probe=probe, image=image, constraints=constraints,
                       fractions=self.parameters.fractions, refinements=refinements(self.parameters))
 

@@ -59,8 +59,8 @@ class Slots:
         self.count = 0
         self._space = space
         self._slot: dict[int, int] = {}
-        self._amplitude = space.empty((capacity, *frame), real)
-        self._waves = space.empty((capacity, modes, *frame), np.result_type(real, np.complex64))
+        self._frame, self._modes, self._real = frame, modes, real
+        self._amplitude, self._waves = self._rooms(capacity, space)
         self._corners = space.zeros((capacity, 2), np.int64)
         self._exact = np.zeros((capacity, 2))
         self._told = np.zeros((capacity, 2))
@@ -84,6 +84,11 @@ class Slots:
                       self._gains[used], self._shifts[used])
 
     @property
+    def room(self) -> str:
+        """Where the frames are, for people."""
+        return "memory" if self._space is np else "GPU memory"
+
+    @property
     def resident(self) -> bool:
         """Whether all frames lie where the kernel works."""
         return True
@@ -98,11 +103,12 @@ class Slots:
 
     def grow(self, capacity: int) -> None:
         """Make room for `capacity` frames; those that are there stay."""
-        for name in ("_amplitude", "_waves", "_corners", "_exact", "_told", "_weights", "_gains", "_shifts", "_born"):
+        for name in ("_corners", "_exact", "_told", "_weights", "_gains", "_shifts", "_born"):
             old = getattr(self, name)
             new = namespace(old).empty((capacity, *old.shape[1:]), old.dtype)
             new[:self.count] = old[:self.count]
             setattr(self, name, new)
+        self._grow_rooms(capacity)
         self.capacity = capacity
 
     def claim(self, index: int) -> int | None:
@@ -122,9 +128,8 @@ class Slots:
 
         `amplitude` and `waves` live where the slots live, the others on the host.
         """
+        self._keep(slots, amplitude, waves)
         at = self._space.asarray(slots)
-        self._amplitude[at] = amplitude
-        self._waves[at] = waves
         self._weights[at] = self._space.asarray(weights)
         self._gains[at] = 1
         self._told[slots] = places.corners
@@ -152,3 +157,18 @@ class Slots:
     def ages(self, now: int) -> Array:
         """Iterations that every active frame has seen (n,)."""
         return now - self._born[:self.count]
+
+    def _rooms(self, capacity: int, space: Any) -> tuple[Array, Array]:
+        """Empty amplitudes and waves of so many frames."""
+        return (space.empty((capacity, *self._frame), self._real),
+                space.empty((capacity, self._modes, *self._frame), np.result_type(self._real, np.complex64)))
+
+    def _grow_rooms(self, capacity: int) -> None:
+        amplitude, waves = self._rooms(capacity, self._space)
+        amplitude[:self.count], waves[:self.count] = self._amplitude[:self.count], self._waves[:self.count]
+        self._amplitude, self._waves = amplitude, waves
+
+    def _keep(self, slots: Array, amplitude: Array, waves: Array) -> None:
+        at = self._space.asarray(slots)
+        self._amplitude[at] = amplitude
+        self._waves[at] = waves

@@ -185,7 +185,7 @@ def _result(pace: _Pace, context: Context, *, final: bool) -> Result:
     work = pace.work
     arrays, facts = pace.version(final=final)
     problems = {name: count for name, count in work.intake.counts.items() if count}
-    told = ("iteration", "active", "kernel", "workers", "ms_per_iteration", "fourier_error", "final")
+    told = ("iteration", "active", "kernel", "workers", "frames_in", "ms_per_iteration", "fourier_error", "final")
     context.tell(problems=problems, **{name: facts[name] for name in told})
     return Result(Header(scan=work.scan, made_s=time(), facts=facts), arrays)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -15,6 +16,7 @@ from camlink.display.terminal.options import Values, read_sets
 from camlink.errors import ParameterError, StorageError
 
 if TYPE_CHECKING:
+    from camlink.beamline.forecast.deviation import Deviation
     from camlink.beamline.forecast.forecast import Circumstances, Forecast
     from camlink.beamline.twin.parameters import TwinParameters
     from camlink.compute.ptychography.parameters import SolveParameters
@@ -52,10 +54,14 @@ def plan(preset: Annotated[Preset, typer.Argument(
          change_s: Annotated[float | None, typer.Option(help="Changing the sample [s].")] = None,
          visit_h: Annotated[float | None, typer.Option(help="Beam time of one user [h].")] = None,
          values: Values = None,
+         against: Annotated[Path | None, typer.Option(
+             help="The report of a run made as planned: say how far it was from the forecast.")] = None,
          json: Annotated[Path | None, typer.Option(help="Write the forecast to this file.")] = None) -> None:
     """Predict overlap, dose, resolution, memory, data rate and times; --set twin.NAME, solve.NAME or plan.NAME too."""
+    from camlink.beamline.forecast.deviation import deviations, read_run
     from camlink.beamline.forecast.forecast import forecast
 
+    measured = None if against is None else read_run(against)
     given: dict[str, dict[str, Any]] = {
         "twin": {"points_y": points_y, "points_x": points_x, "step_m": step_m, "reduced_shape": frame,
                  "photons": photons, "rate_hz": rate_hz},
@@ -72,8 +78,12 @@ def plan(preset: Annotated[Preset, typer.Argument(
     console.print(table(found, around), highlight=False)
     for warning in found.warnings:
         console.print(f"! {warning}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+    compared = () if measured is None else deviations(found, measured)
+    if compared:
+        console.print(comparison(compared), highlight=False)
     if json is not None:
-        tree = {"twin": scan, "plan": around, "solve": solve, "forecast": found}
+        tree = {"twin": scan, "plan": around, "solve": solve, "forecast": found,
+                **({"against": {"run": measured, "deviations": compared}} if compared else {})}
         try:
             json.write_bytes(msgspec.json.format(msgspec.json.encode(tree), indent=2) + b"\n")
         except OSError as error:
@@ -119,6 +129,18 @@ def table(found: Forecast, around: Circumstances) -> Table:
     for title, text in (*_of_the_sample(found, around), *_of_the_machine(found), *_of_time(found)):
         grid.add_row(f"[bold]{title}[/]" if title else "", text)
     return grid
+
+
+def comparison(rows: Sequence[Deviation]) -> Table:
+    """Predicted and measured figures side by side."""
+    found = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("", "predicted", "measured", "deviation"):
+        found.add_column(title, justify="right" if title else "left", no_wrap=True)
+    for row in rows:
+        part = row.part
+        found.add_row(row.what, *(f"{value:.4g} {row.unit}".rstrip() for value in (row.predicted, row.measured)),
+                      "" if part is None else f"{part:+.0%}")
+    return found
 
 
 def _of_the_sample(found: Forecast, around: Circumstances) -> list[tuple[str, str]]:

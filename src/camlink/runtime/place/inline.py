@@ -34,6 +34,9 @@ class InlinePlacer:
         gone = self._thread is not None and not self._thread.is_alive()
         return f"the agent thread of site '{self._site}' has ended" if gone else ""
 
+    def kill(self) -> None:
+        """A thread cannot be killed."""
+
     def close(self) -> bool:
         """Wait for the agent and its workers to end by themselves; a thread that does not cannot be ended."""
         if self._thread is not None:
@@ -47,30 +50,34 @@ class Threads:
     def __init__(self, host: Host) -> None:
         self._host = host
         self.left: list[str] = []
-        self._running: dict[tuple[str, int], threading.Thread] = {}
+        self._running: dict[str, tuple[threading.Thread, WorkerSpec]] = {}
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker thread."""
         thread = threading.Thread(target=_body(spec, self._host), name=spec.operator, daemon=True)
-        self._running[spec.operator, spec.replica] = thread
+        self._running[spec.line] = thread, spec
         thread.start()
 
-    def kill(self, operator: str, replica: int) -> None:
+    def kill(self, line: str) -> None:
         """A thread cannot be killed; the master's Kill reaches the worker by its own line."""
+
+    def stopped(self) -> tuple[str, ...]:
+        """A thread cannot be stopped either."""
+        return ()
 
     def reap(self) -> list[Ending]:
         """Those that ended since the last call."""
-        ended = [key for key, thread in self._running.items() if not thread.is_alive()]
-        for key in ended:
-            del self._running[key]
-        return [Ending(operator, replica, 0, "") for operator, replica in ended]
+        ended = [spec for thread, spec in self._running.values() if not thread.is_alive()]
+        for spec in ended:
+            del self._running[spec.line]
+        return [Ending(spec.operator, spec.replica, 0, "", spec.attempt) for spec in ended]
 
     def end_all(self) -> None:
         """Wait for all threads, in bounded time."""
         deadline = time.monotonic() + END_S
-        for thread in self._running.values():
+        for thread, _ in self._running.values():
             thread.join(max(deadline - time.monotonic(), 0))
-        self.left = [thread.name for thread in self._running.values() if thread.is_alive()]
+        self.left = [thread.name for thread, _ in self._running.values() if thread.is_alive()]
         self._running.clear()
 
 

@@ -6,13 +6,16 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import msgspec
+import psutil
 
 from camlink.runtime.agent import Ending
+from camlink.runtime.hand import read_hand
 from camlink.runtime.messages import WorkerSpec
 
 END_S: Final = 3.0
@@ -49,6 +52,11 @@ class LocalPlacer:
         code = self._process.poll() if self._process else None
         return "" if code is None else f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}"
 
+    def kill(self) -> None:
+        """End the agent now; the kernel ends its workers."""
+        if self._process is not None:
+            self._process.kill()
+
     def close(self) -> bool:
         """Wait for the agent to end by itself, then end it."""
         if self._process is not None:
@@ -61,7 +69,7 @@ class Processes:
 
     def __init__(self, address: str) -> None:
         self._address = address
-        self._running: dict[tuple[str, int], tuple[subprocess.Popen[bytes], Path]] = {}
+        self._running: dict[str, tuple[subprocess.Popen[bytes], Path, WorkerSpec]] = {}
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker process and give it its spec by standard input."""
@@ -71,29 +79,33 @@ class Processes:
         with path.open("ab") as log:
             process = subprocess.Popen(_command("worker", self._address), stdin=subprocess.PIPE, stdout=log, stderr=log)
         assert process.stdin is not None
-        with process.stdin as pipe:
+        with suppress(BrokenPipeError), process.stdin as pipe:  # one that is dead already is reaped
             pipe.write(msgspec.msgpack.encode(spec))
-        self._running[spec.operator, spec.replica] = process, path
+        self._running[spec.line] = process, path, spec
 
-    def kill(self, operator: str, replica: int) -> None:
+    def kill(self, line: str) -> None:
         """SIGKILL: the grace period is over."""
-        if found := self._running.get((operator, replica)):
+        if found := self._running.get(line):
             found[0].kill()
+
+    def stopped(self) -> tuple[str, ...]:
+        """Those that somebody has sent SIGSTOP."""
+        return tuple(line for line, (process, _, _) in self._running.items() if _is_stopped(process.pid))
 
     def reap(self) -> list[Ending]:
         """Those that ended since the last call, with the end of their log when they did not end well."""
         endings = []
-        for (operator, replica), (process, path) in list(self._running.items()):
+        for line, (process, path, spec) in list(self._running.items()):
             code = process.poll()
             if code is not None:
-                del self._running[operator, replica]
+                del self._running[line]
                 text = "" if code == 0 else f"{_meaning(code)} {_tail(path)}".strip()
-                endings.append(Ending(operator, replica, code, text))
+                endings.append(Ending(spec.operator, spec.replica, code, text, spec.attempt, read_hand(spec)))
         return endings
 
     def end_all(self) -> None:
         """Give the rest a moment, then SIGKILL."""
-        for process, _ in self._running.values():
+        for process, _, _ in self._running.values():
             _end(process, END_S)
         self._running.clear()
 
@@ -101,7 +113,7 @@ class Processes:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for process, _ in self._running.values():
+        for process, _, _ in self._running.values():
             process.kill()
         self.end_all()
 
@@ -112,6 +124,14 @@ def _end(process: subprocess.Popen[bytes], patience_s: float) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        status: str = psutil.Process(pid).status()
+    except psutil.Error:
+        return False
+    return status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
 
 
 def _meaning(code: int) -> str:

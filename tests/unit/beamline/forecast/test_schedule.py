@@ -31,6 +31,14 @@ def test_a_slow_scan_is_done_with_its_last_frame():
     assert live.first_picture_s == pytest.approx(5 + 10 * 0.1 / 20)
 
 
+def test_frames_without_beam_come_first():
+    dark = Timing(400, 110.0, 0.1, SOLVE, dark_s=10.0)
+    lit = timing(step_s=0.1)
+    assert streaming(dark).first_picture_s == pytest.approx(10 + streaming(lit).first_picture_s)
+    assert streaming(dark).iterations_during_scan == streaming(lit).iterations_during_scan
+    assert streaming(lit).iterations == pytest.approx(iterations_while_arriving(lit) + 10, abs=1)
+
+
 def test_a_fast_scan_gets_its_iterations_afterwards_within_the_patience():
     case = timing(step_s=0.5, scan_s=1.0)
     live = streaming(case)

@@ -38,6 +38,16 @@ def test_an_iteration_is_measured_when_it_is_not_given():
     assert "!" in result.output  # such steps leave gaps
 
 
+def test_a_run_is_held_against_its_forecast(tmp_path):
+    report = {"verdict": "complete", "frames": {"captured": 400}, "times": {},
+              "operators": {"solve": {"ms_per_iteration": 1800.0}}}
+    (tmp_path / "report.json").write_text(json.dumps(report))
+    result = run(*MACHINE, "--against", tmp_path / "report.json", "--json", tmp_path / "plan.json")
+    assert "+100%" in result.output
+    kept = json.loads((tmp_path / "plan.json").read_text())["against"]
+    assert [row["what"] for row in kept["deviations"]] == ["frames", "iteration of all frames"]
+
+
 def test_options_and_sets_end_in_their_records():
     given = {"twin": {"photons": 5.0, "rate_hz": 2.0}, "solve": {"iterations": None}}
     scan, around, solve = records(Preset.TALK, given,

@@ -56,14 +56,14 @@ class Problem(NamedTuple):
         return Problem(amplitude, corners, field(modes, case.side, case.side), field(int(height), int(width)))
 
 
-def engine_of(problem: Problem, kernel: Kernel, **refined: Any) -> Engine:
-    """An engine that holds all frames of the problem; `refined` goes to it as it is."""
+def engine_of(problem: Problem, kernel: Kernel, slots: Slots | None = None, **refined: Any) -> Engine:
+    """An engine that holds all frames of the problem, in `slots` if given; `refined` goes to it as it is."""
     count, side, _ = problem.amplitude.shape
     modes = len(problem.probe)
     geometry = Geometry((side, side), (problem.image.shape[0], problem.image.shape[1]), (1.0, 1.0), (0.0, 0.0), 0)
     power = float((np.abs(problem.probe) ** 2).sum())
-    engine = Engine(geometry, Slots(count, modes, (side, side), REAL, kernel.space), kernel, probe=problem.probe,
-                    image=problem.image, constraints=Constraints(None, power), **refined)
+    engine = Engine(geometry, slots or Slots(count, modes, (side, side), REAL, kernel.space), kernel,
+                    probe=problem.probe, image=problem.image, constraints=Constraints(None, power), **refined)
     for start in range(0, count, 100):
         some = slice(start, min(start + 100, count))
         engine.put(np.arange(some.start, some.stop), problem.amplitude[some], problem.corners[some].astype(float),

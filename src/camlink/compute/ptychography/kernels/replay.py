@@ -19,8 +19,10 @@ class Replay:
     what a step costs.
     """
 
-    def __init__(self, space: Any = None) -> None:
+    def __init__(self, space: Any = None, wait: Callable[[Any], None] | None = None) -> None:
+        """`wait` is how to wait for an event of the GPU."""
         self._space = space
+        self._wait = wait or (lambda event: event.synchronize())
         self._stream: Any = space.cuda.Stream() if space is not None else None
         self._key: Hashable = None
         self._calls = 0
@@ -34,7 +36,7 @@ class Replay:
             work()
             return
         while len(self._done) >= AHEAD:
-            self._done.popleft().synchronize()
+            self._wait(self._done.popleft())
         if key != self._key:
             self._key, self._calls, self._graph, self._held = key, 0, None, []
         if self._graph is not None:

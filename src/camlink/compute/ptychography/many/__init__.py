@@ -1,1 +1,1 @@
-"""One scan on several processes or GPUs, each with the frames of a tile and the object under them."""
+"""A scan that is too much for one process or one GPU: shared by several, or worked through in chunks."""

@@ -34,6 +34,10 @@ class Exchange(Protocol):
         """The image of the whole scan from the tiles (H, W) of all ranks."""
         ...
 
+    def wait(self, event: Any) -> None:
+        """Wait for the GPU of this rank to come to an event."""
+        ...
+
     def part(self, whole: Array) -> Array:
         """The tile of this rank in an image of the whole scan, a copy."""
         ...
@@ -54,6 +58,10 @@ class Alone:
     def whole(self, image: Array) -> Array:
         """The image itself."""
         return image
+
+    def wait(self, event: Any) -> None:
+        """Wait for the GPU to come to an event."""
+        event.synchronize()
 
     def part(self, whole: Array) -> Array:
         """The image itself."""

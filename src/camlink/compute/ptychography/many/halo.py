@@ -35,6 +35,10 @@ class Courier(Protocol):
         """The highest `value` of all ranks."""
         ...
 
+    def wait(self, event: Any) -> None:
+        """Wait for the GPU to come to an event; raises PeerLost."""
+        ...
+
 
 class Halo:
     """The exchange (many.exchange.Exchange) of one rank.
@@ -54,13 +58,21 @@ class Halo:
         """Add what other tiles hold of `images` (h, w), where they meet this one; `sums` are added over all ranks."""
         parcels = {other: [namespace(image).ascontiguousarray(image[box]) for image in images]
                    for other, box in self._meeting.items()} if images else {}
-        received = self._courier.trade(parcels, sums)
+        flat = [namespace(total).ascontiguousarray(total) for total in sums]
+        received = self._courier.trade(parcels, flat)
+        for total, summed in zip(sums, flat, strict=True):
+            if summed is not total:
+                total[...] = summed
         for number, image in enumerate(images):
             self._gather(image, {other: parts[number] for other, parts in received.items()})
 
     def highest(self, value: Any) -> Any:
         """The highest `value` of all ranks."""
         return self._courier.highest(value)
+
+    def wait(self, event: Any) -> None:
+        """Wait for the GPU to come to an event; raises PeerLost."""
+        self._courier.wait(event)
 
     def whole(self, image: Array) -> Array:
         """The image (H, W) of the whole scan; a pixel is taken from the lowest rank that has it."""

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.many.chunks import slots_for
 from camlink.compute.ptychography.many.halo import Courier, Halo
-from camlink.compute.ptychography.many.orders import Begin, Centre, End, Iterate, Misfit, Order, Put, Show
+from camlink.compute.ptychography.many.orders import Begin, Centre, End, Iterate, Misfit, Order, Prepare, Put, Show
 from camlink.compute.ptychography.probe import Constraints
-from camlink.compute.ptychography.slots import Slots
 
 Array = NDArray[Any]
 GROWTH = 1.5
@@ -29,7 +29,7 @@ class Member:
         frame, real = whole.frame, np.dtype(order.real)
         kernel = choose(order.kernel, frame, len(probe), real)
         self.exchange = Halo(order.tiles, courier)
-        self._slots = Slots(order.capacity, len(probe), frame, real, kernel.space)
+        self._slots = slots_for(order.capacity, len(probe), frame, real, kernel.space)
         self.engine = Engine(Geometry(frame, (image.shape[0], image.shape[1]), whole.pixel_m, whole.first_m, 0),
                              self._slots, kernel, probe=probe, image=image, exchange=self.exchange,
                              fractions=order.fractions,
@@ -38,6 +38,8 @@ class Member:
     def obey(self, order: Order, arrays: Sequence[Array]) -> Any:
         """Carry out an order: an image of the whole scan (H, W), a Fourier error, or nothing is given back."""
         engine = self.engine
+        if not isinstance(order, Iterate):
+            self._settle()
         match order:
             case Put():
                 self._put(*arrays)
@@ -49,7 +51,7 @@ class Member:
                 return engine.fourier_error(limit)
             case Show(what):
                 return self._shown(what)
-            case Begin() | End():
+            case Prepare() | Begin() | End():
                 raise ValueError(f"{order} is not for a member")
         return None
 
@@ -58,6 +60,12 @@ class Member:
         if needed > self._slots.capacity:
             self._slots.grow(max(needed, int(GROWTH * self._slots.capacity)))
         self.engine.put(index, amplitude, corners, weights)
+
+    def _settle(self) -> None:
+        """Wait until the GPU has done what it was told, so that no other wait depends on the other ranks."""
+        space = self.engine.kernel.space
+        if space is not np:
+            self.exchange.wait(space.cuda.get_current_stream().record())
 
     def _shown(self, what: str) -> Array:
         engine = self.engine

@@ -21,6 +21,12 @@ Number = Literal["bool", "int64", "float32", "float64", "complex64", "complex128
 MAX_ORDER_BYTES = 1 << 16
 
 
+class Prepare(msgspec.Struct, tag=True, frozen=True):
+    """Load what an engine needs and, when it is for a GPU, take the one of this rank."""
+
+    gpu: bool
+
+
 class Begin(msgspec.Struct, tag=True, frozen=True):
     """Start an engine on a tile. Arrays: probe (mode, y, x), object of the tile (h, w), and the pupil if there is one.
 
@@ -92,7 +98,7 @@ class Kind(msgspec.Struct, frozen=True, array_like=True):
         return np.broadcast_to(np.empty((), self.number), self.shape)
 
 
-Order = Begin | Put | Iterate | Centre | Misfit | Show | End
+Order = Prepare | Begin | Put | Iterate | Centre | Misfit | Show | End
 Reply = Done | Failed
 
 

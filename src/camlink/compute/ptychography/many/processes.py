@@ -13,6 +13,7 @@ import msgspec
 from numpy.typing import NDArray
 
 from camlink.compute.ptychography.many.halo import Courier
+from camlink.compute.ptychography.many.nccl import NcclCourier
 from camlink.compute.ptychography.many.orders import (
     MAX_ORDER_BYTES,
     Begin,
@@ -48,6 +49,7 @@ class PipeSeat:
     """A rank's end of the pipes (many.rank.Seat)."""
 
     def __init__(self, chair: Chair) -> None:
+        self.rank = chair.desk.rank
         self._chair = chair
         self._sheet = Sheet(chair.sheet)
         self._turn = 0
@@ -207,6 +209,8 @@ class Processes:
 
 def courier_of(begin: Begin, desk: Desk, patience_s: float) -> Courier:
     """The courier of a rank on this host."""
+    if begin.meeting == "nccl":
+        return NcclCourier(desk.rank, begin.tiles.ranks, begin.key, patience_s, desk.anybody_gone)
     return SharedCourier(desk, patience_s)
 
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from camlink.compute.ptychography.many.halo import Courier
 from camlink.compute.ptychography.many.member import Member, limit_threads
-from camlink.compute.ptychography.many.orders import Begin, Done, End, Failed, Order, Reply
+from camlink.compute.ptychography.many.nccl import take_gpu
+from camlink.compute.ptychography.many.orders import Begin, Done, End, Failed, Order, Prepare, Reply
 from camlink.errors import PeerLost
 
 Array = NDArray[Any]
@@ -19,6 +20,11 @@ Array = NDArray[Any]
 
 class Seat(Protocol):
     """Where a rank hears its leader."""
+
+    @property
+    def rank(self) -> int:
+        """Which rank sits here."""
+        ...
 
     def take(self) -> tuple[Order, Sequence[Array]] | None:
         """The next order and its arrays, or None when the leader is gone."""
@@ -42,7 +48,10 @@ def serve(seat: Seat) -> None:
             return
         order, arrays = taken
         try:
-            if isinstance(order, Begin):
+            if isinstance(order, Prepare):
+                if order.gpu:
+                    take_gpu(seat.rank)
+            elif isinstance(order, Begin):
                 limit_threads(order.threads)
                 member = Member(order, arrays, seat.courier(order))
             elif member is not None:

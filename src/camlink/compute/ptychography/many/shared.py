@@ -50,6 +50,14 @@ class Desk:
                     other.hears[one.rank], one.rings[other.rank] = os.pipe()
         return desks
 
+    def anybody_gone(self) -> int | None:
+        """A rank whose bells are closed, or None."""
+        poll = select.poll()
+        for descriptor in self.hears.values():
+            poll.register(descriptor, 0)  # the end is told without being asked for
+        ended = {descriptor for descriptor, _ in poll.poll(0)}
+        return next((rank for rank, descriptor in self.hears.items() if descriptor in ended), None)
+
     def leave(self) -> None:
         """Close the bells."""
         for descriptor in (*self.rings.values(), *self.hears.values()):
@@ -140,6 +148,10 @@ class SharedCourier:
         self._sheets[self.rank].write(self._turn, {self.rank: [mine]})
         self._meet()
         return max(float(sheet.read(self._turn, rank, [mine])[0][0]) for rank, sheet in enumerate(self._sheets))
+
+    def wait(self, event: Any) -> None:
+        """Wait for the GPU; nobody else is waited for."""
+        event.synchronize()
 
     def _meet(self) -> None:
         """Ring, and wait for all others.

@@ -9,17 +9,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.arrays import to_host
+from camlink.compute.arrays import gpu_count, to_host
 from camlink.compute.ptychography.algorithm import Blend, Rule
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import KernelName
 from camlink.compute.ptychography.kernels.kernel import Kernel
 from camlink.compute.ptychography.many.halo import Courier
 from camlink.compute.ptychography.many.member import Member, limit_threads
-from camlink.compute.ptychography.many.orders import Begin, Centre, Iterate, Meeting, Misfit, Order, Put, Show
+from camlink.compute.ptychography.many.nccl import new_key, take_gpu
+from camlink.compute.ptychography.many.orders import Begin, Centre, Iterate, Meeting, Misfit, Order, Prepare, Put, Show
 from camlink.compute.ptychography.many.tiles import Tiles
 from camlink.compute.ptychography.model import MASKED
 from camlink.compute.ptychography.probe import Constraints
+from camlink.compute.ptychography.slots import Slots
 from camlink.errors import PeerLost
 
 Array = NDArray[Any]
@@ -84,15 +86,21 @@ class Team:
         self._corners = np.zeros((expected, 2))
         self._born = np.zeros(expected, np.int64)
         self._waiting = False
+        gpu = kernel in ("auto", "cuda") and gpu_count() > 0
+        self._tell(Prepare(gpu), [[]] * ranks)
+        seats.replies()
+        self._waiting = False
         share = -(-expected // ranks)
         begin = Begin(self._tiles, geometry, kernel, "float64" if real == np.float64 else "float32", constraints.power,
                       min(expected, share + share // 4), max(1, limit_threads(1 << 16) // ranks), fractions,
-                      seats.here)
+                      "nccl" if gpu else seats.here, new_key() if gpu else b"")
         pupil = [] if constraints.pupil is None else [to_host(constraints.pupil)]
         arrays = [[probe, np.ascontiguousarray(image[box]), *pupil] for box in self._boxes]
         self._tell(begin, arrays)
         limit_threads(begin.threads)
         try:
+            if gpu:
+                take_gpu(0)
             self._member = Member(begin, arrays[0], seats.courier(begin))
         except PeerLost as error:
             raise seats.lost(str(error)) from None
@@ -111,6 +119,11 @@ class Team:
     def kernel(self) -> Kernel:
         """The kernel of the leader; the others have the same."""
         return self._member.engine.kernel
+
+    @property
+    def slots(self) -> Slots:
+        """Those of the leader."""
+        return self._member.engine.slots
 
     @property
     def probe(self) -> Array:

@@ -1,0 +1,230 @@
+"""Crew: the workers of a run, who takes the place of whom, and which neighbours are told; pure, as the states are.
+
+A worker that is gone while the graph runs is replaced by its next attempt: Launch, Ready, the neighbours connect to its
+new addresses and forget the old ones, Go. Its senders give what it had not acknowledged to the other replicas at once,
+or to the next attempt when it says hello.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from camlink.carry.account import Snapshot, merge
+from camlink.runtime.events import Instruction, Send
+from camlink.runtime.messages import (
+    Connect,
+    Cut,
+    Detach,
+    Expect,
+    Failed,
+    Go,
+    Kill,
+    Launch,
+    LinkSpec,
+    Lose,
+    Message,
+    Progress,
+    SetAside,
+    WorkerSpec,
+)
+from camlink.runtime.status import OperatorState
+
+MOST_RESTARTS: Final = 5
+WINDOW_S: Final = 60.0
+SEQUENCE_GAP: Final = 1000
+STRIKES: Final = 6
+"""A block is set aside when those who held it have this many strikes: 3 for each that raised, 2 for each that died."""
+
+
+@dataclass
+class WorkerState:
+    """What is known of one worker; `past_...` is what its earlier attempts left behind."""
+
+    spec: WorkerSpec
+    site: str
+    state: OperatorState = "waiting"
+    text: str = ""
+    addresses: dict[str, str] = field(default_factory=dict)
+    linked: set[str] = field(default_factory=set)
+    parted: set[str] = field(default_factory=set)
+    facts: dict[str, Any] = field(default_factory=dict)
+    sent: dict[str, Snapshot] = field(default_factory=dict)
+    received: dict[str, Snapshot] = field(default_factory=dict)
+    repeated: int = 0
+    aside: dict[str, int] = field(default_factory=dict)
+    busy_s: float = 0.0
+    unkept: str = ""
+    heard_s: float = 0.0
+    leaving: bool = False
+    failure: Failed | None = None
+    restarts: list[float] = field(default_factory=list)
+    gone: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    past_sent: dict[str, Snapshot] = field(default_factory=dict)
+    past_received: dict[str, Snapshot] = field(default_factory=dict)
+    past_repeated: int = 0
+    killable: bool = True
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, well or not, and nobody takes its place."""
+        return self.state in ("ended", "failed")
+
+    @property
+    def reachable(self) -> bool:
+        """Whether it has said Ready in this attempt and not ended."""
+        return self.state in ("ready", "running")
+
+    @property
+    def replaceable(self) -> bool:
+        """Whether another attempt can go on: a source cannot take its frames again, nor anybody what was not kept."""
+        return self.spec.kind != "source" and not self.unkept
+
+    def hear(self, event: Progress) -> None:
+        """Take in what it says of itself."""
+        self.facts, self.sent, self.received = event.facts, event.sent, event.received
+        self.repeated, self.aside, self.busy_s, self.unkept = event.repeated, event.aside, event.busy_s, event.unkept
+
+    def next_attempt(self, at: float) -> None:
+        """Become the next attempt; what this one did goes to its past."""
+        for name, account in self.sent.items():
+            self.past_sent[name] = merge([self.past_sent.get(name, Snapshot()), settled(account)])
+        for name, account in self.received.items():
+            self.past_received[name] = merge([self.past_received.get(name, Snapshot()), account])
+        self.past_repeated += self.repeated
+        for name, address in self.addresses.items():
+            self.gone[name] = (*self.gone.get(name, ()), address)
+        blocks = max((account.blocks for account in self.sent.values()), default=0)
+        self.spec = replace(self.spec, attempt=self.spec.attempt + 1,
+                            first_sequence=self.spec.first_sequence + blocks + SEQUENCE_GAP)
+        self.sent, self.received, self.addresses = {}, {}, {}
+        self.linked, self.parted = set(), set()
+        self.repeated, self.busy_s = 0, 0.0  # the next attempt finds the dead letters of this one
+        self.restarts.append(at)
+        self.heard_s, self.state = at, "starting"
+
+
+def settled(account: Snapshot) -> Snapshot:
+    """The account of a dead sender: what nobody acknowledged its next attempt sends again, so it never was sent."""
+    sent = account.acknowledged + sum(account.lost.values())
+    return replace(account, sent=sent, offered=sent + sum(account.dropped.values()), kept=0, queue_bytes=0)
+
+
+class Restart(Message):
+    """One replacement of a worker: why, when it was noticed and when the next attempt worked [s, UNIX]; 0 if never."""
+
+    operator: str
+    replica: int
+    reason: str
+    down_s: float
+    up_s: float = 0.0
+
+
+@dataclass
+class Crew:
+    """All workers and links of a run; changed by the state machine alone."""
+
+    workers: dict[tuple[str, int], WorkerState]
+    links: dict[str, LinkSpec]
+    restarts: list[Restart] = field(default_factory=list)
+    strikes: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def to(self, worker: WorkerState, message: Message) -> Send:
+        """The instruction that sends a message to a worker."""
+        return Send(worker.site, message, worker.spec.line)
+
+    def at(self, operator: str) -> list[WorkerState]:
+        """The replicas of an operator."""
+        return [w for w in self.workers.values() if w.spec.operator == operator]
+
+    def connect(self, worker: WorkerState) -> Iterator[Instruction]:
+        """Tell a worker where its senders are."""
+        for link in worker.spec.inputs:
+            senders = [w for w in self.at(link.source) if not w.over]
+            there = tuple(w.addresses[link.name] for w in senders if link.name in w.addresses)
+            yield self.to(worker, Connect(link=link.name, addresses=there, awaited=len(senders) - len(there)))
+
+    def may_restart(self, worker: WorkerState, at: float) -> bool:
+        """Whether the worker is worth another attempt: it can be replaced, and was not too often of late."""
+        return worker.replaceable and sum(at - then < WINDOW_S for then in worker.restarts) < MOST_RESTARTS
+
+    def restart(self, worker: WorkerState, text: str, at: float) -> Iterator[Instruction]:
+        """Launch the next attempt of a worker that is gone, after seeing that this one is."""
+        spec = worker.spec
+        yield Send(worker.site, Kill(operator=spec.operator, replica=spec.replica, attempt=spec.attempt))
+        worker.next_attempt(at)
+        outputs = tuple(replace(k, receivers=max(sum(not w.over for w in self.at(k.target)), 1)) for k in spec.outputs)
+        worker.spec = replace(worker.spec, outputs=outputs)
+        self.restarts.append(Restart(operator=spec.operator, replica=spec.replica, reason=text, down_s=at))
+        yield from self.lose(worker, text)
+        yield Send(worker.site, Launch(spec=worker.spec))
+
+    def lose(self, worker: WorkerState, text: str) -> Iterator[Instruction]:
+        """Let its senders give to others what a dead receiver had not acknowledged."""
+        for link in worker.spec.inputs:
+            for sender in self.at(link.source):
+                if sender.reachable:
+                    yield self.to(sender, Lose(link=link.name, receiver=worker.spec.identity, reason=text))
+
+    def rejoin(self, worker: WorkerState) -> Iterator[Instruction]:
+        """The next attempt has bound its addresses: connect it both ways."""
+        yield from self.connect(worker)
+        for key, reason in worker.spec.set_aside.items():  # what was learnt since it was launched
+            yield self.to(worker, SetAside(key=key, reason=reason))
+        for link in worker.spec.outputs:
+            receivers = [w for w in self.at(link.target) if not w.over and link.name not in w.parted]
+            if not receivers:
+                yield self.to(worker, Detach(link=link.name, reason=f"{link.target} ended early"))
+            gone = worker.gone.pop(link.name, ())
+            for receiver in receivers:
+                if receiver.reachable:
+                    new = (worker.addresses[link.name],)
+                    yield self.to(receiver, Connect(link=link.name, addresses=new, gone=gone))
+
+    def go(self, worker: WorkerState, at: float) -> Iterator[Instruction]:
+        """Start the body of the next attempt, once every link is there."""
+        worker.state, worker.heard_s, worker.text = "running", at, ""
+        for known in self.restarts:
+            if (known.operator, known.replica) == (worker.spec.operator, worker.spec.replica) and not known.up_s:
+                known.up_s = at
+        yield self.to(worker, Go())
+
+    def strike(self, worker: WorkerState, key: str, reason: str, *, raised: bool) -> Iterator[Instruction]:
+        """Remember who was holding a block when it was lost; a block that ends those who try it is set aside."""
+        name = worker.spec.operator
+        before = self.strikes.get((name, key), 0)
+        self.strikes[name, key] = before + (3 if raised else 2)
+        if not key or before >= STRIKES or self.strikes[name, key] < STRIKES:
+            return
+        for one in self.at(name):
+            one.spec = replace(one.spec, set_aside={**one.spec.set_aside, key: reason})
+            if one.reachable:
+                yield self.to(one, SetAside(key=key, reason=reason))
+
+    def detach(self, link: str, reason: str) -> Iterator[Instruction]:
+        """Tell the senders of a link that nobody listens any more, when that is so."""
+        spec = self.links[link]
+        if all(w.over or link in w.parted for w in self.at(spec.target)):
+            for sender in self.at(spec.source):
+                if sender.reachable:
+                    yield self.to(sender, Detach(link=link, reason=reason))
+
+    def part(self, worker: WorkerState, reason: str) -> Iterator[Instruction]:
+        """Tell the neighbours of a worker that is over for good."""
+        left = sum(not w.over for w in self.at(worker.spec.operator))
+        for link in worker.spec.inputs:
+            yield from self.detach(link.name, reason)
+            for sender in (w for w in self.at(link.source) if left and w.reachable):
+                if worker.state == "failed":
+                    yield self.to(sender, Lose(link=link.name, receiver=worker.spec.identity, reason=reason))
+                if worker.state == "failed" or worker.leaving:
+                    yield self.to(sender, Expect(link=link.name, receivers=left))
+        for link in worker.spec.outputs:
+            address = worker.addresses.get(link.name, "")
+            for receiver in self.at(link.target):
+                # one that was replaced may have come too late to hear the end from the sender itself
+                if receiver.reachable and (worker.state == "failed" or receiver.restarts):
+                    yield self.to(receiver, Cut(link=link.name, address=address))

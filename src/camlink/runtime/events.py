@@ -1,0 +1,66 @@
+"""What the state machine of a run hears beside messages, and the instructions that it gives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from camlink.runtime.messages import Message
+
+
+class Begin(Message):
+    """The run begins."""
+
+
+class Tick(Message):
+    """Time has passed."""
+
+
+class Cancel(Message):
+    """Somebody wants the run to end: gracefully first, now when `force`."""
+
+    reason: str
+    force: bool = False
+
+
+class AgentLost(Message):
+    """An agent's process has ended."""
+
+    site: str
+    text: str
+
+
+class Scale(Message):
+    """Somebody wants a transform to have this many replicas."""
+
+    operator: str
+    replicas: int
+
+
+class StartAgent(msgspec.Struct, frozen=True):
+    """Instruction: place the agent of this site."""
+
+    site: str
+
+
+class EndAgent(msgspec.Struct, frozen=True):
+    """Instruction: kill the agent of this site, which does not answer."""
+
+    site: str
+    text: str
+
+
+class Send(msgspec.Struct, frozen=True):
+    """Instruction: send a message to the agent of a site, or to one of its workers."""
+
+    site: str
+    message: Any
+    worker: str = ""
+
+
+class Over(msgspec.Struct, frozen=True):
+    """Instruction: everything has ended; close."""
+
+
+Instruction = StartAgent | EndAgent | Send | Over

@@ -1,0 +1,139 @@
+"""Journal: blocks appended to a file as they would travel, with a checksum each; readable after any crash.
+
+A record is a head {magic, parts, bytes, CRC-32 of all parts}, the size of each part, and the parts of the envelope.
+What was appended before a process was killed is in the file; a record that was cut ends the reading.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from camlink.block import Block, Result
+from camlink.carry.envelope import MAX_ARRAYS, MAX_BLOCK_BYTES, decode, encode
+from camlink.errors import FormatError, StorageError, WireError
+
+MAGIC: Final = b"CLB1"
+_HEAD: Final = struct.Struct("<4sIQI")
+_MOST_PARTS_A_WRITE: Final = 512
+SUFFIX: Final = ".blocks"
+
+
+class Journal:
+    """What an operator took and would need again: its next attempt reads it before the links go on.
+
+    Frames and plans are appended; of results only the newest of each source is kept. Raises StorageError when the
+    disk refuses.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = -1
+        self._end = 0
+
+    def replay(self) -> Iterator[Block]:
+        """What earlier attempts left, results last; a record that was cut is taken off the file."""
+        if self.path.exists():
+            for block, end in _records(self.path):
+                self._end = end
+                yield block
+            os.truncate(self.path, self._end)
+        for path in sorted(self.path.parent.glob(f"{self.path.stem}.*.newest")):
+            yield from read_blocks(path)
+
+    def append(self, block: Block) -> None:
+        """Keep a block."""
+        if isinstance(block, Result):
+            newest = self.path.with_name(f"{self.path.stem}.{block.header.source}.newest")
+            write_blocks(newest.with_suffix(".part"), block)
+            newest.with_suffix(".part").replace(newest)
+            return
+        if self._file < 0:
+            self._file = _open(self.path)
+        _write(self._file, block, self.path)
+
+    def close(self, *, remove: bool) -> None:
+        """Close the file; `remove` when nobody needs it any more."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        if remove:
+            for path in (self.path, *self.path.parent.glob(f"{self.path.stem}.*.newest")):
+                path.unlink(missing_ok=True)
+
+
+def write_blocks(path: Path, *blocks: Block) -> None:
+    """Append blocks to a file, which is made when it is not there; raises StorageError."""
+    file = _open(path)
+    try:
+        for block in blocks:
+            _write(file, block, path)
+    finally:
+        os.close(file)
+
+
+def read_blocks(path: Path) -> Iterator[Block]:
+    """The blocks of a file in order, up to a record that was cut.
+
+    Raises FormatError when the file is none of ours or damaged in its middle.
+    """
+    return (block for block, _ in _records(path))
+
+
+def _open(path: Path) -> int:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _write(file: int, block: Block, path: Path) -> None:
+    parts = [memoryview(part).cast("B") for part in encode(block)]
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    sizes = [part.nbytes for part in parts]
+    head = _HEAD.pack(MAGIC, len(parts), sum(sizes), crc) + struct.pack(f"<{len(parts)}Q", *sizes)
+    begin = os.fstat(file).st_size
+    wanted, done = len(head) + sum(sizes), 0
+    try:
+        done = os.writev(file, [head, *parts])
+        while done < wanted:  # interrupted, or the disk is all but full: the rest says which
+            done += os.write(file, b"".join((head, *parts))[done:])
+    except OSError as error:
+        os.truncate(file, begin)
+        raise StorageError(f"{path}: {error.strerror} after {begin} bytes; make room on that disk") from None
+
+
+def _records(path: Path) -> Iterator[tuple[Block, int]]:
+    """Blocks with the offset behind each."""
+    with path.open("rb") as file:
+        left, at = os.fstat(file.fileno()).st_size, 0
+        while left >= _HEAD.size:
+            magic, count, total, crc = _HEAD.unpack(file.read(_HEAD.size))
+            if magic != MAGIC or not 0 < count <= MAX_ARRAYS + 1 or total > MAX_BLOCK_BYTES:
+                raise FormatError(f"{path}, byte {at}: no record of blocks begins here")
+            size = _HEAD.size + 8 * count + total
+            if left < size:
+                return
+            sizes = struct.unpack(f"<{count}Q", file.read(8 * count))
+            if sum(sizes) != total:
+                raise FormatError(f"{path}, byte {at}: the parts of the record are {sum(sizes)} bytes, not {total}")
+            parts = [file.read(n) for n in sizes]
+            found = 0
+            for part in parts:
+                found = zlib.crc32(part, found)
+            at, left = at + size, left - size
+            if found != crc:
+                if not left:
+                    return  # cut by a crash in the middle of its writing
+                raise FormatError(f"{path}, byte {at - size}: the checksum of the record is wrong")
+            try:
+                yield decode(parts), at
+            except WireError as error:
+                raise FormatError(f"{path}, byte {at - size}: {error}") from None

@@ -1,0 +1,139 @@
+"""Porter: stands at an input port; lets each block in once, keeps a journal, sets aside what nobody can bear."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from camlink.block import COLUMNS, Block, Frames
+from camlink.errors import StorageError
+from camlink.runtime.hand import Hand, key_of
+from camlink.runtime.journal import SUFFIX, Journal, read_blocks, write_blocks
+from camlink.runtime.messages import WorkerSpec
+
+JOURNALS: Final = "journal"
+DEAD_LETTERS: Final = "dead-letters"
+
+
+class Porter:
+    """Admits the blocks of a port, keeps what the next attempt would need, and sets aside what nobody can bear.
+
+    `kept` tells which blocks are kept: none, every one when it is taken, or those that the operator names afterwards.
+    """
+
+    def __init__(self, spec: WorkerSpec, port: str, hand: Hand | None, *, once: bool, kept: str = "none") -> None:
+        self._spec, self._hand, self._once, self._kept = spec, hand, once, kept
+        folder = Path(spec.folder)
+        self._journal = Journal(folder / JOURNALS / f"{spec.operator}-{spec.replica}-{port}{SUFFIX}")
+        self._letters = folder / DEAD_LETTERS / f"{spec.operator}-{spec.replica}{SUFFIX}"
+        self._frames: dict[tuple[str, str], set[int]] = {}
+        self._blocks: set[tuple[str, str, int]] = set()
+        self.set_aside = dict(spec.set_aside)
+        self.aside: dict[str, int] = {}
+        self.repeated = 0
+        self.broken = ""
+        self._known = False
+        self._since_s = 0.0
+        self._lie_there: set[str] = set()
+        if spec.attempt and self._letters.exists():
+            for letter in read_blocks(self._letters):
+                self._count_aside(letter, str(letter.header.facts.get("error", "")))
+
+    def earlier(self) -> Iterator[Block] | None:
+        """What earlier attempts of this worker had taken."""
+        return self._journal.replay() if self._kept != "none" and self._spec.attempt else None
+
+    def admit(self, block: Block) -> Block | None:
+        """The block, or what of it was not seen before; None when nothing is left of it."""
+        if self.set_aside and (reason := self.set_aside.get(key_of(block))):
+            self.put_aside(block, reason)
+            return None
+        return self._fresh(block) if self._once else block
+
+    def hold(self, block: Block, *, known: bool = False) -> None:
+        """The operator works on this block from now; `known` when it comes from the journal."""
+        self._known, self._since_s = known, time.monotonic()
+        if self._hand is not None:
+            self._hand.take(block)
+
+    def empty(self) -> None:
+        """The operator is done with what it held."""
+        self._since_s = 0.0
+        if self._hand is not None:
+            self._hand.empty()
+
+    @property
+    def busy_s(self) -> float:
+        """For how long the operator has worked on the block that it holds [s]."""
+        since_s = self._since_s
+        return time.monotonic() - since_s if since_s else 0.0
+
+    def keep_first(self, block: Block) -> None:
+        """Before the operator sees a block: keep it, where every block is kept."""
+        if self._kept == "all":
+            self.keep(block)
+
+    def keep_after(self, block: Block, body: Any) -> None:
+        """After the operator has worked on a block: keep it, unless it says that its state does not need it."""
+        needs = getattr(body, "needs_again", None)
+        if self._kept == "after" and not self._known and (needs is None or needs(block)):
+            self.keep(block)
+
+    def keep(self, block: Block) -> None:
+        """Append to the journal; when the disk refuses, the worker goes on, but cannot be replaced any more."""
+        if self.broken:
+            return
+        try:
+            self._journal.append(block)
+        except StorageError as error:
+            self.broken = str(error)
+
+    def put_aside(self, block: Block, reason: str) -> None:
+        """Keep a block that nobody can work on, with the reason, as a dead letter; once, however often it comes."""
+        if not self._count_aside(block, reason):
+            return
+        facts = {**block.header.facts, "set_aside_by": self._spec.operator, "error": reason}
+        letter = type(block)(msgspec.structs.replace(block.header, facts=facts), block.arrays)
+        self._fresh(block)
+        try:
+            write_blocks(self._letters, letter)
+        except StorageError as error:
+            self.broken = self.broken or str(error)
+
+    def close(self, *, well: bool) -> None:
+        """The worker has ended; its journal goes when it ended well."""
+        self._journal.close(remove=well)
+
+    def _count_aside(self, block: Block, reason: str) -> bool:
+        key = key_of(block)
+        if key in self._lie_there:
+            return False
+        self._lie_there.add(key)
+        self.aside[reason] = self.aside.get(reason, 0) + block.count
+        return True
+
+    def _fresh(self, block: Block) -> Block | None:
+        head = block.header
+        if not isinstance(block, Frames):
+            name = (head.source, head.scan.id, head.sequence)
+            if name in self._blocks:
+                self.repeated += 1
+                return None
+            self._blocks.add(name)
+            return block
+        seen = self._frames.setdefault((head.source, head.scan.id), set())
+        indices = block.index.tolist()
+        if seen.isdisjoint(indices):
+            seen.update(indices)
+            return block
+        rows = [row for row, index in enumerate(indices) if index not in seen]
+        self.repeated += len(indices) - len(rows)
+        seen.update(indices)
+        if not rows:
+            return None
+        arrays = {name: array[rows] if name in ("frames", *COLUMNS) else array for name, array in block.arrays.items()}
+        return type(block)(head, arrays)

@@ -1,0 +1,153 @@
+"""Work: what a worker does between Go and its end: blocks from the inboxes through the body to the outboxes."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from camlink.block import Block
+from camlink.carry.link import Outlet
+from camlink.errors import CamlinkError, OperatorFailed
+from camlink.runtime.flow import Inbox, Outbox, Sent, finish
+from camlink.runtime.hand import Hand
+from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.porter import Porter
+from camlink.workflow.operator import Kind, Operator
+
+TRIES: Final = 2
+MOST_IN_A_ROW: Final = 10
+LOSSLESS: Final = ("block", "spill")
+_LOOK_S: Final = 1.0
+
+
+class Work:
+    """The ports of one worker and its body."""
+
+    def __init__(self, spec: WorkerSpec, operator: Operator, body: Any, hand: Hand | None,
+                 look: Callable[[], None], part: Callable[[str], None]) -> None:
+        self._spec, self._operator, self._body, self._look = spec, operator, body, look
+        self._part = part
+        self._in_a_row = 0
+        self.outboxes: dict[str, Outbox] = {}
+        self.porters = {port.name: self._porter(port.name, hand) for port in operator.inputs}
+        self.inboxes: dict[str, Inbox] = {}
+        self.leaving = False
+
+    def open(self, outlets: dict[str, Outlet]) -> None:
+        """Make the boxes, once the outgoing links are bound."""
+        single = len(self._operator.outputs) == 1
+        name = self._spec.operator
+        self.outboxes = {
+            port.name: Outbox(name if single else f"{name}.{port.name}",
+                              [outlets[s.name] for s in self._spec.outputs if s.output == port.name], self._look,
+                              self._spec.first_sequence)
+            for port in self._operator.outputs}
+        self.inboxes = {port: Inbox(porter, self._look, self.outboxes.values())
+                        for port, porter in self.porters.items()}
+
+    def run(self) -> None:
+        """The body from its first to its last block, then the acknowledged end of every link."""
+        if self._operator.streams:
+            for port, block in self._given(self._body(*self.inboxes.values())):
+                self.outboxes[port].send(block)
+        else:
+            (inbox,), (porter,) = self.inboxes.values(), self.porters.values()
+            self._by_block(inbox, porter)
+        for port, inbox in self.inboxes.items():
+            if not inbox.ended and not self.leaving:
+                self._part(port)
+            inbox.close()
+        finish([outlet for outbox in self.outboxes.values() for outlet in outbox.outlets], self._look)
+
+    def tell(self) -> dict[str, Any]:
+        """What a heartbeat says of the blocks at all ports."""
+        parts = list(self.porters.values())
+        aside: dict[str, int] = {}
+        for part in parts:
+            for reason, count in list(part.aside.items()):
+                aside[reason] = aside.get(reason, 0) + count
+        return {"repeated": sum(part.repeated for part in parts), "aside": aside,
+                "busy_s": max((part.busy_s for part in parts), default=0.0),
+                "unkept": next((part.broken for part in parts if part.broken), "")}
+
+    def close(self, *, well: bool) -> None:
+        """Close the journals; they go when the worker ended well."""
+        for porter in self.porters.values():
+            porter.close(well=well)
+
+    def _porter(self, port: str, hand: Hand | None) -> Porter:
+        operator = self._operator
+        links = [link for link in self._spec.inputs if link.input == port]
+        once = all(link.policy.partition("(")[0] in LOSSLESS for link in links)
+        if operator.kind in (Kind.SOURCE, Kind.VIEW) or not once:
+            return Porter(self._spec, port, hand, once=once)
+        return Porter(self._spec, port, hand, once=True,
+                       kept="all" if operator.streams else "after" if operator.stateful else "none")
+
+    def _by_block(self, inbox: Inbox, porter: Porter) -> None:
+        while not self.leaving:
+            block = inbox.take(_LOOK_S)
+            if block is not None:
+                made = self._make(block, porter)
+                inbox.done(self._send(made))
+            elif inbox.ended:
+                break
+        if self.leaving:
+            inbox.leave()
+        finish = getattr(self._body, "finish", None)
+        if finish is not None:
+            self._send(self._given(finish()))
+
+    def _make(self, block: Block, porter: Porter) -> list[tuple[str, Block]]:
+        """What the body makes of a block; one on which it raises twice is set aside, and the rest goes on."""
+        for left in reversed(range(TRIES)):
+            try:
+                made = list(self._given(self._body(block)))
+            except (CamlinkError, MemoryError):
+                raise  # about more than this block: the input is wrong, the disk is full, the memory is spent
+            except Exception as error:  # the code of somebody else
+                self._log(error)
+                if not left:
+                    self._set_aside(block, porter, error)
+            else:
+                self._in_a_row = 0
+                porter.keep_after(block, self._body)
+                return made
+        return []
+
+    def _set_aside(self, block: Block, porter: Porter, error: Exception) -> None:
+        self._in_a_row += 1
+        text = f"{type(error).__name__}: {error}"
+        if self._in_a_row >= MOST_IN_A_ROW:
+            raise OperatorFailed(f"{text} (and so on {MOST_IN_A_ROW} blocks in a row)") from error
+        porter.put_aside(block, text)
+
+    def _send(self, made: list[tuple[str, Block]] | Iterator[tuple[str, Block]]) -> Sent:
+        return tuple((self.outboxes[port], self.outboxes[port].send(block)) for port, block in made)
+
+    def _given(self, given: Any) -> Iterator[tuple[str, Block]]:
+        """Port and block of whatever a body gives: nothing, a block, a NamedTuple of blocks, an iterable of these."""
+        if given is None:
+            return
+        if isinstance(given, Block):
+            if self.outboxes:
+                yield next(iter(self.outboxes)), given
+        elif hasattr(given, "_fields"):
+            for port, block in zip(given._fields, given, strict=True):
+                if block is not None:
+                    yield port, block
+        else:
+            for one in given:
+                yield from self._given(one)
+
+    def _log(self, error: Exception) -> None:
+        write_trace(self._spec, error)
+
+
+def write_trace(spec: WorkerSpec, error: Exception) -> None:
+    """Append the trace of an error to the log of the operator."""
+    log = Path(spec.folder) / "log" / f"{spec.operator}.log"
+    with log.open("a", encoding="utf8") as file:
+        traceback.print_exception(error, file=file)
