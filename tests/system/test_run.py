@@ -133,7 +133,8 @@ def test_a_frame_that_kills_whoever_takes_it_is_set_aside(tmp_path: Path, replic
     assert report.verdict == "degraded"
     assert report.reasons == ("1 frames lost: set aside by count: killed by SIGKILL",)
     assert report.operators["add"]["distinct"] == 59
-    assert report.operators["count"]["restarts"] == len(report.restarts) == 3
+    # one more may have taken it before the word came that it is set aside
+    assert report.operators["count"]["restarts"] == len(report.restarts) in (3, 3 + replicas - 1)
     assert dead_letters(tmp_path) == [20]
 
 
@@ -163,7 +164,7 @@ def test_a_worker_that_is_killed_or_stopped_costs_time_but_no_frame(tmp_path: Pa
 
 def pid_of(operator: str) -> int:
     for process in psutil.Process().children(recursive=True):
-        if "worker" in process.cmdline() and operator in Path(f"/proc/{process.pid}/fd/1").readlink().name:
+        if any(word.startswith(f"{operator}/0/") for word in process.cmdline()):
             return process.pid
     raise AssertionError(f"no worker of {operator}")
 

@@ -30,7 +30,8 @@ def cxi(frames: Inflow[CountFrames], results: Inflow[Result], *, parameters: Cxi
     array `object` are left to others. Ends when both inflows have ended. Raises StorageError when the disk refuses,
     ParameterError when `file` leads out of the folder.
     """
-    record = Record(context.folder, parameters.file, parameters.result_every_s, context.provenance)
+    record = Record(context.folder, parameters.file, parameters.result_every_s, context.provenance,
+                    again=context.attempt > 0)
     try:
         while not (frames.ended and results.ended):
             block = None if frames.ended else frames.take(_LOOK_S)
@@ -46,3 +47,5 @@ def cxi(frames: Inflow[CountFrames], results: Inflow[Result], *, parameters: Cxi
     finally:
         context.tell(**record.facts)
         record.close()
+    record.replace_earlier()
+    context.tell(**record.facts)

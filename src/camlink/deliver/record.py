@@ -19,9 +19,15 @@ MOST_SHARE: Final = 0.2
 
 
 class Record:
-    """Decides when the file is made and when a result is worth writing; `CxiWriter` knows how."""
+    """Decides when the file is made and when a result is worth writing; `CxiWriter` knows how.
 
-    def __init__(self, folder: Path, pattern: str, every_s: float, provenance: Mapping[str, str]) -> None:
+    `again` tells that an earlier attempt was killed over its file: everything comes once more, goes into a new file,
+    and that one takes the place of the other at the end.
+    """
+
+    def __init__(self, folder: Path, pattern: str, every_s: float, provenance: Mapping[str, str], *,
+                 again: bool = False) -> None:
+        self._again = again
         self._folder, self._pattern, self._every_s = folder, pattern, every_s
         self._provenance = provenance
         self._writer: CxiWriter | None = None
@@ -63,6 +69,15 @@ class Record:
         """Close the file, if there is one."""
         if self._writer is not None:
             self._writer.close()
+
+    def replace_earlier(self) -> None:
+        """After a good end: the file takes the name of those that earlier attempts left."""
+        if self._again and self._writer is not None:
+            path = file_in(self._folder, self._pattern, self._writer.scan.id)
+            for left in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+                if left != self._writer.path:
+                    left.unlink()
+            self._writer.path = self._writer.path.replace(path)
 
     def _writer_of(self, block: Block) -> CxiWriter:
         if self._writer is None:

@@ -41,8 +41,8 @@ def agent(master: str, site: str, sockets: str, parent: str) -> None:
     context.term()
 
 
-def worker(control: str, parent: str) -> None:
-    """A worker; reads its WorkerSpec as msgpack from standard input."""
+def worker(control: str, _name: str, parent: str) -> None:
+    """A worker, named for those who look at processes; reads its WorkerSpec as msgpack from standard input."""
     end_with_parent(int(parent), signal.SIGKILL)
     spec = msgspec.msgpack.decode(sys.stdin.buffer.read(MAX_CONTROL_BYTES), type=WorkerSpec)
     context: zmq.Context[Any] = zmq.Context()

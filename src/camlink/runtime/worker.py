@@ -92,6 +92,7 @@ class WorkerContext:
         self.name = spec.operator
         self.site = spec.site
         self.folder = Path(spec.folder)
+        self.attempt = spec.attempt
         self.provenance: Mapping[str, str] = spec.provenance
         self.screen = screen
         self.stopping = stopping

@@ -27,6 +27,7 @@ class RecordingContext:
         self.name = name
         self.site = "here"
         self.folder = folder
+        self.attempt = 0
         self.provenance: Mapping[str, str] = provenance or {}
         self.screen = RecordingScreen()
         self.facts: dict[str, FactValue] = {}

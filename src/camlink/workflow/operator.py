@@ -62,6 +62,11 @@ class Context(Protocol):
         ...
 
     @property
+    def attempt(self) -> int:
+        """How often this worker was replaced; what earlier attempts took comes again, before anything new."""
+        ...
+
+    @property
     def provenance(self) -> Mapping[str, str]:
         """Versions, workflow text and its hash, for the record."""
         ...

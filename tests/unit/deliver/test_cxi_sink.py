@@ -21,8 +21,8 @@ class Told:
     name = "record"
     screen: Any = None
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, attempt: int = 0) -> None:
+        self.folder, self.attempt = folder, attempt
         self.facts: dict[str, Any] = {}
         self.history: list[int] = []
 
@@ -68,6 +68,18 @@ def run(folder: Path, frames_: Listed[Any], results: Listed[Any], **values: Any)
     context = Told(folder)
     cxi.make(CxiParameters(**values), context)(frames_, results)
     return context
+
+
+def test_the_next_attempt_writes_anew_and_takes_the_name_at_the_end(tmp_path: Path) -> None:
+    (tmp_path / "star.cxi").write_bytes(b"what a killed attempt left")
+    (tmp_path / "star-2.cxi").write_bytes(b"and the one after it")
+    told = Told(tmp_path, attempt=2)
+    cxi.make(CxiParameters(), told)(Listed([frames(0, scan())]), Listed([result(1, scan())]))
+    assert [path.name for path in tmp_path.iterdir()] == ["star.cxi"]
+    assert told.facts["files"] == [str(tmp_path / "star.cxi")]
+    with read_cxi(tmp_path / "star.cxi") as kept:
+        assert kept.frames is not None
+        assert len(kept.frames) == 2
 
 
 def test_frames_and_results_end_in_one_file(tmp_path: Path) -> None:

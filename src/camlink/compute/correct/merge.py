@@ -49,7 +49,7 @@ class Merge:
 
     def __init__(self, exposures: int, window: int) -> None:
         self.merged = self.unpaired = self.late = 0
-        self._exposures = exposures
+        self.exposures = exposures
         self._window = window
         self._open: dict[int, dict[int, Exposure]] = {}
         self._opened: dict[int, int] = {}
@@ -58,7 +58,7 @@ class Merge:
 
     def add(self, exposure: Exposure) -> Iterator[Exposure]:
         """Take one exposure; gives every point that is now finished."""
-        if self._exposures == 1:
+        if self.exposures == 1:
             yield exposure
             return
         point = exposure.point
@@ -69,7 +69,7 @@ class Merge:
             self._opened[point] = len(self._given) + len(self._open)
             self._open[point] = {}
         self._open[point].setdefault(exposure.index, exposure)
-        if len(self._open[point]) == self._exposures:
+        if len(self._open[point]) == self.exposures:
             yield self._give(point)
         newest = len(self._given) + len(self._open)
         for old in [p for p in self._open if newest - self._opened[p] > self._window]:
@@ -86,7 +86,7 @@ class Merge:
         del self._opened[point]
         self._given.add(point)
         dwell_s = np.array([part.dwell_s for part in parts])
-        if len(parts) == self._exposures:
+        if len(parts) == self.exposures:
             self._total_s = float(dwell_s.sum())
             self.merged += 1
         else:

@@ -82,6 +82,7 @@ class Reduce:
         self._facts: dict[str, Fact] = {}
         self._held: list[tuple[RawFrames, Rows]] = []
         self._given = 0
+        self._learnt = True
         self._photons = 0.0
         warm(Layout(2, SAMPLES, parameters.overscan), self._gain)
         crop.reduce(np.full((1, 4, 4), np.nan, dtype=np.float32), 2, parameters.method)
@@ -94,6 +95,7 @@ class Reduce:
         sensor = self._sensor_of(frames)
         self._facts = frames.header.facts
         is_dark = frames.kind == FrameKind.DARK
+        self._learnt = sensor.centre is None or bool(is_dark.any())
         sensor.take_darks(frames, np.flatnonzero(is_dark))
         rows = np.flatnonzero(~is_dark)
         if rows.size:
@@ -103,6 +105,10 @@ class Reduce:
             if sensor.centre is not None or self._waited():
                 yield from self._block(self._release(sensor, merge))
         self._tell(sensor)
+
+    def needs_again(self, _: RawFrames) -> bool:
+        """Whether a replacement would need the last block: for the dark, for the centre, or for a point in parts."""
+        return self._learnt or (self._merge is not None and self._merge.exposures > 1)
 
     def finish(self) -> Iterator[CountFrames]:
         """The frames that still waited for the centre, and the points that still waited for an exposure."""

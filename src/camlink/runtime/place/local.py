@@ -77,7 +77,8 @@ class Processes:
         path = Path(spec.folder) / "log" / f"{name}.log"
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as log:
-            process = subprocess.Popen(_command("worker", self._address), stdin=subprocess.PIPE, stdout=log, stderr=log)
+            process = subprocess.Popen(_command("worker", self._address, spec.line), stdin=subprocess.PIPE,
+                                       stdout=log, stderr=log)
         assert process.stdin is not None
         with suppress(BrokenPipeError), process.stdin as pipe:  # one that is dead already is reaped
             pipe.write(msgspec.msgpack.encode(spec))
