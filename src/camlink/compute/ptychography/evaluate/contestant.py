@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from camlink.compute.arrays import settle
 from camlink.compute.ptychography.algorithm import Blend, ap, blend
+from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
 from camlink.compute.ptychography.evaluate.dataset import DataSet
 from camlink.compute.ptychography.parameters import SolveParameters
@@ -27,7 +28,8 @@ class Snapshot:
     """Where a contestant stands after `iteration` iterations and `seconds` of its own time.
 
     object (H, W) complex, its pixel [margin, margin] is where the window of the first position starts; probe
-    (mode, y, x) complex with sum|P|^2 in photons. `step_s` is the median time of an iteration [s].
+    (mode, y, x) complex with sum|P|^2 in photons. `step_s` is the median time of an iteration [s]. What a contestant
+    may find out too: corners (n, 2) [object pixel], background (y, x) [photon] with zero frequency at [0, 0].
     """
 
     iteration: int
@@ -37,6 +39,8 @@ class Snapshot:
     object: Array
     probe: Array
     margin: int
+    corners: Array | None = None
+    background: Array | None = None
 
 
 class Contestant(Protocol):
@@ -110,6 +114,13 @@ class Own:
                     arrays = work.arrays()
                     yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
                                    arrays["probe"], work.geometry.margin)
+
+    def _corners(self, work: Reconstruction, count: int) -> Array | None:
+        """Where the engine takes the frames to be, rounded as it rounds; None where they are not all in one engine."""
+        if not isinstance(work.engine, Engine) or work.engine.active != count:
+            return None
+        parts = self.parameters.fractions
+        return np.asarray(np.rint(work.engine.slots.corners * parts) / parts)
 
     def _step(self, watch: Stopwatch) -> Blend:
         if 0 < watch.left <= self.parameters.polish_iterations < watch.budget.iterations:

@@ -54,9 +54,12 @@ class DataSet:
         return round((y1 - y0) / pixel[0]), round((x1 - x0) / pixel[1])
 
     def corners(self, margin: int) -> Array:
-        """Top-left corners (n, 2) int64 of all windows on a grid with `margin` pixels before the first position."""
-        first = self.scan.span_m[:2]
-        return np.asarray(np.rint((self.position_m - first) / self.scan.object_pixel_m).astype(np.int64) + margin)
+        """Top-left corners (n, 2) float64 [pixel] of all windows, with `margin` pixels before the first position."""
+        return np.asarray((self.position_m - self.scan.span_m[:2]) / self.scan.object_pixel_m + margin)
+
+    def whole_corners(self, margin: int) -> Array:
+        """The corners (n, 2) int64 rounded to whole pixels."""
+        return np.rint(self.corners(margin)).astype(np.int64)
 
     def amplitude(self, rows: slice) -> Array:
         """Amplitudes (n, y, x) float32 of some frames, zero frequency at [0, 0], MASKED where there is no value."""

@@ -11,12 +11,14 @@ from camlink.compute.ptychography.evaluate.contestant import Snapshot
 from camlink.compute.ptychography.evaluate.dataset import DataSet
 from camlink.compute.ptychography.metric import Score, aligned, half_bit_crossing, ring_correlation, score
 from camlink.compute.ptychography.model import data_misfit, exit_waves, far_field, magnitude
+from camlink.compute.ptychography.shift import Shifts
 
 Array = NDArray[Any]
 RIM_PX: Final = 4
 SMALLEST_BOX_PX: Final = 6 * RIM_PX
 SOME_FRAMES: Final = 64
 CHUNK: Final = 16
+FRACTIONS: Final = 8
 
 
 def centre_box(image: Array, corner: tuple[int, int], dataset: DataSet) -> Array | None:
@@ -53,18 +55,22 @@ def truth_score(dataset: DataSet, snapshot: Snapshot) -> Score | None:
 def fourier_error(dataset: DataSet, snapshot: Snapshot, limit: int | None = None) -> float | None:
     """|| |F P O_j| - A || / ||A|| over all frames or `limit` of them spread evenly.
 
-    None when object or probe is not finite or does not cover the frames.
+    Positions count to an eighth of a pixel. None when object or probe is not finite or does not cover the frames.
     """
-    corners = dataset.corners(snapshot.margin)
-    reach = corners.max(axis=0) + dataset.frame
-    if not (np.isfinite(snapshot.object).all() and np.isfinite(snapshot.probe).all()) or corners.min() < 0 or (
-            reach > snapshot.object.shape).any():
+    corners = dataset.corners(snapshot.margin) if snapshot.corners is None else snapshot.corners
+    most = [side - size for side, size in zip(snapshot.object.shape, dataset.frame, strict=True)]
+    covered = np.rint(corners).min() >= 0 and (np.rint(corners) <= most).all()
+    if not covered or not all(np.isfinite(part).all() for part in (snapshot.object, snapshot.probe)):
         return None
+    shifts = Shifts(FRACTIONS, dataset.frame, snapshot.probe)
+    places = shifts.places(corners, (most[0], most[1]))
+    probes = shifts.table(snapshot.probe) if places.rows.any() else snapshot.probe[None]
     step = max(1, -(-len(dataset) // limit)) if limit else 1
     gap = seen = 0.0
     for start in range(0, len(dataset), CHUNK * step):
         part = slice(start, start + CHUNK * step, step)
-        model = magnitude(far_field(exit_waves(snapshot.probe, snapshot.object, corners[part])))
+        waves = exit_waves(probes[places.rows[part]], snapshot.object, places.whole[part])
+        model = magnitude(far_field(waves), snapshot.background)
         more_gap, more_seen = data_misfit(model, dataset.amplitude(part))
         gap, seen = gap + more_gap, seen + more_seen
     return float(np.sqrt(gap / seen)) if seen > 0 else None

@@ -60,7 +60,7 @@ class Stepper:
         watch = Stopwatch(budget)
         with watch.setting_up():
             image, probe, margin = start_of(dataset)
-            solver = self.make(dataset.amplitude(slice(None)), dataset.corners(margin), probe[0], image)
+            solver = self.make(dataset.amplitude(slice(None)), dataset.whole_corners(margin), probe[0], image)
         while not watch.spent:
             if self.tune is not None:
                 self.tune(solver, watch.progress)

@@ -32,19 +32,25 @@ _FAILURES: Final = (RuntimeError, ValueError, TypeError, AttributeError, ImportE
 
 @dataclass(frozen=True, slots=True)
 class PtyChi:
-    """One algorithm of pty-chi with its defaults, probe refined, positions held, on a GPU where torch sees one."""
+    """One algorithm of pty-chi with its defaults, probe refined, positions held, on a GPU where torch sees one.
+
+    `batch` frames at once where the algorithm has batches; `alpha` is the step of ePIE and rPIE, None for its default.
+    """
 
     algorithm: str
+    batch: int = BATCH
+    alpha: float | None = None
 
     @property
     def name(self) -> str:
         """Name with the package in front."""
-        return f"pty-chi {self.algorithm}"
+        return f"pty-chi {self.algorithm}" + (f" {self.batch}" if self.batch != BATCH else "")
 
     @property
     def about(self) -> dict[str, str | int | float | bool]:
-        """Engine and algorithm; the frames of a batch where the algorithm has batches."""
-        return {"engine": "pty-chi", "algorithm": self.algorithm, "batch": BATCH}
+        """Engine, algorithm and options."""
+        return {"engine": "pty-chi", "algorithm": self.algorithm, "batch": self.batch,
+                **({} if self.alpha is None else {"alpha": self.alpha})}
 
     @property
     def missing(self) -> str:
@@ -87,10 +93,12 @@ class PtyChi:
         reconstructor, positions = options.reconstructor_options, options.probe_position_options
         reconstructor.default_device = api.Devices.GPU if on_gpu else api.Devices.CPU
         reconstructor.num_epochs = 1
-        reconstructor.batch_size = min(BATCH, len(dataset))
+        reconstructor.batch_size = min(self.batch, len(dataset))
         if hasattr(reconstructor, "chunk_length"):
             reconstructor.chunk_length = min(2 * BATCH, len(dataset))
         options.object_options.optimizable = options.probe_options.optimizable = True
+        if self.alpha is not None:
+            options.object_options.alpha = options.probe_options.alpha = self.alpha
         positions.optimizable = False
         options.object_options.determine_position_origin_coords_by = api.ObjectPosOriginCoordsMethods.SPECIFIED
         # the origin carries the half pixel from corner to centre: the fraction of a position would shift the probe
@@ -110,5 +118,5 @@ def _settle() -> None:
 
 
 def pty_chi_contestants() -> list[PtyChi]:
-    """All engines of pty-chi, installed or not."""
-    return [PtyChi(algorithm) for algorithm in ENGINES]
+    """All engines of pty-chi, installed or not; rPIE also with small batches and full steps, which suit few frames."""
+    return [*(PtyChi(algorithm) for algorithm in ENGINES), PtyChi("rpie", batch=10, alpha=1.0)]
