@@ -51,6 +51,13 @@ def probe_weight(comb_: Array, object_intensity: Array, frame: tuple[int, int], 
     return np.maximum(fft.irfft2(product, size)[:frame[0], :frame[1]], 0.0)  # type: ignore[no-any-return]
 
 
+def correlated(image: Array, weight: Array) -> Array:
+    """sum_r weight(r) image(r + corner) for every corner (H, W), of real arrays (H, W) and (y, x)."""
+    fft, size, shape = fourier(image), _size(image), image.shape
+    product = fft.rfft2(image, size) * np.conj(fft.rfft2(weight.astype(image.dtype, copy=False), size))
+    return fft.irfft2(product, size)[:shape[0], :shape[1]]  # type: ignore[no-any-return]
+
+
 def moved(previous: Array, step: Array, weight: Array, damping: float, highest: Any = None) -> Array:
     """Previous + step/(weight + d) with d = damping x max(weight): where nothing is known, `previous` stays.
 

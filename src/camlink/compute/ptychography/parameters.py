@@ -30,6 +30,12 @@ class SolveParameters(Parameters, frozen=True):
     probe_support: Annotated[float, about("pupil support: below this part of the mean pattern's maximum "
                                           "the far field of the probe is dark; 0 for none", ge=0, lt=1)] = 0.0
     modes: Annotated[int, about("incoherent modes of the probe", ge=1, le=16)] = 1
+    background_every: Annotated[int, about("iterations between fits of a background that all frames share; 0 for none",
+                                           ge=0)] = 0
+    gains_every: Annotated[int, about("iterations between fits of the beam's intensity at every frame; 0 for a steady "
+                                      "beam", ge=0)] = 0
+    positions_every: Annotated[int, about("iterations between corrections of the positions; 0 takes them as they are",
+                                          ge=0)] = 0
     fractions: Annotated[Literal[1, 2, 4, 8], about("parts of a pixel that positions are rounded to")] = 1
     first_frames: Annotated[int, about("frames before the first picture; 0 for 5 % of the scan, at least 20", ge=0)] = 0
     publish_s: Annotated[float, about("time between two versions", unit="s", gt=0, le=3600)] = 0.5
