@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test fast lint types style layers bench clean
+.PHONY: demo test fast lint types style layers bench faults clean
 
 $(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -29,6 +29,10 @@ test: lint $(VENV)/.tested
 ## the tests of a minute
 fast: $(VENV)/.tested
 	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+
+## the whole fault matrix: every fault for every role
+faults: $(VENV)/.tested
+	$(BIN)/python -m pytest tests/system/test_faults.py --full $(ARGS)
 
 lint: style types layers
 

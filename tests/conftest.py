@@ -1,6 +1,16 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no fault of the code
 settings.load_profile("untimed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also the cases marked `full`: the whole fault matrix")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--full"):
+        items[:] = [item for item in items if item.get_closest_marker("full") is None]

@@ -10,6 +10,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -106,7 +107,8 @@ def _write(file: int, block: Block, path: Path) -> None:
         while done < wanted:  # interrupted, or the disk is all but full: the rest says which
             done += os.write(file, b"".join((head, *parts))[done:])
     except OSError as error:
-        os.truncate(file, begin)
+        with suppress(OSError):  # what is no plain file cannot be cut
+            os.truncate(file, begin)
         raise StorageError(f"{path}: {error.strerror} after {begin} bytes; make room on that disk") from None
 
 

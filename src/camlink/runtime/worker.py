@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import threading
@@ -280,8 +281,13 @@ class Worker:
         if not isinstance(error, CamlinkError):
             text = f"{type(error).__name__}: {text}"
         self.say(Failed, error=type(error).__name__, text=text, place=place, input=isinstance(error, InputError),
-                 final=isinstance(error, InputError | StorageError | OperatorFailed),
+                 final=isinstance(error, InputError | StorageError | OperatorFailed) or _is_full(error),
                  holding=self.hand.key if self.hand is not None else "")
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether a disk refused: another attempt would find it as full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def _load(spec: WorkerSpec, host: Host) -> Operator:

@@ -10,9 +10,9 @@ from typing import Annotated
 
 import numpy as np
 
-from camlink.block import Block, CountFrames, FrameKind, Header, RawFrames, Result, Scan
+from camlink.block import Block, CountFrames, FrameKind, Frames, Header, RawFrames, Result, Scan
 from camlink.workflow.operator import Context, operator
-from camlink.workflow.parameter import about
+from camlink.workflow.parameter import Parameters, about
 from camlink.workflow.port import Inflow
 
 
@@ -38,40 +38,59 @@ Seconds = Annotated[float, about("how long", unit="s", ge=0)]
 Index = Annotated[int, about("frame at which it happens; -1 for never", ge=-1)]
 
 
+def _fault(index: int, raise_at: int, raise_from: int = -1) -> None:
+    if index == raise_at or 0 <= raise_from <= index:
+        raise ValueError(f"frame {index} is poison")
+
+
 @operator("toys.camera")
-def camera(*, frames: Number = 100, side: Number = 16, gap_s: Seconds = 0.0, context: Context) -> Iterator[RawFrames]:
+def camera(*, frames: Number = 100, side: Number = 16, gap_s: Seconds = 0.0, raise_at: Index = -1,
+           context: Context) -> Iterator[RawFrames]:
     """Give frames that hold their index."""
     scan = toy_scan(frames, side)
     context.tell(frames_expected=frames, frames_captured=0)
     for index in range(frames):
         if context.stopping():
             return
+        _fault(index, raise_at)
         yield toy_frames(scan, index, 1)
         context.tell(frames_captured=index + 1)
         time.sleep(gap_s)
 
 
-@operator("toys.count")
-def count(frames: RawFrames, *, raise_at: Index = -1, raise_from: Index = -1, die_at: Index = -1,
-          sleep_s: Seconds = 0.0) -> CountFrames:
+class Slow(Parameters, frozen=True):
+    """How slow an operator is to start and at each block, and at which frames it raises."""
+
+    start_s: Seconds = 0.0
+    sleep_s: Seconds = 0.0
+    raise_at: Index = -1
+    raise_from: Index = -1
+    die_at: Index = -1
+
+
+def _start(parameters: Slow) -> None:
+    time.sleep(parameters.start_s)
+
+
+@operator("toys.count", prepare=_start)
+def count(frames: RawFrames, *, parameters: Slow) -> CountFrames:
     """Turn samples into float32; on demand raises, or is killed, at a frame."""
     index = int(frames.index[0])
-    time.sleep(sleep_s)
-    if index == raise_at or 0 <= raise_from <= index:
-        raise ValueError(f"frame {index} is poison")
-    if index == die_at:
+    time.sleep(parameters.sleep_s)
+    _fault(index, parameters.raise_at, parameters.raise_from)
+    if index == parameters.die_at:
         os.kill(os.getpid(), signal.SIGKILL)
     return CountFrames(frames.header, {**frames.arrays, "frames": frames.frames.astype(np.float32)})
 
 
-@operator("toys.add")
-def add(frames: Inflow[CountFrames], *, raise_at: Index = -1, context: Context) -> Iterator[Result]:
+@operator("toys.add", prepare=_start)
+def add(frames: Inflow[CountFrames], *, parameters: Slow, context: Context) -> Iterator[Result]:
     """Add up everything that arrives; a version every ten frames and at the end."""
     total, seen, last = 0.0, set[int](), None
     for block in frames:
         last = block
-        if raise_at in block.index:
-            raise ValueError(f"frame {raise_at} is poison")
+        time.sleep(parameters.sleep_s)
+        _fault(int(block.index[0]), parameters.raise_at, parameters.raise_from)
         seen.update(block.index.tolist())
         total += float(block.frames[:, 0, 0].sum())
         context.tell(total=total, distinct=len(seen))
@@ -94,11 +113,13 @@ def deaf(frames: Inflow[CountFrames]) -> None:
         time.sleep(0.5)
 
 
-@operator("toys.keep", kind="sink")
-def keep(frames: Inflow[CountFrames], *, context: Context) -> None:
+@operator("toys.keep", kind="sink", prepare=_start)
+def keep(frames: Inflow[CountFrames], *, parameters: Slow, context: Context) -> None:
     """Write the index of every frame into kept.txt, which a later attempt writes anew."""
     with (context.folder / "kept.txt").open("w", encoding="utf8", buffering=1) as file:
         for block in frames:
+            time.sleep(parameters.sleep_s)
+            _fault(int(block.index[0]), parameters.raise_at, parameters.raise_from)
             file.writelines(f"{index}\n" for index in block.index)
 
 
@@ -116,7 +137,10 @@ def leave(frames: Inflow[CountFrames]) -> None:
 
 
 @operator("toys.look", kind="view")
-def look(blocks: Inflow[Block], *, context: Context) -> None:
+def look(blocks: Inflow[Block], *, parameters: Slow, context: Context) -> None:
     """Show everything."""
     for block in blocks:
+        time.sleep(parameters.sleep_s)
+        if isinstance(block, Frames):
+            _fault(int(block.index[0]), parameters.raise_at, parameters.raise_from)
         context.screen.show(block)
