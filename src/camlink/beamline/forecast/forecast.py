@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Annotated
 
 import msgspec
@@ -29,8 +30,8 @@ from camlink.workflow.parameter import Parameters, about
 
 RAW_BYTES = 2
 COUNT_BYTES = 4
-STATE_BYTES = 12
-"""A pixel of a frame in the solver: its amplitude (4) and its wave (8)."""
+AMPLITUDE_BYTES, WAVE_BYTES = 4, 8
+"""A pixel of a frame in the solver: its amplitude, and a wave for every mode of the probe."""
 
 
 class Circumstances(Parameters, frozen=True, kw_only=True):
@@ -101,8 +102,8 @@ def forecast(scan: TwinParameters, around: Circumstances, solve: SolveParameters
     """Predict a scan; raises ParameterError when its parameters do not fit together, FormatError for a huge object."""
     far = far_field_of(scan)
     planned = planned_scan(scan, far)
-    work = Reconstruction(planned, solve)
-    load = _load(scan, around, far, work.memory_bytes)
+    with closing(Reconstruction(planned, msgspec.structs.replace(solve, workers=1))) as work:
+        load = _load(scan, around, far, solve.modes, work.memory_bytes)
     sampled = _sampling(scan, around, far, planned)
     step_s = 1e-3 * around.ms_per_iteration
     if not step_s:
@@ -160,16 +161,16 @@ def _sampling(scan: TwinParameters, around: Circumstances, far: FarField, planne
         half_period_dose_m=by_dose, half_period_m=max(far.object_pixel_m, by_dose))
 
 
-def _load(scan: TwinParameters, around: Circumstances, far: FarField, solver_bytes: int) -> Load:
+def _load(scan: TwinParameters, around: Circumstances, far: FarField, modes: int, solver_bytes: int) -> Load:
     rows, columns = PRESETS[scan.detector].shape
     frame = RAW_BYTES * rows * columns
     held = around.memory_bytes or _machine_bytes()
     duration_s = around.scan_s or scan.frame_count / scan.rate_hz
-    area = far.window**2
+    pixels = far.window**2 * scan.points
     return Load(raw_frame_bytes=frame, raw_bytes=frame * scan.frame_count,
-                raw_B_s=frame * scan.frame_count / duration_s, reduced_bytes=COUNT_BYTES * area * scan.points,
-                frame_state_bytes=STATE_BYTES * area * scan.points, solver_bytes=solver_bytes, memory_bytes=held,
-                fits=solver_bytes <= held)
+                raw_B_s=frame * scan.frame_count / duration_s, reduced_bytes=COUNT_BYTES * pixels,
+                frame_state_bytes=(AMPLITUDE_BYTES + WAVE_BYTES * modes) * pixels, solver_bytes=solver_bytes,
+                memory_bytes=held, fits=solver_bytes <= held)
 
 
 def _warnings(sampled: Sampling, load: Load, far: FarField) -> tuple[str, ...]:

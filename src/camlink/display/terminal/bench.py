@@ -6,7 +6,7 @@ import os
 import platform
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import msgspec
 import psutil
@@ -15,15 +15,35 @@ from rich.console import Console
 
 from camlink.errors import InputError, StorageError, UnknownName
 
+if TYPE_CHECKING:
+    from camlink.compute.ptychography.kernels.choice import KernelName
 
-def _capture() -> dict[str, Any]:
+PHOTONS: Final = 2e6
+
+Measure = Callable[[Path | None], dict[str, Any]]
+"""Takes the data set that was given, or None."""
+
+
+class Start(NamedTuple):
+    """A scan of points x points frames of frame x frame pixels, the kernel, and the error to be reached."""
+
+    points: int
+    frame: int
+    kernel: KernelName
+    target: float
+
+
+STARTS: Final = {"cpu-128-start": Start(20, 128, "compiled", 0.04), "gpu-256-start": Start(40, 256, "cuda", 0.06)}
+
+
+def _capture(_: Path | None) -> dict[str, Any]:
     from camlink.capture.fastccd.bench import measure
 
     return measure()
 
 
-def _ptychography(case: str) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
+def _ptychography(case: str) -> Measure:
+    def run(_: Path | None) -> dict[str, Any]:
         from camlink.compute.ptychography.bench import measure
 
         return measure(case)
@@ -31,8 +51,25 @@ def _ptychography(case: str) -> Callable[[], dict[str, Any]]:
     return run
 
 
-def _links(case: str) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
+def _start(case: str) -> Measure:
+    def run(data: Path | None) -> dict[str, Any]:
+        from camlink.beamline.twin.dataset import simulated_dataset, small_parameters
+        from camlink.compute.ptychography.bench.gpu import check_gpu
+        from camlink.compute.ptychography.bench.start import time_to_error
+        from camlink.compute.ptychography.evaluate.set_file import open_dataset
+
+        size = STARTS[case]
+        if size.kernel == "cuda":
+            check_gpu(case)
+        dataset = open_dataset(data) if data is not None else simulated_dataset(
+            small_parameters(points=size.points, frame=size.frame, photons=PHOTONS, seed=0))
+        return time_to_error(case, dataset, kernel=size.kernel, target=size.target)
+
+    return run
+
+
+def _links(case: str) -> Measure:
+    def run(_: Path | None) -> dict[str, Any]:
         from camlink.carry.bench.cases import measure
 
         return measure(case)
@@ -40,8 +77,8 @@ def _links(case: str) -> Callable[[], dict[str, Any]]:
     return run
 
 
-def _sites(case: str) -> Callable[[], dict[str, Any]]:
-    def run() -> dict[str, Any]:
+def _sites(case: str) -> Measure:
+    def run(_: Path | None) -> dict[str, Any]:
         from camlink.carry.bench.far import measure
 
         return measure(case)
@@ -49,18 +86,20 @@ def _sites(case: str) -> Callable[[], dict[str, Any]]:
     return run
 
 
-BENCHES: Final[dict[str, dict[str, Callable[[], dict[str, Any]]]]] = {
+BENCHES: Final[dict[str, dict[str, Measure]]] = {
     "capture": {"fastccd-udp": _capture},
     "links": {case: _links(case) for case in ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400",
                                               "small-4k")},
     "sites": {case: _sites(case) for case in ("curve-tcp", "relay")},
-    "ptychography": {case: _ptychography(case) for case in (
-        "cpu-128", "cpu-128-admm", "cpu-128-modes", "gpu-128", "gpu-256")},
+    "ptychography": {case: _start(case) if case in STARTS else _ptychography(case) for case in (
+        "cpu-128", "cpu-128-admm", "cpu-128-modes", "cpu-128-start", "gpu-128", "gpu-256", "gpu-256-start")},
 }
 
 
 def bench(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BENCHES)}.")],
           case: Annotated[str, typer.Option(help="Only this case.")] = "",
+          data: Annotated[Path | None, typer.Option(
+              help="An HDF5 set with truth for the cases that end in -start; else the twin simulates one.")] = None,
           json: Annotated[Path | None, typer.Option(help="Write all figures to this file.")] = None) -> None:
     """Measure, check and compare; figures are of this machine under its present load."""
     if name not in BENCHES:
@@ -73,7 +112,7 @@ def bench(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(BENCHES)
         if not case or case == label:
             try:
                 with console.status(f"{name} {label}"):
-                    measured.append(measure())
+                    measured.append(measure(data))
             except InputError as error:
                 if case:
                     raise

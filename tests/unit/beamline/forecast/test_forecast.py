@@ -44,11 +44,13 @@ def test_dose_is_that_of_the_twin():
     assert found.sampling.photons_per_object_pixel == pytest.approx(middle.mean(), rel=0.05)
 
 
-def test_memory_is_exactly_what_a_run_takes():
+@pytest.mark.parametrize("modes", [1, 3])
+def test_memory_is_exactly_what_a_run_takes(modes):
     scan = small_parameters(points=7, frame=64, photons=1e5, seed=0)
-    found = forecast(scan, GIVEN, SolveParameters(kernel="reference"))
-    work = begun(simulated_dataset(scan), SolveParameters(kernel="reference"))
-    slots = Slots(scan.points, 1, found.frame, np.dtype(np.float32))
+    solve = SolveParameters(kernel="reference", modes=modes)
+    found = forecast(scan, GIVEN, solve)
+    work = begun(simulated_dataset(scan), solve)
+    slots = Slots(scan.points, modes, found.frame, np.dtype(np.float32))
     active = work.engine._slots.active
     assert found.load.frame_state_bytes == slots.nbytes == active.amplitude.nbytes + active.waves.nbytes
     assert found.load.solver_bytes == work.memory_bytes

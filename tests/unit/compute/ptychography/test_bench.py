@@ -1,14 +1,19 @@
 """The bench measures what it says, on small problems."""
 
+from dataclasses import replace
+
 import pytest
 
+from camlink.beamline.twin.dataset import simulated_dataset, small_parameters
+from camlink.compute.ptychography.bench import start
 from camlink.compute.ptychography.bench.cases import CASES, measure
 from camlink.compute.ptychography.bench.cpu import ADMM, plain_iteration
 from camlink.compute.ptychography.bench.problem import BLEND, Case, Problem, engine_of, gap
 from camlink.compute.ptychography.bench.record import clocked, record
+from camlink.compute.ptychography.evaluate.budget import Budget
 from camlink.compute.ptychography.kernels.compiled import CompiledKernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
-from camlink.errors import UnknownName
+from camlink.errors import FormatError, UnknownName
 
 SMALL = Case(4, 32, "compiled")
 
@@ -44,3 +49,19 @@ def test_an_unknown_case_lists_the_known_ones():
     with pytest.raises(UnknownName, match="cpu-128-admm"):
         measure("cpu-129")
     assert "gpu-256" in CASES
+
+
+def test_the_time_to_an_error_is_that_of_the_default(monkeypatch):
+    monkeypatch.setattr(start, "BUDGET", Budget(6, samples=3))
+    monkeypatch.setattr(start, "pty_chi_contestants", list)
+    dataset = simulated_dataset(small_parameters(points=6, frame=64, photons=1e6, seed=4))
+    found = start.time_to_error("some-start", dataset, kernel="reference", target=0.6)
+    assert found["checked"]
+    assert found["unit"] == "s"
+    assert found["figure"] > 0
+    assert set(found["beside"]) <= set(start.OTHERS)
+    never = start.time_to_error("some-start", dataset, kernel="reference", target=1e-9)
+    assert not never["checked"]
+    assert "not reached by default" in never["note"]
+    with pytest.raises(FormatError, match="no truth"):
+        start.time_to_error("some-start", replace(dataset, truth=None), kernel="reference", target=0.6)

@@ -22,10 +22,7 @@ COPY_BYTES: Final = 2 << 30
 
 def on_gpu(name: str, case: Case) -> dict[str, Any]:
     """An iteration of RAAR with the probe; raises InputError where there is no GPU."""
-    trouble = gpu_trouble()
-    if trouble:
-        raise InputError(f"case '{name}' measures a GPU and none can be used here: {trouble}; "
-                         "run it on a machine with an NVIDIA GPU, its driver and CuPy (camlink[gpu])")
+    check_gpu(name)
     cupy = importlib.import_module("cupy")
     problem = Problem.of(case)
     kernel = choose("cuda", (case.side, case.side), 1, REAL)
@@ -44,6 +41,14 @@ def on_gpu(name: str, case: Case) -> dict[str, Any]:
             f"{counted(wrong)}")
     return record(name, whole, {"plain CuPy": plain, "memory floor": floor, "kernel alone": alone}, note,
                   checked=wrong < TOLERANCE)
+
+
+def check_gpu(name: str) -> None:
+    """Raise InputError where the case `name` has no GPU to measure."""
+    trouble = gpu_trouble()
+    if trouble:
+        raise InputError(f"case '{name}' measures a GPU and none can be used here: {trouble}; "
+                         "run it on a machine with an NVIDIA GPU, its driver and CuPy (camlink[gpu])")
 
 
 def traffic_bytes(case: Case) -> int:
