@@ -92,6 +92,21 @@ def test_replicas_share_the_work_and_lose_nothing(tmp_path: Path) -> None:
     assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (60, sum(range(60)))
 
 
+def test_what_a_slow_receiver_has_no_room_for_waits_on_disk(tmp_path: Path) -> None:
+    made = Workflow("toys", sites={"here": Site("here")})
+    camera = made.add("camera", toys.camera, frames=80, side=1024)  # 2 MiB a frame, 160 MiB in all
+    counted = made.add("count", toys.count, camera, policy="spill", sleep_s=0.02)
+    made.add("add", toys.add, counted)
+    report = run(made, folder=tmp_path)
+    link = links(report)["camera->count"]
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["add"]["total"] == sum(range(80))
+    assert link["sent"] == link["acknowledged"] == 80
+    assert link["peak_queue_bytes"] <= link["limit_bytes"]
+    assert (tmp_path / "spill").exists()
+    assert list((tmp_path / "spill").iterdir()) == []
+
+
 def test_a_full_link_holds_the_source_back(tmp_path: Path) -> None:
     report = run(flow(frames=80, side=1024, sleep_s=0.005), folder=tmp_path)  # 2 MiB a frame, 160 MiB in all
     link = links(report)["camera->count"]

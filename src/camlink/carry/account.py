@@ -137,6 +137,12 @@ class Account:
         self.kept += frames
         self.queue(nbytes)
 
+    def count_spilled(self, frames: int) -> None:
+        """Frames that are offered and wait on disk; negative when they leave it."""
+        self.offered += frames
+        self.kept += frames
+        self.spilled += frames
+
     def count_let_go(self, frames: int, nbytes: int) -> None:
         """A block is out of custody: acknowledged, dropped or lost."""
         self.kept -= frames

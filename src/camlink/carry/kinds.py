@@ -1,26 +1,40 @@
-"""Kinds of link between processes, by address: what makes an outlet, and what makes the inlet that fits an address."""
+"""Kinds of link, by address: what makes an outlet, and what makes the inlet that fits an address."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import zmq
 
 from camlink.carry.link import DEFAULT_LIMIT_BYTES, Inlet, Kind, Outlet
+from camlink.carry.memory import MemoryOutlet
 from camlink.carry.ring import RingOutlet
 from camlink.carry.ring_inlet import RingInlet
+from camlink.carry.spill import Spill
+from camlink.carry.spilling import SpillingOutlet
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet
 from camlink.errors import InputError
 
 
 def make_outlet(context: zmq.Context[Any], kind: Kind, link: str, stem: str, *, receivers: int = 1,
-                policy: str = "block", limit_bytes: int = DEFAULT_LIMIT_BYTES) -> Outlet:
-    """The sending end of a link; `stem` is a path that is free for it, in a folder of its user alone."""
+                policy: str = "block", limit_bytes: int = DEFAULT_LIMIT_BYTES, spill: Path | None = None) -> Outlet:
+    """The sending end of a link; `stem` is a path that is free for it, in a folder of its user alone.
+
+    `spill` is the file where blocks wait under the policy of that name; the next attempt finds there what was left.
+    """
+    outlet: Outlet
     if kind == "zmq":
-        return ZmqOutlet(context, f"ipc://{stem}", link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
-    if kind == "shm":
-        return RingOutlet(f"{stem}.shm", link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
-    raise InputError(f"link {link}: a link of kind '{kind}' does not lead from process to process")
+        outlet = ZmqOutlet(context, f"ipc://{stem}", link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
+    elif kind == "shm":
+        outlet = RingOutlet(f"{stem}.shm", link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
+    else:
+        outlet = MemoryOutlet(link, f"inproc://{stem}", receivers=receivers, policy=policy, limit_bytes=limit_bytes)
+    if policy != "spill":
+        return outlet
+    if spill is None:
+        raise InputError(f"link {link}: policy 'spill' needs a file to write to")
+    return SpillingOutlet(outlet, Spill(spill))
 
 
 def make_inlet(context: zmq.Context[Any], address: str, link: str, name: str, attempt: int = 0) -> Inlet:

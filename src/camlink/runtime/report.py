@@ -45,8 +45,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
             raise StorageError(f"cannot write the report {path}: {error.strerror}; choose another place") from None
 
 
-_LINK_KEYS = ("name", "kind", "policy", "sent", "received", "acknowledged", "dropped", "lost", "in_flight", "bytes",
-              "age_ms", "peak_queue_bytes", "limit_bytes")
+_LINK_KEYS = ("name", "kind", "policy", "sent", "received", "acknowledged", "dropped", "lost", "in_flight", "resent",
+              "bytes", "age_ms", "hop_ms", "notes", "peak_queue_bytes", "limit_bytes")
 _RESULT_FACTS = ("fourier_error", "iterations", "iteration", "error_vs_truth", "frc_half_bit_px")
 
 

@@ -62,6 +62,10 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     frames_per_s: float = 0.0
     bytes_per_s: float = 0.0
     age_ms: dict[str, float] = {}
+    hop_ms: dict[str, float] = {}
+    resent: int = 0
+    spilled: int = 0
+    notes: tuple[str, ...] = ()
     queue_bytes: int = 0
     peak_queue_bytes: int = 0
     limit_bytes: int = 0

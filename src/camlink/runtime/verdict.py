@@ -35,6 +35,7 @@ def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[L
                  for w in state.at(o.name) if w.state == "failed"]
     degraded += [f"{w.spec.operator}: could not have been replaced ({w.unkept})"
                  for w in state.workers.values() if w.unkept]
+    degraded += [f"link {link.name}: {note}" for link in links for note in link.notes if note.startswith("spill:")]
     for operator in operators:
         warnings = operator.facts.get("warnings", [])
         degraded += [f"{operator.name}: {w}" for w in (warnings if isinstance(warnings, list) else [str(warnings)])]

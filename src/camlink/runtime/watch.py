@@ -64,14 +64,17 @@ class Watch:
             past.popleft()
         flows = any(not w.over for w in state.workers.values() if w.spec.operator == spec.source)
         per_s = 1 / max(at - past[0][0], 1e-9) if len(past) > 1 and flows else 0.0
-        ages = {name: round(received.age_ms(q), 3) for name, q in (("p50", 0.5), ("p99", 0.99))}
+        ages, hops = ({name: round(of(q), 3) for name, q in (("p50", 0.5), ("p99", 0.99))}
+                      for of in (received.age_ms, received.hop_ms))
         return LinkStatus(
             name=spec.name, source=spec.source, target=spec.target, kind=spec.kind, policy=spec.policy,
             block=spec.block,
             sent=sent.sent, received=received.received, acknowledged=sent.acknowledged, dropped=sent.dropped,
             lost=sent.lost, in_flight=sent.in_flight, bytes=sent.bytes,
             frames_per_s=(sent.sent - past[0][1]) * per_s, bytes_per_s=(sent.bytes - past[0][2]) * per_s,
-            age_ms={**ages, "max": round(received.max_age_s * 1e3, 3)}, queue_bytes=sent.queue_bytes,
+            age_ms={**ages, "max": round(received.max_age_s * 1e3, 3)},
+            hop_ms={**hops, "max": round(received.max_hop_s * 1e3, 3)}, resent=sent.resent, spilled=sent.spilled,
+            notes=sent.notes, queue_bytes=sent.queue_bytes,
             peak_queue_bytes=sent.peak_queue_bytes, limit_bytes=spec.limit_bytes,
         )
 

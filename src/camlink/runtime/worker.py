@@ -20,6 +20,7 @@ from camlink.carry.account import merge
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Outlet
 from camlink.carry.memory import MemoryOutlet
+from camlink.carry.spilling import SpillingOutlet
 from camlink.errors import CamlinkError, Closed, InputError, OperatorFailed, PeerLost, StorageError
 from camlink.runtime.control import Line
 from camlink.runtime.flow import given_up
@@ -69,14 +70,13 @@ class Host:
     operators: Mapping[str, Operator] = field(default_factory=dict)
     screen: Screen = field(default_factory=NoScreen)
 
-    def bind(self, spec: LinkSpec, stem: str) -> Outlet:
+    def bind(self, spec: LinkSpec, stem: str, spill: Path) -> Outlet:
         """The outgoing end of a link; a stem that is free for it tells where receivers find it."""
-        if spec.kind != "memory":
-            return make_outlet(self.context, spec.kind, spec.name, stem, receivers=spec.receivers, policy=spec.policy,
-                               limit_bytes=spec.limit_bytes)
-        outlet = MemoryOutlet(spec.name, f"inproc://{stem}", receivers=spec.receivers, policy=spec.policy,
-                              limit_bytes=spec.limit_bytes)
-        self.memory[outlet.address] = outlet
+        outlet = make_outlet(self.context, spec.kind, spec.name, stem, receivers=spec.receivers, policy=spec.policy,
+                             limit_bytes=spec.limit_bytes, spill=spill)
+        ends = outlet.outlet if isinstance(outlet, SpillingOutlet) else outlet
+        if isinstance(ends, MemoryOutlet):
+            self.memory[outlet.address] = ends
         return outlet
 
     def connect(self, address: str, link: str, name: str, attempt: int) -> Inlet:
@@ -178,7 +178,8 @@ class Worker:
         """The outgoing end of a link, and the address where receivers find it."""
         index = [spec.name for spec in self.spec.outputs].index(link.name)
         name = self.spec.line.replace("/", "-")
-        outlet = self.host.bind(link, f"{self.spec.sockets}/{name}-{index}")
+        spill = Path(self.spec.folder) / "spill" / f"{self.spec.operator}-{self.spec.replica}-{index}"
+        outlet = self.host.bind(link, f"{self.spec.sockets}/{name}-{index}", spill)
         return outlet, outlet.address
 
     def connect(self, message: Connect) -> None:

@@ -164,6 +164,21 @@ def check_sample(make: Make) -> None:
     assert ends.outlet.account.dropped == {"sample(4)": 7}
 
 
+def check_spill(make: Make) -> None:
+    """`spill` never says no while the disk has room, keeps order, loses nothing, and ends when its file is empty.
+
+    Not one of LINK_CHECKS: what spills stands in front of an outlet of any kind.
+    """
+    ends = make("spill", 4 * NBYTES, 1)
+    inlet = joined(ends)
+    assert all(offer(ends, n) for n in range(30))
+    lawful(ends)
+    snapshot = ends.outlet.account.snapshot()
+    assert (snapshot.offered, snapshot.kept, snapshot.spilled) == (30, 30, 26)
+    assert _drained(ends, inlet) == list(range(30))
+    assert ends.outlet.account.snapshot().spilled == 0
+
+
 def _drained(ends: Ends, inlet: Inlet) -> list[int]:
     """What still comes when the outlet finishes; every block is released."""
     ends.outlet.finish()

@@ -9,6 +9,7 @@ import zmq
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Kind
 from camlink.carry.memory import MemoryOutlet
+from camlink.carry.spilling import SpillingOutlet
 from camlink.testing.link import Ends, Make
 
 KINDS: tuple[Kind, ...] = ("memory", "zmq", "shm")
@@ -23,12 +24,13 @@ def make_kind(tmp_path: Path) -> Iterator[Callable[[Kind], Make]]:
 
     def of(kind: Kind) -> Make:
         def make(policy: str, limit_bytes: int, receivers: int) -> Ends:
-            more = {"receivers": receivers, "policy": policy, "limit_bytes": limit_bytes}
-            if kind == "memory":
-                memory = MemoryOutlet("l", **more)
-                ends = Ends(memory, lambda name, attempt: kept(memory.join(name, attempt)))
+            number = len(made)
+            outlet = make_outlet(context, kind, "l", str(tmp_path / str(number)), receivers=receivers, policy=policy,
+                                 limit_bytes=limit_bytes, spill=tmp_path / f"{number}.spill")
+            inner = outlet.outlet if isinstance(outlet, SpillingOutlet) else outlet
+            if isinstance(inner, MemoryOutlet):
+                ends = Ends(outlet, lambda name, attempt: kept(inner.join(name, attempt)))
             else:
-                outlet = make_outlet(context, kind, "l", str(tmp_path / str(len(made))), **more)
                 ends = Ends(outlet, lambda name, attempt: kept(
                     make_inlet(context, outlet.address, "l", name, attempt)))
             made.append(ends)

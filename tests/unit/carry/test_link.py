@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from camlink.carry.link import Kind
-from camlink.testing.link import LINK_CHECKS, Make, check_link
+from camlink.testing.link import LINK_CHECKS, Make, check_link, check_spill
 
 from .conftest import KINDS
 
@@ -18,6 +18,11 @@ def test_link(make_kind: Callable[[Kind], Make], kind: Kind, check: Callable[[Ma
     check(make_kind(kind))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_kind_spills(make_kind: Callable[[Kind], Make], kind: Kind) -> None:
+    check_spill(make_kind(kind))
+
+
 def test_the_suite_finds_a_link_that_forgets(
         make_kind: Callable[[Kind], Make], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("camlink.testing.link.PATIENCE_S", 0.1)
@@ -25,7 +30,8 @@ def test_the_suite_finds_a_link_that_forgets(
 
     def forgetful(policy: str, limit_bytes: int, receivers: int):  # type: ignore[no-untyped-def]
         ends = good(policy, limit_bytes, receivers)
-        ends.outlet._ledger.lose = lambda name: ends.outlet._ledger.receivers.pop(name)
+        ledger = getattr(ends.outlet, "outlet", ends.outlet)._ledger
+        ledger.lose = lambda name: ledger.receivers.pop(name)
         return ends
 
     with pytest.raises(AssertionError):
