@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from camlink.compute.ptychography.algorithm import Rule, dm
 from camlink.compute.ptychography.bench.problem import BLEND, REAL, Case, Problem, engine_of, gap
 from camlink.compute.ptychography.bench.record import TOLERANCE, clocked, counted, record
+from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.kernels.choice import choose
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.prox import DataTerm
+from camlink.compute.ptychography.refine.positions import Positions
 
 Array = NDArray[Any]
 ADMM = Rule(dm(), DataTerm("poisson", 2.0))
 PLAIN = "plain RAAR"
+FRACTIONS = 4
 
 
 def on_cpu(name: str, case: Case) -> dict[str, Any]:
@@ -55,6 +58,20 @@ def modes_on_cpu(name: str, case: Case) -> dict[str, Any]:
     return _cost(name, spent, wrong)
 
 
+def positions_on_cpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of RAAR at quarters of a pixel with positions refined every few, beside one that takes them as told.
+
+    The mean over the iterations from one refinement to the next.
+    """
+    problem = Problem.of(case)
+    kernel = choose("compiled", (case.side, case.side), 1, REAL)
+    positions = Positions(start=0)
+    engine, plain = engine_of(problem, kernel, fractions=FRACTIONS, refinements=[positions]), engine_of(problem, kernel)
+    wrong = gap(problem, kernel)
+    spent = clocked({name: lambda: _iterate(engine, positions.every), PLAIN: lambda: _iterate(plain, positions.every)})
+    return _cost(name, {who: found / positions.every for who, found in spent.items()}, wrong)
+
+
 def plain_iteration(problem: Problem, waves: Array) -> tuple[Array, Array]:
     """The same iteration as a loop over frames in NumPy and SciPy, as one writes it first: new object and probe."""
     from scipy import fft
@@ -75,6 +92,11 @@ def plain_iteration(problem: Problem, waves: Array) -> tuple[Array, Array]:
         probe_total += np.conj(image[here]) * wave
         probe_weight += np.abs(image[here]) ** 2
     return total / (weight + 0.01 * weight.max()), probe_total / (probe_weight + 0.3 * probe_weight.max())
+
+
+def _iterate(engine: Engine, times: int) -> None:
+    for _ in range(times):
+        engine.iterate(BLEND, refine_probe=True)
 
 
 def _cost(name: str, spent: dict[str, float], wrong: float) -> dict[str, Any]:
