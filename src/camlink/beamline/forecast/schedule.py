@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import msgspec
 
 from camlink.compute.ptychography.parameters import SolveParameters
-from camlink.compute.ptychography.solve import FIRST_ITERATIONS
+from camlink.compute.ptychography.schedule import Schedule
 
 FEWEST_FIRST_FRAMES = 20
 FIRST_PART = 20
@@ -92,7 +92,7 @@ def streaming(timing: Timing) -> Streaming:
     done = iterations_while_arriving(timing)
     lacking = max(0.0, solve.iterations - solve.polish_iterations - done)
     lag_s = min(lacking * timing.step_s, solve.patience_s) + max(solve.polish_s, timing.step_s)
-    first_s = timing.dark_s + part * timing.lit_s + FIRST_ITERATIONS * timing.step_s * part
+    first_s = timing.dark_s + part * timing.lit_s + Schedule(solve).first_picture * timing.step_s * part
     return Streaming(first_picture_s=min(first_s, timing.scan_s + lag_s), final_picture_s=timing.scan_s + lag_s,
                      after_last_frame_s=lag_s, iterations_during_scan=int(done),
                      iterations=int(done + lag_s / timing.step_s))

@@ -18,6 +18,11 @@ class Blend:
     b: float
     c: float
 
+    @property
+    def afresh(self) -> Blend:
+        """What it does to waves z = P_o z that agree with the model, whatever the stored ones are."""
+        return Blend(1.0 - self.b, self.b, 1.0)
+
 
 PROJECT: Final = DataTerm()
 

@@ -125,6 +125,11 @@ class Engine:
             self._exchange.add([self._image_weight])
         return self._image_weight
 
+    def seen(self) -> Array:
+        """How much of the object the frames that are here have seen in the probe's window, sum w |O_j|^2 (y, x)."""
+        comb, spectrum = self._positions()
+        return overlap.probe_weight(comb, intensity(self.image), self.geometry.frame, spectrum)
+
     def put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> int:
         """Take frames and give how many found no room.
 
@@ -205,10 +210,22 @@ class Engine:
                          lambda: self._pass(rule, refine_probe=refine_probe))
         if refine_probe:
             self._image_weight = None
+        self.turn()
+
+    def turn(self) -> None:
+        """Count an iteration, and let the refinements whose turn has come act."""
         self.iteration += 1
         for refinement in self.refinements:
             if self.iteration >= refinement.start and (self.iteration - refinement.start) % refinement.every == 0:
                 refinement.apply(self)
+
+    def chi(self, part: Active, *, probe_sum: bool) -> tuple[Array, Array | None]:
+        """How the data would change frames whose waves are lent: chi = P_a P O_j - P O_j.
+
+        Gives sum w P* chi (H, W) and, when asked, sum w O_j* chi (mode, y, x).
+        """
+        sums = self.kernel.step(part, self.estimate, Rule(ap()), probe_sum=probe_sum)
+        return sums.image, None if sums.probes is None else self._joined(sums.probes)
 
     def evidence(self) -> Array:
         """The object (H, W) that the data project the model to, sum w P* P_a P O_j over the coverage.
@@ -238,11 +255,14 @@ class Engine:
         gap, seen = map(float, sums)
         return float(np.sqrt(gap / seen)) if seen > 0 else 0.0
 
-    def centre(self) -> None:
-        """Bring the probe back to the middle of its window by whole pixels; object and waves move along."""
+    def centre(self) -> bool:
+        """Bring the probe back to the middle of its window by whole pixels; object and waves move along.
+
+        Gives whether anything had to be moved.
+        """
         dy, dx = drift(self.probe)
         if (dy, dx) == (0, 0):
-            return
+            return False
         self.probe = np.roll(self.probe, (-dy, -dx), axis=(-2, -1))
         self.image = self._exchange.part(np.roll(self._exchange.whole(self.image), (-dy, -dx), axis=(0, 1)))
         for part in self._slots.spans():
@@ -250,6 +270,7 @@ class Engine:
                 some = part.waves[start:start + SCRATCH_FRAMES]
                 some[...] = np.roll(some, (-dy, -dx), axis=(-2, -1))
         self._image_weight = None
+        return True
 
     def restart(self, probe: Array) -> None:
         """Go on with another probe (mode, y, x), and with waves that agree with it and with the object."""
@@ -278,7 +299,7 @@ class Engine:
             images.append(coverage)
         step = seen = None
         if sums.probes is not None:
-            step, seen = sums.probes[0] if self._probes is None else self._shifts.adjoint(sums.probes), self._seen()
+            step, seen = self._joined(sums.probes), self.seen()
         self._exchange.add(images, [] if step is None or seen is None else [step, seen])
         self._image_weight = coverage
         image = self._moved_image(sums.image, coverage)
@@ -287,6 +308,10 @@ class Engine:
         if step is not None and seen is not None:
             self.probe = self.constraints.apply(overlap.moved(self._probe, step, seen, PROBE_DAMPING))
         self.image = self._renewed(self.image, image)
+
+    def _joined(self, probes: Array) -> Array:
+        """Sums (shift, mode, y, x) of every fraction of a pixel as that of the probe itself (mode, y, x)."""
+        return probes[0] if self._probes is None else self._shifts.adjoint(probes)
 
     def _sums(self, rule: Rule, *, refine_probe: bool) -> Sums:
         """The step of the frames that are here."""
@@ -305,11 +330,6 @@ class Engine:
         light = modes[0] if len(modes) == 1 else modes.sum(axis=0)
         comb, spectrum = self._positions()
         return overlap.object_weight(comb, light, spectrum)
-
-    def _seen(self) -> Array:
-        """How much of the object the frames that are here have seen in the probe's window, sum w |O_j|^2 (y, x)."""
-        comb, spectrum = self._positions()
-        return overlap.probe_weight(comb, intensity(self.image), self.geometry.frame, spectrum)
 
     def _renewed(self, old: Array, new: Array) -> Array:
         """`new`, in the place of `old` where a record holds its address."""

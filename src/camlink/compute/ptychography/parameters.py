@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from camlink.compute.ptychography.algorithm import Name
 from camlink.compute.ptychography.kernels.choice import KernelName
 from camlink.workflow.parameter import Parameters, about
+
+Algorithm = Literal["auto", "raar", "dm", "ap", "admm", "epie", "rpie", "lsqml"]
 
 
 class SolveParameters(Parameters, frozen=True):
     """Parameters of `ptychography.solve`."""
 
-    algorithm: Annotated[Name, about("raar, dm (difference map) or ap (alternating projections)")] = "raar"
+    algorithm: Annotated[Algorithm, about(
+        "auto (sweeps in mini-batches, small ones first, then projections); raar, dm (difference map), ap (alternating "
+        "projections), admm; or sweeps of one kind: epie, rpie, lsqml (steps as long as least squares say)")] = "auto"
     beta: Annotated[float, about("relaxation of RAAR while frames arrive", gt=0.5, le=1.0)] = 0.9
     beta_end: Annotated[float, about("relaxation of RAAR once the last frame is there", gt=0.5, le=1.0)] = 0.75
+    batch_frames: Annotated[int, about("frames in a mini-batch of epie, rpie and lsqml; 0 for 20", ge=0)] = 0
+    seed: Annotated[int, about("draws the mini-batches; the same seed draws the same ones", ge=0)] = 0
+    likeness: Annotated[Literal["gaussian", "poisson"], about("how counts scatter, for admm")] = "poisson"
+    stiffness: Annotated[float, about("how little the counts move a wave, for admm", gt=0, le=1e3)] = 8.0
+    total_variation: Annotated[float, about("weight of the object's total variation against the likelihood of the "
+                                            "counts, for admm; 0 for none", ge=0, le=1e6)] = 0.0
     iterations: Annotated[int, about("iterations of the run; more are done while frames arrive",
                                      ge=1, le=100_000)] = 60
     polish_iterations: Annotated[int, about("last iterations by alternating projections", ge=0, le=10_000)] = 5
@@ -22,7 +31,8 @@ class SolveParameters(Parameters, frozen=True):
                                      "version of a scan whose iterations are done", unit="s", ge=0, le=3600)] = 0.7
     patience_s: Annotated[float, about("time after the last frame for the iterations that the scan still lacks",
                                        unit="s", ge=0, le=86_400)] = 10.0
-    probe_start: Annotated[int, about("iteration of the first probe update", ge=0)] = 5
+    probe_start: Annotated[int, about("iteration of the first probe update by projections; sweeps begin at once",
+                                      ge=0)] = 5
     probe_every: Annotated[int, about("iterations between probe updates; 0 keeps the probe", ge=0)] = 1
     probe_guess: Annotated[Literal["auto", "data", "optics"], about(
         "start probe: from the mean pattern with the defocus found by trial (data) or told by the zone plate (optics); "

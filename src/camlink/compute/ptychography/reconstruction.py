@@ -11,21 +11,24 @@ from numpy.typing import NDArray
 
 from camlink.block import CountFrames, Fact, Scan
 from camlink.compute.arrays import to_host
-from camlink.compute.ptychography.algorithm import Blend
-from camlink.compute.ptychography.engine import Engine
+from camlink.compute.ptychography.algorithm import Blend, Rule
+from camlink.compute.ptychography.denoise import TotalVariation
+from camlink.compute.ptychography.engine import Engine, ObjectStep
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.intake import Batch, Intake, joined
 from camlink.compute.ptychography.kernels.choice import choose
 from camlink.compute.ptychography.many.chunks import slots_for
 from camlink.compute.ptychography.many.start import seats_for
 from camlink.compute.ptychography.many.team import Seats, Team
+from camlink.compute.ptychography.minibatch import Minibatch
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.picture import free_phase, turned
 from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support
 from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
 from camlink.compute.ptychography.refine.wanted import refinements
+from camlink.compute.ptychography.schedule import Standing, Step, Sweep
 from camlink.compute.ptychography.start import first_image, focused_probe, mean_pattern
-from camlink.errors import FormatError
+from camlink.errors import FormatError, ParameterError
 
 Array = NDArray[Any]
 REAL = np.dtype(np.float32)
@@ -60,6 +63,9 @@ class Reconstruction:
         self._spent_s = 0.0
         self._error = 0.0
         self._best_error = np.inf
+        self._batches: Minibatch | None = None
+        self._gain: float | None = None
+        self._swept = False
 
     @property
     def memory_bytes(self) -> int:
@@ -115,17 +121,21 @@ class Reconstruction:
                        else self._alone(probe, image, constraints))
         self._put(self.engine, batch)
 
-    def advance(self, blend: Blend) -> None:
-        """One iteration, with the probe when its turn has come."""
+    def advance(self, step: Step | Blend) -> None:
+        """One iteration or one sweep, with the probe when its turn has come."""
         engine = self.engine
         if engine is None:
             return
         started = perf_counter()
         every, start = self.parameters.probe_every, self.parameters.probe_start
-        refine = every > 0 and engine.iteration >= start and (engine.iteration - start) % every == 0
-        engine.iterate(blend, refine_probe=refine)
-        if refine and engine.iteration % CENTRE_EVERY == 0:
-            engine.centre()
+        if isinstance(step, Sweep):
+            refine = every > 0 and engine.iteration % every == 0
+            self._sweep(step, refine_probe=refine)
+        else:
+            refine = every > 0 and engine.iteration >= start and (engine.iteration - start) % every == 0
+            engine.iterate(self._rule(step), refine_probe=refine)
+        if refine and engine.iteration % CENTRE_EVERY == 0 and engine.centre() and self._batches is not None:
+            self._batches.rest()
         self._spent_s = perf_counter() - started
 
     def arrays(self) -> dict[str, Array]:
@@ -135,7 +145,7 @@ class Reconstruction:
             return {}
         coverage = to_host(engine.coverage)
         coverage = coverage / max(float(coverage.max(initial=0.0)), np.finfo(np.float64).tiny)
-        image = to_host(engine.evidence())
+        image = to_host(engine.image if self.parameters.algorithm == "admm" else engine.evidence())
         factor = free_phase(image, self._shown, coverage)
         image, probe = turned(image, to_host(engine.probe), factor)
         if self.parameters.modes > 1:
@@ -146,9 +156,10 @@ class Reconstruction:
                 "coverage": coverage.astype(np.float32)}
 
     @property
-    def restless(self) -> bool:
-        """Whether the error has risen well above its best: a smaller relaxation is called for."""
-        return self._error > RESTLESS * self._best_error
+    def standing(self) -> Standing:
+        """What a Schedule wants to know; restless: a smaller relaxation is called for."""
+        return Standing(self.active, self._gain, restless=self._error > RESTLESS * self._best_error,
+                        sweeps=isinstance(self.engine, Engine))
 
     def facts(self, *, final: bool) -> dict[str, Fact]:
         """Scalars for a Result; the Fourier error of a version that is not final is taken on some of the frames."""
@@ -181,11 +192,34 @@ class Reconstruction:
         if self._free is not None:
             self._free()
 
+    @property
+    def _denoising(self) -> list[ObjectStep]:
+        strength = self.parameters.total_variation if self.parameters.algorithm == "admm" else 0.0
+        return [TotalVariation(strength)] if strength else []
+
+    def _sweep(self, step: Sweep, *, refine_probe: bool) -> None:
+        if not isinstance(self.engine, Engine):
+            raise ParameterError(f"algorithm '{self.parameters.algorithm}' works in one process; choose workers 1, or "
+                                 "one of auto, raar, dm and ap")
+        if self._batches is None:
+            self._batches = Minibatch(self.engine, self.parameters.seed)
+        self._gain = self._batches.sweep(step.manner, refine_probe=refine_probe)
+        self._swept = True
+
+    def _rule(self, step: Rule | Blend) -> Rule:
+        """The rule of an iteration; after a sweep it does not look at the waves, which the sweep did not touch."""
+        rule = step if isinstance(step, Rule) else Rule(step)
+        if not self._swept:
+            return rule
+        self._swept = False
+        return Rule(rule.blend.afresh, rule.term)
+
     def _alone(self, probe: Array, image: Array, constraints: Constraints) -> Engine:
         kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
         slots = slots_for(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
         return Engine(self.geometry, slots, kernel, probe=probe, image=image, constraints=constraints,
-                      fractions=self.parameters.fractions, refinements=refinements(self.parameters))
+                      fractions=self.parameters.fractions, refinements=refinements(self.parameters),
+                      object_steps=self._denoising)
 
     def _team(self, seats: Seats, batch: Batch, probe: Array, image: Array, constraints: Constraints) -> Team:
         everything = batch.corners if len(batch) == self.scan.expected else None

@@ -42,6 +42,11 @@ class Active:
         return Active(self.amplitude[chosen], self.waves[chosen], self.corners[chosen], self.weights[chosen],
                       self.gains[chosen], self.shifts[chosen])
 
+    def some(self, chosen: Array, waves: Array) -> Active:
+        """The frames of rows `chosen` (n,) with other waves (n, mode, y, x), so that their own are not copied."""
+        return Active(self.amplitude[chosen], waves, self.corners[chosen], self.weights[chosen], self.gains[chosen],
+                      self.shifts[chosen])
+
     def lent(self, waves: Array) -> Active:
         """The same frames with other waves (n, mode, y, x) in the place of their own."""
         return replace(self, waves=waves)

@@ -9,17 +9,18 @@ from statistics import median
 from time import perf_counter, time
 
 from camlink.block import Array, CountFrames, Fact, Header, Result
-from camlink.compute.ptychography.algorithm import Blend, ap, blend
 from camlink.compute.ptychography.kernels.choice import warm
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import ERROR_FRAMES, Reconstruction
+from camlink.compute.ptychography.schedule import Outlook, Schedule
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.port import Inflow
 
 WAIT_S = 0.1
-FIRST_ITERATIONS = 10
 BLOCKS_AT_ONCE = 64
 RECENT = 5
+ENDLESS = float("inf")
+ARRIVING = Outlook(True, 0.0, ENDLESS)
 
 
 def _compile(parameters: SolveParameters) -> None:
@@ -29,7 +30,7 @@ def _compile(parameters: SolveParameters) -> None:
 
 @operator("ptychography.solve", kind="solver", out="image", prepare=_compile)
 def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: Context) -> Iterator[Result]:
-    """Ptychography by RAAR, DM or AP with probe retrieval, on the frames that have arrived so far.
+    """Ptychography with probe retrieval, on the frames that have arrived so far.
 
     Yields versions with the arrays object (H, W) complex64, probe (mode, y, x) complex64 and coverage (H, W) float32.
     """
@@ -42,7 +43,7 @@ def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: 
 
 def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: SolveParameters,
               context: Context) -> Iterator[Result]:
-    clock, pace = _Clock(parameters.publish_s), _Pace(work)
+    clock, pace = _Clock(parameters.publish_s), _Pace(work, Schedule(parameters))
     while not _complete(work, frames) and not context.stopping():
         _absorb(work, frames, wait_s=0.0 if _busy(work, parameters) else WAIT_S)
         if work.ready:
@@ -50,13 +51,13 @@ def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: Sol
         if _complete(work, frames):
             break
         if _busy(work, parameters):
-            pace.advance(blend(parameters.algorithm, _relaxation(work, parameters, early=True)))
-        if work.engine and work.engine.iteration >= FIRST_ITERATIONS and clock.due():
+            pace.advance(ARRIVING)
+        if work.engine and work.engine.iteration >= pace.schedule.first_picture and clock.due():
             yield _result(pace, context, final=False)
     if work.engine is None:
         work.begin()
-    for step in _end_game(pace, parameters, context):
-        pace.advance(step)
+    for outlook in _end_game(pace, parameters, context):
+        pace.advance(outlook)
         if clock.due():
             yield _result(pace, context, final=False)
     if work.engine is not None:
@@ -83,8 +84,9 @@ class _Clock:
 class _Pace:
     """Advances a reconstruction, makes its versions, and remembers what both cost."""
 
-    def __init__(self, work: Reconstruction) -> None:
+    def __init__(self, work: Reconstruction, schedule: Schedule) -> None:
         self.work = work
+        self.schedule = schedule
         self._steps_s: deque[float] = deque(maxlen=RECENT)
         self._picture_s: float | None = None
         self._error_s: float | None = None
@@ -101,10 +103,10 @@ class _Pace:
         error_s = self.step_s if self._error_s is None else self._error_s * self.work.active
         return picture_s + error_s
 
-    def advance(self, step: Blend) -> None:
-        """One iteration."""
+    def advance(self, outlook: Outlook) -> None:
+        """One step."""
         started_s = perf_counter()
-        self.work.advance(step)
+        self.work.advance(self.schedule.next(self.work.standing, outlook))
         self._steps_s.append(perf_counter() - started_s)
 
     def version(self, *, final: bool) -> tuple[dict[str, Array], dict[str, Fact]]:
@@ -148,11 +150,7 @@ def _busy(work: Reconstruction, parameters: SolveParameters) -> bool:
     return work.engine is not None and int(work.engine.ages.min(initial=parameters.iterations)) < parameters.iterations
 
 
-def _relaxation(work: Reconstruction, parameters: SolveParameters, *, early: bool) -> float:
-    return parameters.beta if early and not work.restless else parameters.beta_end
-
-
-def _end_game(pace: _Pace, parameters: SolveParameters, context: Context) -> Iterator[Blend]:
+def _end_game(pace: _Pace, parameters: SolveParameters, context: Context) -> Iterator[Outlook]:
     """What is left to do after the last frame.
 
     What the whole run still lacks of the wished iterations (nothing after a scan in real time), for `patience_s` at
@@ -167,18 +165,18 @@ def _end_game(pace: _Pace, parameters: SolveParameters, context: Context) -> Ite
     for done in range(wished):
         if context.stopping() or perf_counter() + pace.step_s > ends_s:
             break
-        yield blend(parameters.algorithm, _relaxation(work, parameters, early=done < wished // 2))
+        yield Outlook(False, done / wished, ENDLESS)
     polished_s = perf_counter() + parameters.polish_s
     for _ in range(parameters.iterations):
         reserve_s = (parameters.polish_iterations + 1) * pace.step_s + pace.version_s
         if context.stopping() or perf_counter() + reserve_s >= polished_s:
             break
-        yield blend(parameters.algorithm, parameters.beta_end)
+        yield Outlook(False, 1.0, ENDLESS)
     ends_s = max(ends_s, polished_s)
     for done in range(parameters.polish_iterations):
         if context.stopping() or (done and perf_counter() + pace.step_s + pace.version_s > ends_s):
             return
-        yield ap()
+        yield Outlook(False, 1.0, 1.0)
 
 
 def _result(pace: _Pace, context: Context, *, final: bool) -> Result:

@@ -7,6 +7,7 @@ import pytest
 
 from camlink.beamline.forecast.schedule import Timing, afterwards, iterations_while_arriving, streaming, visit
 from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.schedule import Schedule
 
 SOLVE = SolveParameters(iterations=65, polish_iterations=5, polish_s=1.0, patience_s=20.0)
 
@@ -28,7 +29,7 @@ def test_a_slow_scan_is_done_with_its_last_frame():
     live = streaming(timing(step_s=0.1))
     assert live.iterations_during_scan > SOLVE.iterations
     assert live.after_last_frame_s == SOLVE.polish_s
-    assert live.first_picture_s == pytest.approx(5 + 10 * 0.1 / 20)
+    assert live.first_picture_s == pytest.approx(5 + Schedule(SOLVE).first_picture * 0.1 / 20)
 
 
 def test_frames_without_beam_come_first():

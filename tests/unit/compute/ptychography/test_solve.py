@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from camlink.block import CountFrames, Header, Optics, Scan
-from camlink.compute.ptychography.algorithm import ap
+from camlink.compute.ptychography.algorithm import Rule, ap
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
 from camlink.compute.ptychography.solve import solve
@@ -135,7 +135,7 @@ class Slow:
         return run
 
     def polishes(self):
-        return sum(step == ap() for step in self.steps)
+        return sum(step == Rule(ap()) for step in self.steps)
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.arrays import settle
-from camlink.compute.ptychography.algorithm import Blend, ap, blend
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
 from camlink.compute.ptychography.evaluate.dataset import DataSet
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.compute.ptychography.schedule import Outlook, Schedule
 from camlink.errors import FormatError
 
 Array = NDArray[Any]
@@ -74,8 +74,8 @@ class Contestant(Protocol):
 class Own:
     """The engine of this project with the given parameters.
 
-    `iterations` and all times of the parameters give way to the budget: `beta` holds in its first half, `beta_end` in
-    the second, and the last `polish_iterations` are alternating projections, as at the end of a streamed scan.
+    `iterations` and all times of the parameters give way to the budget; the Schedule is that of a streamed scan whose
+    last frame has come.
     """
 
     name: str
@@ -99,17 +99,17 @@ class Own:
         """Compile the kernel for the frames of the data set, and load what the first guess needs."""
         few = dataset.first(min(len(dataset), PRACTICE_FRAMES))
         with closing(begun(few, self.parameters)) as work:
-            work.advance(blend(self.parameters.algorithm, self.parameters.beta))
+            work.advance(Schedule(self.parameters).next(work.standing, Outlook(False, 0.0, 1.0 + PRACTICE_FRAMES)))
 
     def run(self, dataset: DataSet, budget: Budget) -> Iterator[Snapshot]:
         """Reconstruct; making pictures is not on the clock."""
         watch = Stopwatch(budget, settle)
         with watch.setting_up():
-            work = begun(dataset, self.parameters)
+            work, schedule = begun(dataset, self.parameters), Schedule(self.parameters)
         with closing(work):
             while not watch.spent:
                 with watch.iterating():
-                    work.advance(self._step(watch))
+                    work.advance(schedule.next(work.standing, self._outlook(watch)))
                 if watch.due():
                     arrays = work.arrays()
                     yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
@@ -122,11 +122,9 @@ class Own:
         parts = self.parameters.fractions
         return np.asarray(np.rint(work.engine.slots.corners * parts) / parts)
 
-    def _step(self, watch: Stopwatch) -> Blend:
-        if 0 < watch.left <= self.parameters.polish_iterations < watch.budget.iterations:
-            return ap()
-        beta = self.parameters.beta if watch.progress < 0.5 else self.parameters.beta_end
-        return blend(self.parameters.algorithm, beta)
+    def _outlook(self, watch: Stopwatch) -> Outlook:
+        enough = watch.left > 0 and self.parameters.polish_iterations < watch.budget.iterations
+        return Outlook(False, watch.progress, watch.left if enough else float("inf"))
 
 
 def begun(dataset: DataSet, parameters: SolveParameters) -> Reconstruction:

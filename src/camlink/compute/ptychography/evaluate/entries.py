@@ -6,23 +6,21 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, Final, get_args
 
-from camlink.compute.ptychography.algorithm import Name
 from camlink.compute.ptychography.evaluate.contest import MOST_CONTESTANTS
 from camlink.compute.ptychography.evaluate.contestant import Contestant, Own
-from camlink.compute.ptychography.evaluate.stepper import STEPPERS
 from camlink.compute.ptychography.kernels.choice import KernelName
-from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.parameters import Algorithm, SolveParameters
 from camlink.errors import ParameterError, UnknownName
 from camlink.workflow.parameter import build
 
-ALGORITHMS: Final[tuple[str, ...]] = (*get_args(Name), *STEPPERS)
+ALGORITHMS: Final[tuple[str, ...]] = get_args(Algorithm)
 KERNELS: Final[tuple[str, ...]] = get_args(KernelName)
 EVERYONE: Final = "all"
 _TAKEN: Final = {"algorithm": "--algorithms", "kernel": "--kernels", "iterations": "--iterations"}
 
 
 def entries(algorithms: Sequence[str], kernels: Sequence[str], values: Mapping[str, Any]) -> list[Contestant]:
-    """One contestant for every algorithm, kernel and combination of values; solvers by themselves have no choices.
+    """One contestant for every algorithm, kernel and combination of values.
 
     `values` are {"name.parameter": value} with an algorithm or "all" as name; a list of values makes one contestant
     for each. Raises UnknownName or ParameterError.
@@ -32,8 +30,8 @@ def entries(algorithms: Sequence[str], kernels: Sequence[str], values: Mapping[s
             if name not in known:
                 raise UnknownName(what, name, known)
     settings = _settings(algorithms, values)
-    found: list[Contestant] = [STEPPERS[name] for name in dict.fromkeys(algorithms) if name in STEPPERS]
-    for algorithm in dict.fromkeys(name for name in algorithms if name not in STEPPERS):
+    found: list[Contestant] = []
+    for algorithm in dict.fromkeys(algorithms):
         choices = {**settings[EVERYONE], **settings[algorithm]}
         for kernel in dict.fromkeys(kernels):
             for combination in product(*choices.values()):

@@ -1,0 +1,113 @@
+"""Schedule: the next step of a reconstruction, from what is known of it; the operator and the contest ask the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from camlink.compute.ptychography.algorithm import Rule, ap, blend, dm
+from camlink.compute.ptychography.minibatch import Manner
+from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.prox import DataTerm
+
+ROUGH: Final = Manner(momentum=0.8, batches=16)
+FINE: Final = Manner(momentum=0.9, batches=4)
+"""Small batches are fast and leave noise, large ones average it away; both share the momentum."""
+SETTLED: Final = 0.9
+SOFT_PART: Final = 0.25
+SOFTER: Final = 4.0
+BATCH_FRAMES: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A step that takes every frame once, in batches."""
+
+    manner: Manner
+
+
+Step = Rule | Sweep
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a reconstruction stands.
+
+    `active` frames take part; `gain` is that of the last sweep (see Minibatch.sweep) or None; `restless` whether the
+    error has risen well above its best; `sweeps` whether its engine can sweep.
+    """
+
+    active: int
+    gain: float | None = None
+    restless: bool = False
+    sweeps: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is ahead: whether frames still come, the part of the way that is done (0..1), and the steps left."""
+
+    arriving: bool
+    progress: float
+    left: float
+
+
+class Schedule:
+    """Names the next step for the algorithm of `parameters`; ask once for every step.
+
+    "auto" sweeps in small batches until the gain no longer falls (only noise is left to be fitted, new frames make it
+    fall again), then in large ones with more momentum, which average the noise and find the slow, smooth part of the
+    phase, and ends with projections. Where an engine cannot sweep it is RAAR.
+    """
+
+    def __init__(self, parameters: SolveParameters) -> None:
+        self._parameters = parameters
+        self._active = 0
+        self._gain: float | None = None
+        self._settled = False
+
+    @property
+    def first_picture(self) -> int:
+        """Steps after which there is something to see."""
+        return 3 if self._parameters.algorithm == "auto" else 10
+
+    def next(self, standing: Standing, outlook: Outlook) -> Step:
+        """The next step."""
+        known, name = self._parameters, self._parameters.algorithm
+        sweep = self._sweep(standing)
+        if sweep is not None and name != "auto":
+            return sweep
+        if name == "admm":
+            softer = SOFTER if outlook.progress < SOFT_PART and not outlook.arriving else 1.0
+            return Rule(dm(), DataTerm(known.likeness, known.stiffness / softer))
+        if not outlook.arriving and outlook.left <= known.polish_iterations:
+            return Rule(ap())
+        if sweep is not None:
+            return sweep
+        calm = standing.restless or outlook.progress >= 0.5
+        return Rule(blend("dm" if name == "dm" else "ap" if name == "ap" else "raar",
+                          known.beta_end if calm else known.beta))
+
+    def _sweep(self, standing: Standing) -> Sweep | None:
+        """The sweep that the algorithm asks for, if it is one of those."""
+        frames = self._parameters.batch_frames or BATCH_FRAMES
+        match self._parameters.algorithm:
+            case "epie":
+                return Sweep(Manner(regular=1.0, fitted=False, frames=frames))
+            case "rpie":
+                return Sweep(Manner(regular=0.1, fitted=False, frames=frames))
+            case "lsqml":
+                return Sweep(Manner(frames=frames))
+            case "auto" if standing.sweeps:
+                return Sweep(FINE if self._calm(standing) else ROUGH)
+        return None
+
+    def _calm(self, standing: Standing) -> bool:
+        """Whether the gain no longer falls; frames that were not there at the last step start it anew."""
+        if standing.active != self._active:
+            self._active, self._gain, self._settled = standing.active, None, False
+            return False
+        if standing.gain is not None and self._gain is not None and standing.gain > SETTLED * self._gain:
+            self._settled = True
+        self._gain = standing.gain
+        return self._settled
