@@ -8,6 +8,8 @@ from pathlib import Path
 
 import msgspec
 
+_MPI_SIZES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where camlink keeps things on this machine."""
@@ -17,10 +19,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sockets: Path = Path(tempfile.gettempdir())
     chromium: str = ""
     in_ci: bool = False
+    mpi_ranks: int = 1
 
 
 def read_settings() -> Settings:
-    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR and CI."""
+    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR, CI and what MPI sets."""
     default = Settings()
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     return Settings(
@@ -29,4 +32,5 @@ def read_settings() -> Settings:
         sockets=Path(runtime) if runtime and os.access(runtime, os.W_OK) else default.sockets,
         chromium=os.environ.get("CAMLINK_CHROMIUM", ""),
         in_ci=os.environ.get("CI", "") not in ("", "0", "false"),
+        mpi_ranks=max(int(os.environ[name]) if os.environ.get(name, "").isdecimal() else 1 for name in _MPI_SIZES),
     )

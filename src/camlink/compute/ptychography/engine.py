@@ -285,6 +285,10 @@ class Engine:
         """Add arrays of the kernel's memory over all ranks that share the scan, in place."""
         self._exchange.add([], sums)
 
+    def forget(self) -> None:
+        """Let go of the recorded iteration: what it exchanges through cannot be closed before."""
+        self._replay.forget()
+
     @property
     def _recorded(self) -> bool:
         """Whether an iteration is a row of launches that may be recorded."""

@@ -93,7 +93,7 @@ BENCHES: Final[dict[str, dict[str, Measure]]] = {
     "sites": {case: _sites(case) for case in ("curve-tcp", "relay")},
     "ptychography": {case: _start(case) if case in STARTS else _ptychography(case) for case in (
         "cpu-128", "cpu-128-admm", "cpu-128-modes", "cpu-128-positions", "cpu-128-start", "gpu-128", "gpu-256",
-        "gpu-256-start")},
+        "gpu-256-start", "gpu-256-x2", "gpu-256-x4")},
 }
 
 

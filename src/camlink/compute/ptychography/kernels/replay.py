@@ -38,7 +38,8 @@ class Replay:
         while len(self._done) >= AHEAD:
             self._wait(self._done.popleft())
         if key != self._key:
-            self._key, self._calls, self._graph, self._held = key, 0, None, []
+            self.forget()
+            self._key = key
         if self._graph is not None:
             self._graph.launch(self._stream)
         elif self._calls < CALLS_BEFORE:
@@ -47,6 +48,10 @@ class Replay:
             self._record(work)
         self._calls += 1
         self._done.append(self._space.cuda.get_current_stream().record())
+
+    def forget(self) -> None:
+        """Let go of what was recorded, and of what it holds."""
+        self._key, self._calls, self._graph, self._held = None, 0, None, []
 
     def _record(self, work: Callable[[], None]) -> None:
         """Do `work` once more and record it; the plans of its transforms live as long as the record."""

@@ -39,6 +39,10 @@ class Courier(Protocol):
         """Wait for the GPU to come to an event; raises PeerLost."""
         ...
 
+    def close(self) -> None:
+        """Let go of the others, without waiting for them."""
+        ...
+
 
 class Halo:
     """The exchange (many.exchange.Exchange) of one rank.

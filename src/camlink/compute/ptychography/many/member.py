@@ -28,6 +28,7 @@ class Member:
         whole = order.geometry
         frame, real = whole.frame, np.dtype(order.real)
         kernel = choose(order.kernel, frame, len(probe), real)
+        self._courier = courier
         self.exchange = Halo(order.tiles, courier)
         self._slots = slots_for(order.capacity, len(probe), frame, real, kernel.space)
         self.engine = Engine(Geometry(frame, (image.shape[0], image.shape[1]), whole.pixel_m, whole.first_m, 0),
@@ -54,6 +55,11 @@ class Member:
             case Prepare() | Begin() | End():
                 raise ValueError(f"{order} is not for a member")
         return None
+
+    def close(self) -> None:
+        """Let go of the other ranks, whether they are there or not."""
+        self.engine.forget()
+        self._courier.close()
 
     def _put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> None:
         needed = self._slots.count + len(index)

@@ -21,7 +21,8 @@ PAUSE_S: Final = 0.001
 
 def new_key() -> bytes:
     """What the ranks of one team need to find each other."""
-    return np.array(_nccl().get_unique_id(), np.int8).tobytes()
+    key = _nccl().get_unique_id()
+    return key if isinstance(key, bytes) else np.array(key, np.int8).tobytes()
 
 
 def take_gpu(rank: int) -> None:
@@ -44,7 +45,10 @@ class NcclCourier:
         self._anybody_gone = anybody_gone
         nccl = self._nccl = _nccl()
         self._types = {"f4": nccl.NCCL_FLOAT32, "f8": nccl.NCCL_FLOAT64}
-        self._comm = nccl.NcclCommunicator(ranks, tuple(np.frombuffer(key, np.int8).tolist()), rank)
+        try:
+            self._comm = nccl.NcclCommunicator(ranks, key, rank)
+        except TypeError:  # older CuPy takes a tuple of signed bytes
+            self._comm = nccl.NcclCommunicator(ranks, tuple(np.frombuffer(key, np.int8).tolist()), rank)
 
     def trade(self, parcels: Mapping[int, Sequence[Array]], sums: Sequence[Array]) -> dict[int, list[Array]]:
         """See Courier.trade."""
@@ -74,10 +78,16 @@ class NcclCourier:
                 continue
             gone = self._anybody_gone()
             if gone is not None or spent_s > self._patience_s:
-                self._comm.abort()  # or what the GPU still has to do never ends
                 raise PeerLost(f"rank {gone} of the reconstruction is gone" if gone is not None else
                                f"the GPU of rank {self.rank} waited for the others longer than {self._patience_s:g} s")
             sleep(PAUSE_S)
+
+    def close(self) -> None:
+        """Leave the group, also when others are gone: what the GPU still has to do with them ends.
+
+        No recorded graph with an exchange in it may be left: this would wait for it.
+        """
+        self._comm.abort()
 
     def _reduce(self, array: Array, operation: int, stream: int) -> None:
         self._comm.allReduce(address(array), address(array), *self._amount(array), operation, stream)

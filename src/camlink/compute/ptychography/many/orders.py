@@ -119,17 +119,17 @@ def write_letter(letter: Letter) -> bytes:
     return msgspec.msgpack.encode(letter)
 
 
-def read_letter(data: bytes) -> Letter:
+def read_letter(data: bytes | bytearray) -> Letter:
     """The letter in `data`; raises WireError."""
     return _decoded(data, Letter)  # type: ignore[no-any-return]
 
 
-def read_reply(data: bytes) -> Reply:
+def read_reply(data: bytes | bytearray) -> Reply:
     """The reply in `data`; raises WireError."""
     return _decoded(data, Reply)  # type: ignore[no-any-return]
 
 
-def _decoded(data: bytes, what: Any) -> Any:
+def _decoded(data: bytes | bytearray, what: Any) -> Any:
     try:
         return msgspec.msgpack.decode(data, type=what)
     except msgspec.MsgspecError as error:

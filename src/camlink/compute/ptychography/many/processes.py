@@ -61,7 +61,8 @@ class PipeSeat:
         except Closed:
             return None
         self._turn = 1 - self._turn
-        return letter.order, self._sheet.read(self._turn, 0, [kind.like for kind in letter.kinds])
+        arrays = self._sheet.read(self._turn, 0, [kind.like for kind in letter.kinds]) if letter.kinds else []
+        return letter.order, arrays
 
     def reply(self, reply: Reply) -> None:
         """Answer; when the leader is gone nobody listens."""
@@ -79,7 +80,7 @@ class Processes:
     """Starts `ranks - 1` processes; the leader is rank 0. `close` or the end of this process ends them."""
 
     def __init__(self, ranks: int, patience_s: float = PATIENCE_S) -> None:
-        self.ranks = ranks
+        self.ranks = self.beside = ranks
         self._patience_s = patience_s
         self._desk, *others = Desk.several(ranks)
         self._chairs: dict[int, Chair] = {}

@@ -45,7 +45,7 @@ def serve(seat: Seat) -> None:
     while True:
         taken = seat.take()
         if taken is None or isinstance(taken[0], End):
-            return
+            break
         order, arrays = taken
         try:
             if isinstance(order, Prepare):
@@ -57,11 +57,13 @@ def serve(seat: Seat) -> None:
             elif member is not None:
                 member.obey(order, arrays)
         except PeerLost:
-            return  # the leader sees for itself who is gone
+            break  # the leader sees for itself who is gone
         except Exception as error:  # the outermost loop of this process: the leader raises it
             seat.reply(Failed(f"{type(error).__name__}: {error}"))
-            return
+            break
         seat.reply(Done())
+    if member is not None:
+        member.close()
 
 
 if __name__ == "__main__":

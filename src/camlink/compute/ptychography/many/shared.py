@@ -153,6 +153,9 @@ class SharedCourier:
         """Wait for the GPU; nobody else is waited for."""
         event.synchronize()
 
+    def close(self) -> None:
+        """Nothing is held that does not go by itself."""
+
     def _meet(self) -> None:
         """Ring, and wait for all others.
 

@@ -26,6 +26,8 @@ from camlink.errors import PeerLost
 
 Array = NDArray[Any]
 SLACK = 8
+"""Pixels that a frame may move away from where it was told to be."""
+BATCH_BYTES = 1 << 26
 
 
 class Seats(Protocol):
@@ -34,6 +36,11 @@ class Seats(Protocol):
     @property
     def ranks(self) -> int:
         """How many there are, the leader counted."""
+        ...
+
+    @property
+    def beside(self) -> int:
+        """How many share the cores of this host."""
         ...
 
     @property
@@ -76,7 +83,7 @@ class Team:
         self.geometry, self.constraints, self.iteration = geometry, constraints, 0
         ranks, shape, frame = seats.ranks, geometry.shape, geometry.frame
         self._seats = seats
-        self._free = weakref.finalize(self, seats.close)
+        self._free = weakref.finalize(self, _let_go, seats)
         self._tiles = (Tiles.even(ranks, shape, frame, SLACK) if corners is None
                        else Tiles.of(np.rint(corners), ranks, shape, frame, SLACK))
         self._boxes = [self._tiles.box(rank) for rank in range(ranks)]
@@ -92,7 +99,7 @@ class Team:
         self._waiting = False
         share = -(-expected // ranks)
         begin = Begin(self._tiles, geometry, kernel, "float64" if real == np.float64 else "float32", constraints.power,
-                      min(expected, share + share // 4), max(1, limit_threads(1 << 16) // ranks), fractions,
+                      min(expected, share + share // 4), max(1, limit_threads(1 << 16) // seats.beside), fractions,
                       "nccl" if gpu else seats.here, new_key() if gpu else b"")
         pupil = [] if constraints.pupil is None else [to_host(constraints.pupil)]
         arrays = [[probe, np.ascontiguousarray(image[box]), *pupil] for box in self._boxes]
@@ -104,6 +111,8 @@ class Team:
             self._member = Member(begin, arrays[0], seats.courier(begin))
         except PeerLost as error:
             raise seats.lost(str(error)) from None
+        self._free.detach()
+        self._free = weakref.finalize(self, _let_go, seats, self._member)
 
     @property
     def active(self) -> int:
@@ -161,6 +170,11 @@ class Team:
 
     def put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> int:
         """Take frames, as Engine.put does, and give how many found no room."""
+        batch = max(1, BATCH_BYTES // max(1, amplitude[:1].nbytes))
+        return sum(self._put(*(part[start:start + batch] for part in (index, amplitude, corners, weights)))
+                   for start in range(0, max(1, len(index)), batch))
+
+    def _put(self, index: Array, amplitude: Array, corners: Array, weights: Array) -> int:
         known = np.array([int(i) in self._place for i in index], bool)
         room = self._expected - self.active
         taken = np.flatnonzero(known | (np.cumsum(~known) <= room))
@@ -204,11 +218,17 @@ class Team:
     def _ask(self, order: Order, arrays: Sequence[Sequence[Array]] | None = None) -> Any:
         """Give an order to all ranks and carry it out here; whether all are done is seen before the next one."""
         given = arrays or [[]] * self._seats.ranks
-        self._tell(order, given)
+        try:
+            self._tell(order, given)
+        except PeerLost:
+            self._free()
+            raise
         try:
             return self._member.obey(order, given[0])
         except PeerLost as error:
-            raise self._seats.lost(str(error)) from None
+            lost = self._seats.lost(str(error))
+            self._free()
+            raise lost from None
 
     def _tell(self, order: Order, arrays: Sequence[Sequence[Array]]) -> None:
         if self._waiting:
@@ -219,3 +239,10 @@ class Team:
 
 def _origin(box: Any) -> Array:
     return np.array([box[0].start, box[1].start])
+
+
+def _let_go(seats: Seats, member: Member | None = None) -> None:
+    """End what a team has started; the leader first, whose GPU may be waiting for the others."""
+    if member is not None:
+        member.close()
+    seats.close()
