@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test fast lint types style layers bench faults clean
+.PHONY: demo test fast sites-test lint types style layers bench faults clean
 
 $(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -33,6 +33,12 @@ fast: $(VENV)/.tested
 ## the whole fault matrix: every fault for every role
 faults: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/system/test_faults.py --full $(ARGS)
+
+## other machines, real ones: Slurm of two nodes, sshd, relay, programs; installs what they need (root)
+sites-test: $(VENV)/.tested
+	sh tests/system/places/install.sh
+	sh tests/system/install_mpi.sh
+	$(BIN)/python -m pytest tests/system/places tests/system/test_relay.py tests/system/test_program.py $(ARGS)
 
 lint: style types layers
 

@@ -1,0 +1,91 @@
+"""Job: what a batch system is asked to run and what it says of it; one small protocol whatever the system is."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Final, Protocol
+
+import msgspec
+
+from camlink.errors import InputError
+
+_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # stands in job scripts
+
+
+class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What to run: `argv` is a list, never a text for a shell; nothing secret stands in it or in `environment`.
+
+    `warn_before_s` asks for SIGUSR1 so long before the walltime ends; batch systems are late by up to a minute.
+    """
+
+    argv: tuple[str, ...]
+    name: Annotated[str, msgspec.Meta(pattern=NAME)]
+    folder: Path
+    output: Path
+    nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
+    tasks_per_node: Annotated[int, msgspec.Meta(ge=1)] = 1
+    cpus: Annotated[int, msgspec.Meta(ge=1)] = 1
+    gpus: Annotated[int, msgspec.Meta(ge=0)] = 0
+    memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    walltime_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
+    warn_before_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    queue: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    account: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    environment: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        """Names of variables stand in scripts as they are; raises InputError."""
+        for name in self.environment:
+            if not _VARIABLE.fullmatch(name):
+                raise InputError(f"job '{self.name}': '{name[:40]}' is no name of a variable")
+
+
+class JobState(StrEnum):
+    """Where a job is on its way."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    LOST = "lost"
+
+    @property
+    def over(self) -> bool:
+        """Whether it will never change again."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+class JobStatus(msgspec.Struct, frozen=True):
+    """What the batch system says of a job: its state, why in its own words, and its exit code when it has one."""
+
+    state: JobState
+    text: str = ""
+    code: int | None = None
+
+
+class Submitter(Protocol):
+    """A batch system, or whatever starts programs on machines of its own."""
+
+    async def submit(self, spec: JobSpec) -> str:
+        """Hand a job over and give its id; raises PeerLost when the system does not take it."""
+        ...
+
+    async def status(self, job: str) -> JobStatus:
+        """Where the job is now."""
+        ...
+
+    async def remaining_s(self, job: str) -> float | None:
+        """Time left before the walltime ends [s]; None when it does not run or cannot be known."""
+        ...
+
+    async def cancel(self, job: str) -> None:
+        """End a job; one that has ended already stays as it is."""
+        ...
+
+    async def close(self) -> None:
+        """Forget everything that belongs to this submitter; its jobs go on."""
+        ...
