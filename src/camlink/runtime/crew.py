@@ -24,6 +24,7 @@ from camlink.runtime.messages import (
     Go,
     Kill,
     Launch,
+    Leave,
     LinkSpec,
     Lose,
     Message,
@@ -36,6 +37,8 @@ from camlink.runtime.status import OperatorState
 MOST_RESTARTS: Final = 5
 WINDOW_S: Final = 60.0
 SEQUENCE_GAP: Final = 1000
+REPLICA_SEQUENCES: Final = 1 << 40
+"""Replicas number their blocks from multiples of this: a number is given once in a run."""
 STRIKES: Final = 6
 """A block is set aside when those who held it have this many strikes: 3 for each that raised, 2 for each that died."""
 
@@ -156,7 +159,7 @@ class Crew:
         spec = worker.spec
         yield Send(worker.site, Kill(operator=spec.operator, replica=spec.replica, attempt=spec.attempt))
         worker.next_attempt(at)
-        outputs = tuple(replace(k, receivers=max(sum(not w.over for w in self.at(k.target)), 1)) for k in spec.outputs)
+        outputs = tuple(replace(k, receivers=self._listening(k)) for k in spec.outputs)
         worker.spec = replace(worker.spec, outputs=outputs)
         self.restarts.append(Restart(operator=spec.operator, replica=spec.replica, reason=text, down_s=at))
         yield from self.lose(worker, text)
@@ -169,9 +172,35 @@ class Crew:
                 if sender.reachable:
                     yield self.to(sender, Lose(link=link.name, receiver=worker.spec.identity, reason=text))
 
+    def scale(self, operator: str, replicas: int, at: float) -> Iterator[Instruction]:
+        """Let replicas of a transform join, or leave, until there are so many; at least one stays."""
+        there = [w for w in self.at(operator) if not w.over and not w.leaving]
+        for worker in there[max(replicas, 1):]:
+            worker.leaving = True
+            yield self.to(worker, Leave())
+        for _ in range(replicas - len(there)):
+            yield from self._hire(operator, at)
+
+    def _hire(self, operator: str, at: float) -> Iterator[Instruction]:
+        known = self.at(operator)
+        number, model = len(known), known[0]
+        outputs = tuple(replace(k, receivers=self._listening(k)) for k in model.spec.outputs)
+        spec = replace(model.spec, replica=number, attempt=0, first_sequence=number * REPLICA_SEQUENCES,
+                       outputs=outputs)
+        self.workers[operator, number] = WorkerState(spec, model.site, "starting", heard_s=at, killable=model.killable)
+        for link in spec.inputs:
+            for sender in (w for w in self.at(link.source) if w.reachable):
+                yield self.to(sender, Expect(link=link.name, receivers=self._listening(link)))
+        yield Send(model.site, Launch(spec=spec))
+
+    def _listening(self, link: LinkSpec) -> int:
+        return max(sum(not w.over for w in self.at(link.target)), 1)
+
     def rejoin(self, worker: WorkerState) -> Iterator[Instruction]:
         """The next attempt has bound its addresses: connect it both ways."""
         yield from self.connect(worker)
+        if worker.leaving:  # asked before it could hear
+            yield self.to(worker, Leave())
         for key, reason in worker.spec.set_aside.items():  # what was learnt since it was launched
             yield self.to(worker, SetAside(key=key, reason=reason))
         for link in worker.spec.outputs:

@@ -43,6 +43,7 @@ class Inbox:
         self._porter, self._look = porter, look
         self._outboxes = tuple(outboxes)
         self._inlets: list[Inlet] = []
+        self._closed: list[Inlet] = []
         self._taken: deque[_Taken] = deque()
         self._earlier: Iterator[Block] | None = porter.earlier()
         self._turn = 0
@@ -136,7 +137,15 @@ class Inbox:
                 return fresh
             self._taken.append(_Taken(inlet, ()))
             self.free()
+        self._let_go()
         return None
+
+    def _let_go(self) -> None:
+        """Acknowledge the end of each sender when it is there, so that none waits for the others."""
+        for inlet in self._inlets:
+            if inlet.ended and inlet not in self._closed:
+                self._closed.append(inlet)
+                inlet.close()
 
     def _receive(self) -> tuple[Inlet, Block] | None:
         count = len(self._inlets)

@@ -10,15 +10,13 @@ import msgspec
 
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.errors import WorkflowError
-from camlink.runtime.crew import WorkerState
+from camlink.runtime.crew import REPLICA_SEQUENCES, WorkerState
 from camlink.runtime.messages import LinkSpec, WorkerSpec
 from camlink.runtime.states import RunState
 from camlink.workflow.check import Checked, Link
 from camlink.workflow.operator import Kind
 
 MASTER: Final = "master"
-REPLICA_SEQUENCES: Final = 1 << 40
-"""Replicas number their blocks from multiples of this: a number is given once in a run."""
 _ON_THIS_HOST: Final = ("inline", "local")
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import zmq
 
 from camlink.errors import InputError, StorageError, WireError
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Send, StartAgent, Tick
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Scale, Send, StartAgent, Tick
 from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
 from camlink.runtime.messages import Beat, Exited, FromWorker, Joined, Message, Progress, decode, encode
@@ -25,10 +25,11 @@ from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
 from camlink.runtime.worker import NoScreen
 from camlink.workflow.check import Checked
-from camlink.workflow.operator import Screen
+from camlink.workflow.operator import Kind, Screen
 
 TICK_S: Final = 0.1
 EVENTS: Final = "events.jsonl"
+MOST_REPLICAS: Final = 64
 
 
 class Placer(Protocol):
@@ -73,7 +74,7 @@ class Master:
         self._local.bind(f"inproc://master-{secrets.token_hex(8)}")
         self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
         self._placers: dict[str, Placer] = {}
-        self._cancels: list[Cancel] = []
+        self._asked: list[Message] = []
         self._wake = threading.Event()
         self.state = lay_out(checked, folder, self._sockets, self._provenance)
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
@@ -89,7 +90,20 @@ class Master:
 
     def cancel(self, reason: str, *, force: bool = False) -> None:
         """Ask for the end: sources stop and the rest drains; with `force` everything is killed."""
-        self._cancels.append(Cancel(reason=reason, force=force))
+        self._asked.append(Cancel(reason=reason, force=force))
+
+    def scale(self, operator: str, replicas: int) -> None:
+        """Ask for so many replicas of a transform; they join and leave while the scan goes on, and nothing is lost.
+
+        Raises InputError for what has no replicas, or a number out of 1 to 64.
+        """
+        known = self._checked.operators
+        names = [name for name in known if known[name].kind is Kind.TRANSFORM and not known[name].streams]
+        if operator not in names:
+            raise InputError(f"'{operator}' has no replicas; those that may have: {', '.join(names) or 'none'}")
+        if not 1 <= replicas <= MOST_REPLICAS:
+            raise InputError(f"{operator}: {replicas} replicas are out of 1 to {MOST_REPLICAS}")
+        self._asked.append(Scale(operator=operator, replicas=replicas))
 
     def run(self) -> Report:
         """Run to the end; leaves no process and no socket behind, whatever happens."""
@@ -130,8 +144,8 @@ class Master:
                 self.state.refused += 1  # counted in the report; the socket lies in a folder of mode 0700
 
     def _look_around(self) -> None:
-        while self._cancels:
-            self._handle(self._cancels.pop(0))
+        while self._asked:
+            self._handle(self._asked.pop(0))
         for site, placer in list(self._placers.items()):
             if text := placer.lost():
                 del self._placers[site]

@@ -66,6 +66,10 @@ class OpenRun:
         """Ask for the end."""
         self._master.cancel(reason, force=force)
 
+    def scale(self, operator: str, replicas: int) -> None:
+        """Ask for so many replicas of a transform, while the run goes on; raises InputError."""
+        self._master.scale(operator, replicas)
+
     @property
     def over(self) -> bool:
         """Whether the run has ended."""

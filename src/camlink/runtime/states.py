@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from camlink.runtime.crew import MOST_RESTARTS, WINDOW_S, Crew, WorkerState
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Send, StartAgent
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Scale, Send, StartAgent
 from camlink.runtime.messages import (
     Beat,
     Bye,
@@ -99,6 +99,8 @@ class RunState(Crew):
             yield from self._agent_lost(event, at)
         elif isinstance(event, Cancel):
             yield from self._cancel(event, at)
+        elif isinstance(event, Scale) and self.phase == "graph" and not self.stopped:
+            yield from self.scale(event.operator, event.replicas, at)
         yield from self._advance(at)
         yield from self._watch(at)
 
@@ -151,6 +153,11 @@ class RunState(Crew):
     def _fail(self, worker: WorkerState, text: str, at: float, *, final: bool = False) -> Iterator[Instruction]:
         """Replace a worker that is gone, or give it up for good."""
         worker.text = text
+        if worker.leaving and not final:  # it was about to go: the others take what it had
+            worker.state = "ended"
+            yield from self.lose(worker, text)
+            yield from self.part(worker, text)
+            return
         if self.phase == "graph" and not final and worker.site in self.joined:
             if self.may_restart(worker, at):
                 yield from self.restart(worker, text, at)

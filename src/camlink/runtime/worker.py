@@ -111,6 +111,8 @@ class Worker:
         self.spec, self.host = spec, host
         self.outlets: dict[str, Outlet] = {}
         self.inlets: dict[str, dict[str, Inlet]] = {}
+        self.missed: dict[str, set[str]] = {}
+        self.awaited: dict[str, int] = {}
         self.abandoned = False
         self.ended = False
         self.stopping = threading.Event()
@@ -188,14 +190,30 @@ class Worker:
         spec = next(spec for spec in self.spec.inputs if spec.name == message.link)
         assert self.work is not None
         inbox = self.work.inboxes[spec.input]
+        missed = self.missed.setdefault(message.link, set())
         for address in message.addresses:
-            if address not in ends:
-                ends[address] = self.host.connect(address, message.link, self.spec.identity, self.spec.attempt)
-                inbox.add(ends[address])
-        inbox.awaited[message.link] = message.awaited
-        for address in message.gone:
             if address in ends:
-                ends[address].cut()
+                continue
+            try:
+                ends[address] = self.host.connect(address, message.link, self.spec.identity, self.spec.attempt)
+            except PeerLost:
+                missed.add(address)  # it died meanwhile; the master tells of its next attempt, or that there is none
+            else:
+                inbox.add(ends[address])
+        self.awaited[message.link] = message.awaited
+        for address in message.gone:
+            self.cut(message.link, address)
+        inbox.awaited[message.link] = message.awaited + len(missed)
+
+    def cut(self, link: str, address: str) -> None:
+        """A sender is gone: the stream ends with what had come of it."""
+        missed, ends = self.missed.get(link, set()), self.inlets.get(link, {})
+        if address in ends:
+            ends[address].cut()
+        if address in missed and self.work is not None:
+            missed.discard(address)
+            spec = next(spec for spec in self.spec.inputs if spec.name == link)
+            self.work.inboxes[spec.input].awaited[link] = self.awaited.get(link, 0) + len(missed)
 
     def obey(self, message: Message) -> None:
         """Do what the master says; Go is not for here."""
@@ -204,9 +222,7 @@ class Worker:
         elif isinstance(message, Detach | Lose | Expect) and message.link in self.outlets:
             self.obey_outlet(self.outlets[message.link], message)
         elif isinstance(message, Cut):
-            for address, inlet in self.inlets.get(message.link, {}).items():
-                if address == message.address:
-                    inlet.cut()
+            self.cut(message.link, message.address)
         elif isinstance(message, SetAside) and self.work is not None:
             for porter in self.work.porters.values():
                 porter.set_aside[message.key] = message.reason

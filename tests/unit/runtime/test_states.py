@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from camlink.carry.account import Snapshot
 from camlink.runtime.crew import MOST_RESTARTS, WorkerState
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Send, StartAgent, Tick
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Scale, Send, StartAgent, Tick
 from camlink.runtime.log import EventLog, read_log
 from camlink.runtime.messages import (
     Beat,
@@ -23,11 +23,13 @@ from camlink.runtime.messages import (
     Detach,
     Done,
     Exited,
+    Expect,
     Failed,
     Go,
     Joined,
     Kill,
     Launch,
+    Leave,
     Linked,
     LinkSpec,
     Lose,
@@ -214,6 +216,22 @@ def test_a_worker_that_somebody_stopped_is_killed_and_replaced_at_once() -> None
     assert [i.worker or i.site for i in told if isinstance(i, Send) and isinstance(i.message, Kill)] == [
         "solve/0/0", "here", "here"]
     assert only(told, Launch).spec.line == "solve/0/1"
+
+
+def test_replicas_join_and_leave_while_the_graph_runs() -> None:
+    state = started()
+    told = state.handle(Scale(operator="solve", replicas=2), 3.0)
+    spec = only(told, Launch).spec
+    assert (spec.line, spec.first_sequence) == ("solve/1/0", 1 << 40)
+    assert only(told, Expect).receivers == 2
+    met = state.handle(Ready(operator="solve", replica=1, pid=1, addresses={"solve->look": "ipc://two"}), 4.0)
+    assert messages(met, Connect) == ["solve/1", "look/0"]
+    go = state.handle(Linked(operator="solve", replica=1, link="solve->look"), 4.1)
+    assert messages(go, Go) == ["solve/1"]
+    assert messages(state.handle(Scale(operator="solve", replicas=1), 5.0), Leave) == ["solve/1"]
+    left = state.handle(Done(operator="solve", replica=1, facts={}, sent={}, received={}), 6.0)
+    assert only(left, Expect).receivers == 1
+    assert messages(left, Detach) == []
 
 
 def test_an_agent_that_is_silent_is_ended() -> None:
