@@ -54,10 +54,10 @@ class TotalVariation:
 
     def apply(self, image: Array, weight: Array) -> Array:
         """The denoised image (y, x) complex; `weight` (y, x) >= 0, where it is 0 the image is filled in smoothly."""
-        xp = namespace(image, weight)
-        scale = float(weight.mean()) or 1.0
-        relative = (weight / scale).astype(image.real.dtype)
-        limit = self.strength / scale
+        xp, real = namespace(image, weight), image.real.dtype
+        mean = weight.mean()
+        scale = xp.where(mean > 0, mean, 1)  # a number that stays where it is made, so that nobody waits for a GPU
+        relative, limit = (weight / scale).astype(real), (self.strength / scale).astype(real)
         if self._dual is None or self._dual.shape[1:] != image.shape:
             self._dual = xp.zeros((2, *image.shape), image.dtype)
         dual = self._dual  # and the image that belongs to it, where the weight says so
@@ -67,12 +67,12 @@ class TotalVariation:
             dual = _inside(dual + STEP * gradient(ahead), limit)
             before, best = best, (best + STEP * (divergence(dual) + relative * image)) / (1 + STEP * relative)
             ahead = 2 * best - before
-        self._dual = dual
+        self._dual[...] = dual
         return best  # type: ignore[no-any-return]
 
 
-def _inside(field: Array, limit: float) -> Array:
+def _inside(field: Array, limit: Array) -> Array:
     """The field (2, y, x) with every vector shortened to at most `limit`."""
     xp = namespace(field)
     length = xp.sqrt((field.real**2 + field.imag**2).sum(axis=0))
-    return field * (limit / xp.maximum(length, limit) if limit > 0 else xp.zeros_like(length))  # type: ignore[no-any-return]
+    return field * (limit / xp.maximum(xp.maximum(length, limit), xp.finfo(length.dtype).tiny))  # type: ignore[no-any-return]

@@ -76,6 +76,7 @@ class Engine:
         self.object_steps = object_steps
         self.refinements = refinements
         self.iteration = 0
+        self.swept = False
         self._probe: Array = kernel.space.array(probe)
         self._shifts = Shifts(fractions, geometry.frame, self._probe)
         self._probes: Array | None = None
@@ -212,9 +213,10 @@ class Engine:
             self._image_weight = None
         self.turn()
 
-    def turn(self) -> None:
-        """Count an iteration, and let the refinements whose turn has come act."""
+    def turn(self, *, swept: bool = False) -> None:
+        """Count an iteration, or a sweep that left the waves as they were, and let refinements act whose turn it is."""
         self.iteration += 1
+        self.swept = swept
         for refinement in self.refinements:
             if self.iteration >= refinement.start and (self.iteration - refinement.start) % refinement.every == 0:
                 refinement.apply(self)

@@ -101,7 +101,7 @@ class Minibatch:
                 gain += self._step(chosen, seen, manner)
         if refine_probe:
             self._obey()
-        engine.turn()
+        engine.turn(swept=True)
         return float(np.sqrt(float(gain) / max(engine.active * engine.constraints.power, 1.0)))
 
     def _step(self, part: Active, seen: Array | None, manner: Manner) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from camlink.compute.ptychography.kernels.choice import KernelName
+from camlink.compute.ptychography.refine.limits import ObjectKind
 from camlink.workflow.parameter import Parameters, about
 
 Algorithm = Literal["auto", "raar", "dm", "ap", "admm", "epie", "rpie", "lsqml"]
@@ -46,6 +47,12 @@ class SolveParameters(Parameters, frozen=True):
                                       "beam", ge=0)] = 0
     positions_every: Annotated[int, about("iterations between corrections of the positions; 0 takes them as they are",
                                           ge=0)] = 0
+    object_kind: Annotated[ObjectKind, about("complex, phase (|O| is 1) or real")] = "complex"
+    object_least: Annotated[float, about("least transmission |O| of the object", ge=0, le=1e6)] = 0.0
+    object_most: Annotated[float, about("highest transmission |O| of the object; 0 for any", ge=0, le=1e6)] = 0.0
+    edges: Annotated[float, about("pull of dim pixels to the mean transmission, as part of the highest illumination; 0 "
+                                  "for none, 1e-4 keeps noisy rims calm", ge=0, le=1)] = 0.0
+    flatten: Annotated[bool, about("whether the picture is shown without its mean ramp of phase")] = True
     fractions: Annotated[Literal[1, 2, 4, 8], about("parts of a pixel that positions are rounded to")] = 1
     first_frames: Annotated[int, about("frames before the first picture; 0 for 5 % of the scan, at least 20", ge=0)] = 0
     publish_s: Annotated[float, about("time between two versions", unit="s", gt=0, le=3600)] = 0.5

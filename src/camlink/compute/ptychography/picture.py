@@ -1,4 +1,4 @@
-"""Picture: what is handed out of a reconstruction; the free global phase is held still, so that versions compare."""
+"""Picture: what is handed out of a reconstruction, without what no data tell: the global phase, and a ramp of phase."""
 
 from __future__ import annotations
 
@@ -20,3 +20,23 @@ def free_phase(image: Array, reference: Array | None, weight: Array) -> complex:
 def turned(image: Array, probe: Array, factor: complex) -> tuple[Array, Array]:
     """Copies of object and probe with the same exit waves, the object turned by the unit `factor`."""
     return (image * factor).astype(image.dtype), (probe * np.conj(factor)).astype(probe.dtype)
+
+
+def ramp(image: Array, weight: Array) -> tuple[float, float]:
+    """The mean slope of the phase of `image` (H, W) along y and x [rad/pixel], weighted by (H, W)."""
+    down = (np.conj(image[:-1]) * image[1:] * weight[:-1] * weight[1:]).sum(dtype=np.complex128)
+    along = (np.conj(image[:, :-1]) * image[:, 1:] * weight[:, :-1] * weight[:, 1:]).sum(dtype=np.complex128)
+    return float(np.angle(down)), float(np.angle(along))
+
+
+def flattened(image: Array, probe: Array, slope: tuple[float, float]) -> tuple[Array, Array]:
+    """Copies of object and probe with the ramp `slope` [rad/pixel] moved from the object to the probe.
+
+    O exp(-ikr) and P exp(ikr) give waves that differ by one phase a frame, so that every frame stays the same.
+    """
+    found = []
+    for array, sign in ((image, -1), (probe, 1)):
+        y, x = (np.arange(size) for size in array.shape[-2:])
+        turn = np.exp(1j * sign * (slope[0] * y[:, None] + slope[1] * x[None, :]))
+        found.append((array * turn).astype(array.dtype))
+    return found[0], found[1]

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from camlink.block import CountFrames, Fact, Scan
 from camlink.compute.arrays import to_host
 from camlink.compute.ptychography.algorithm import Blend, Rule
-from camlink.compute.ptychography.denoise import TotalVariation
-from camlink.compute.ptychography.engine import Engine, ObjectStep
+from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.intake import Batch, Intake, joined
 from camlink.compute.ptychography.kernels.choice import choose
@@ -22,10 +21,10 @@ from camlink.compute.ptychography.many.start import seats_for
 from camlink.compute.ptychography.many.team import Seats, Team
 from camlink.compute.ptychography.minibatch import Minibatch
 from camlink.compute.ptychography.parameters import SolveParameters
-from camlink.compute.ptychography.picture import free_phase, turned
+from camlink.compute.ptychography.picture import flattened, free_phase, ramp, turned
 from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support
 from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
-from camlink.compute.ptychography.refine.wanted import refinements
+from camlink.compute.ptychography.refine.wanted import object_steps, refinements, shows_itself
 from camlink.compute.ptychography.schedule import Standing, Step, Sweep
 from camlink.compute.ptychography.start import first_image, focused_probe, mean_pattern
 from camlink.errors import FormatError, ParameterError
@@ -145,9 +144,11 @@ class Reconstruction:
             return {}
         coverage = to_host(engine.coverage)
         coverage = coverage / max(float(coverage.max(initial=0.0)), np.finfo(np.float64).tiny)
-        image = to_host(engine.image if self.parameters.algorithm == "admm" else engine.evidence())
-        factor = free_phase(image, self._shown, coverage)
-        image, probe = turned(image, to_host(engine.probe), factor)
+        image = to_host(engine.image if shows_itself(self.parameters) else engine.evidence())
+        probe = to_host(engine.probe)
+        if self.parameters.flatten and self.parameters.object_kind == "complex":
+            image, probe = flattened(image, probe, ramp(image, coverage))
+        image, probe = turned(image, probe, free_phase(image, self._shown, coverage))
         if self.parameters.modes > 1:
             probe = orthogonal(probe, np.eye(len(probe)))
         brighter = np.sqrt(self._brightest / engine.constraints.power) if self._brightest else 1.0
@@ -192,11 +193,6 @@ class Reconstruction:
         if self._free is not None:
             self._free()
 
-    @property
-    def _denoising(self) -> list[ObjectStep]:
-        strength = self.parameters.total_variation if self.parameters.algorithm == "admm" else 0.0
-        return [TotalVariation(strength)] if strength else []
-
     def _sweep(self, step: Sweep, *, refine_probe: bool) -> None:
         if not isinstance(self.engine, Engine):
             raise ParameterError(f"algorithm '{self.parameters.algorithm}' works in one process; choose workers 1, or "
@@ -219,9 +215,12 @@ class Reconstruction:
         slots = slots_for(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
         return Engine(self.geometry, slots, kernel, probe=probe, image=image, constraints=constraints,
                       fractions=self.parameters.fractions, refinements=refinements(self.parameters),
-                      object_steps=self._denoising)
+                      object_steps=object_steps(self.parameters))
 
     def _team(self, seats: Seats, batch: Batch, probe: Array, image: Array, constraints: Constraints) -> Team:
+        if refinements(self.parameters) or object_steps(self.parameters):
+            raise ParameterError("modes, background, gains, positions, edges, limits and total variation are for "
+                                 "one process; choose workers 1, or leave them out")
         everything = batch.corners if len(batch) == self.scan.expected else None
         return Team(seats, self.geometry, self.scan.expected, kernel=self.parameters.kernel, real=REAL, probe=probe,
                     image=image, constraints=constraints, fractions=self.parameters.fractions, corners=everything)

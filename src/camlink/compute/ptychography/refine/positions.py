@@ -41,7 +41,9 @@ class Positions:
     reach: float = 6.0
 
     def apply(self, engine: Engine) -> None:
-        """One turn."""
+        """One turn; after a sweep there is none, since the waves tell nothing of it."""
+        if engine.swept:
+            return
         slots = engine.slots
         found = displacements(engine)
         limit = np.maximum(np.hypot(found[:, 0], found[:, 1]) * self.damping / self.step, 1)
