@@ -67,10 +67,10 @@ class RingOutlet(KeepingOutlet):
         super().__init__(link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
         self.address = f"shm://{path}"
         self._path = path
-        self._arena = Arena(_ARENA_PER_LIMIT * limit_bytes)
         self._peers: dict[int, _Peer] = {}
         self._named: dict[str, _Peer] = {}
         self._listener = _listen(path, link)
+        self._arena = Arena(_ARENA_PER_LIMIT * limit_bytes)
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
 
