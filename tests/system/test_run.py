@@ -16,16 +16,14 @@ import pytest
 
 from camlink.errors import InputError
 from camlink.runtime.journal import read_blocks
-from camlink.runtime.layout import lay_out
-from camlink.runtime.log import read_log
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, open_run, run
 from camlink.runtime.status import RunStatus
+from camlink.runtime.story import replay, tell
 from camlink.runtime.watch import Watch
 from camlink.settings import read_settings
 from camlink.testing import toys
 from camlink.testing.context import RecordingScreen
-from camlink.workflow.check import check
 from camlink.workflow.graph import Site, Workflow
 
 pytestmark = pytest.mark.slow
@@ -284,13 +282,15 @@ def test_nothing_outlives_a_master_that_is_killed(tmp_path: Path) -> None:
 
 
 def test_the_log_of_a_run_replays_to_its_end(tmp_path: Path) -> None:
-    made = flow(raise_at=20)
+    made = flow(raise_at=20, die_at=30)
     report = run(made, folder=tmp_path)
-    state = lay_out(check(made).must_run(), tmp_path, tmp_path, {})
-    for entry in read_log(tmp_path / "events.jsonl"):
-        state.handle(entry.event, entry.at)
-    status = Watch(made.name, {node.name: node.use for node in made.nodes.values()}).status(state, state.over_s)
+    *_, last = replay(tmp_path)
+    status = Watch(made.name, {node.name: node.use for node in made.nodes.values()}).status(last.state, 0.0)
     assert (status.verdict, status.reasons, status.frames) == (report.verdict, report.reasons, report.frames)
+    story = "\n".join(tell(tmp_path))
+    for said in ("step 3 is done: connect network", "count/0 is replaced, since it is gone: killed by SIGKILL",
+                 "while it held camera toy frame 30+1", "Verdict: degraded", "Dead letter in count-0.blocks: 1 frames"):
+        assert said in story
 
 
 def test_ten_runs_in_a_row_in_one_process(tmp_path: Path) -> None:

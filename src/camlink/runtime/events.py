@@ -6,11 +6,24 @@ from typing import Any
 
 import msgspec
 
-from camlink.runtime.messages import Message
+from camlink.runtime.messages import LinkSpec, Message, WorkerSpec
 
 
-class Begin(Message):
-    """The run begins."""
+class Placed(msgspec.Struct, frozen=True):
+    """A worker and where it runs."""
+
+    spec: WorkerSpec
+    site: str
+    killable: bool = True
+
+
+class Begin(Message, kw_only=True):
+    """The run begins; what it is made of, so that its log explains itself: uses by operator, workers, links."""
+
+    workflow: str = ""
+    uses: dict[str, str] = msgspec.field(default_factory=dict)
+    workers: tuple[Placed, ...] = ()
+    links: tuple[LinkSpec, ...] = ()
 
 
 class Tick(Message):

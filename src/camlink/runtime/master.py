@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import zmq
 
 from camlink.errors import InputError, StorageError, WireError
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Scale, Send, StartAgent, Tick
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Placed, Scale, Send, StartAgent, Tick
 from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
 from camlink.runtime.messages import Beat, Exited, FromWorker, Joined, Message, Progress, decode, encode
@@ -108,7 +108,7 @@ class Master:
     def run(self) -> Report:
         """Run to the end; leaves no process and no socket behind, whatever happens."""
         try:
-            self._handle(Begin())
+            self._handle(self._begin())
             poller = zmq.Poller()
             poller.register(self._control, zmq.POLLIN)
             poller.register(self._local, zmq.POLLIN)
@@ -125,6 +125,12 @@ class Master:
             return make_report(status, self.state, self._folder, self._provenance)
         finally:
             self._close()
+
+    def _begin(self) -> Begin:
+        workers = tuple(Placed(w.spec, w.site, w.killable) for w in self.state.workers.values())
+        workflow = self._checked.workflow
+        return Begin(workflow=workflow.name, uses={n.name: n.use for n in workflow.nodes.values()}, workers=workers,
+                     links=tuple(self.state.links.values()))
 
     def _now_s(self) -> float:
         """The time [s, UNIX]; a clock that is set while we run does not touch what silence is."""

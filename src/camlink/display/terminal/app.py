@@ -13,6 +13,7 @@ from camlink.display.terminal import (
     demo,
     draw,
     evaluate,
+    explain,
     plan,
     prepare,
     recover,
@@ -25,7 +26,7 @@ from camlink.errors import CamlinkError, InputError
 
 app = typer.Typer(help="Real-time streaming workflows at the light sources.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
-for command in (demo, run, check, draw, replay, recover, evaluate, plan, twin, relay, bench, prepare):
+for command in (demo, run, check, draw, replay, recover, explain, evaluate, plan, twin, relay, bench, prepare):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(getattr(command, name))
 

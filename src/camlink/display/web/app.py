@@ -26,6 +26,7 @@ from camlink.display.web.action import Action, Actions
 from camlink.display.web.audit import Audit
 from camlink.display.web.door import Door
 from camlink.display.web.guard import Guard
+from camlink.display.web.metrics import CONTENT_TYPE, metrics_text
 from camlink.display.web.viewer import Viewer
 from camlink.errors import InputError, ParameterError, UnknownName
 
@@ -57,6 +58,7 @@ class Routes:
             Route("/api/colours", self.colours),
             Route("/api/picture/{name:path}.png", self.picture),
             Route("/api/value", self.value),
+            Route("/metrics", self.metrics),
             WebSocketRoute("/live", self.live),
         ]
         if (self._static / "assets").is_dir():
@@ -73,6 +75,10 @@ class Routes:
     async def status(self, request: Request) -> Response:
         """The status of the run as JSON; null before the first."""
         return _json(self._live.status())
+
+    async def metrics(self, request: Request) -> Response:
+        """The status of the run for Prometheus."""
+        return Response(metrics_text(self._live.status()), headers={"Content-Type": CONTENT_TYPE})
 
     async def graph(self, request: Request) -> Response:
         """Operators and links as JSON: {"workflow", "nodes", "edges"}."""

@@ -1,0 +1,154 @@
+"""Story: the log of a run replayed step by step through its state machine, and told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from camlink.errors import FormatError
+from camlink.runtime.crew import WorkerState
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Scale, Send
+from camlink.runtime.journal import SUFFIX, read_blocks
+from camlink.runtime.log import Entry, read_log
+from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave
+from camlink.runtime.porter import DEAD_LETTERS, JOURNALS
+from camlink.runtime.states import RunState
+from camlink.runtime.status import STEPS, RunStatus
+from camlink.runtime.watch import Watch
+
+EVENTS: Final = "events.jsonl"
+_PHASES: Final = {"services": 0, "network": 1, "graph": 2}
+
+
+class Moment(NamedTuple):
+    """One step of a replay: what happened, what was done because of it, and the state after it."""
+
+    entry: Entry
+    instructions: list[Instruction]
+    state: RunState
+
+
+def replay(folder: Path) -> Iterator[Moment]:
+    """Every event of a run in order; raises FormatError when the folder holds no log of a run."""
+    path = folder / EVENTS
+    if not path.is_file():
+        raise FormatError(f"{folder}: no run is kept there (no {EVENTS}); give the folder that the run printed at its "
+                          "end as `log`")
+    state: RunState | None = None
+    for entry in read_log(path):
+        if isinstance(entry.event, Begin):
+            workers = {(p.spec.operator, p.spec.replica): WorkerState(p.spec, p.site, killable=p.killable)
+                       for p in entry.event.workers}
+            state = RunState(workers, {link.name: link for link in entry.event.links})
+        if state is None:
+            raise FormatError(f"{path}: does not begin with the begin of a run")
+        yield Moment(entry, state.handle(entry.event, entry.at), state)
+
+
+def tell(folder: Path) -> Iterator[str]:
+    """What happened in a run, one sentence a line, each with its time after the beginning [s]."""
+    teller, last = _Teller(), None
+    for last in replay(folder):
+        yield from (f"{last.entry.at - last.state.begun_s:8.2f} s  {line}" for line in teller.lines(last))
+    if last is None:
+        raise FormatError(f"{folder / EVENTS}: the log is empty")
+    yield from _ending(folder, last, teller)
+
+
+class _Teller:
+    """Turns moments into sentences; remembers what was said."""
+
+    def __init__(self) -> None:
+        self.begin = Begin()
+        self._phase = ""
+        self._restarts = 0
+
+    def lines(self, moment: Moment) -> Iterator[str]:
+        """The sentences for one moment; none for what is of no interest."""
+        event, state = moment.entry.event, moment.state
+        if isinstance(event, Begin):
+            self.begin = event
+            yield f"workflow '{event.workflow}' begins: {', '.join(event.uses)}"
+        elif isinstance(event, Joined):
+            yield f"the agent of site '{event.site}' joined: {event.cores} cores, {event.memory_bytes / 2**30:.0f} GiB"
+        elif isinstance(event, Failed):
+            at = f" at {event.place}" if event.place else ""
+            yield f"{event.operator}/{event.replica} raised{at}{_holding(event.holding)}: {event.text}"
+        elif isinstance(event, Exited) and event.code:
+            yield f"{event.operator}/{event.replica} ended{_holding(event.holding)}: {event.text}"
+        elif isinstance(event, AgentLost):
+            yield f"site '{event.site}': {event.text}"
+        elif isinstance(event, Cancel):
+            yield f"asked to end{' at once' if event.force else ''}: {event.reason}"
+        elif isinstance(event, Scale):
+            yield f"asked for {event.replicas} replicas of {event.operator}"
+        yield from self._done(moment)
+        if state.phase != self._phase:
+            self._phase = state.phase
+            if state.phase in _PHASES:
+                yield f"step {_PHASES[state.phase] + 1} is done: {STEPS[_PHASES[state.phase]]}"
+            elif state.phase == "closing":
+                yield "every operator has ended" if not state.troubles else f"given up: {'; '.join(state.troubles)}"
+
+    def _done(self, moment: Moment) -> Iterator[str]:
+        """What the state machine did about it."""
+        for restart in moment.state.restarts[self._restarts:]:
+            yield f"{restart.operator}/{restart.replica} is replaced, since it is gone: {restart.reason}"
+        self._restarts = len(moment.state.restarts)
+        said = set()
+        for instruction in moment.instructions:
+            if isinstance(instruction, EndAgent):
+                yield f"{instruction.text}; it is ended"
+            if not isinstance(instruction, Send):
+                continue
+            message, state = instruction.message, moment.state
+            if isinstance(message, Launch) and message.spec.attempt and message.spec.set_aside:
+                yield (f"attempt {message.spec.attempt} of {message.spec.identity} leaves aside: "
+                       + "; ".join(message.spec.set_aside))
+            elif isinstance(message, Go) and self._phase == "graph":
+                took = [r for r in state.restarts if r.up_s == moment.entry.at]
+                later = f", {took[-1].up_s - took[-1].down_s:.2f} s later" if took else ""
+                yield f"{instruction.worker} works{later}"
+            elif isinstance(message, Leave):
+                yield f"{instruction.worker} is asked to leave"
+            elif isinstance(message, Detach) and message.link not in said:
+                said.add(message.link)
+                yield f"nobody listens to {message.link} any more: {message.reason}"
+
+
+def _holding(key: str) -> str:
+    return f" while it held {key}" if key else ""
+
+
+def _ending(folder: Path, last: Moment, teller: _Teller) -> Iterator[str]:
+    state = last.state
+    status = Watch(teller.begin.workflow, teller.begin.uses).status(state, last.entry.at)
+    if state.phase != "over":
+        yield (f"The log ends in phase '{state.phase}': the master was gone. `camlink recover {folder}` finishes what "
+               "it can.")
+    else:
+        yield f"Verdict: {status.verdict}" + "".join(f"\n  because {reason}" for reason in status.reasons)
+    yield "Frames: " + ", ".join(f"{name} {value}" for name, value in status.frames.items() if value not in ({}, 0))
+    yield from _links(status)
+    for operator in status.operators:
+        if operator.restarts or operator.repeated:
+            yield (f"{operator.name}: replaced {operator.restarts} times, left out {operator.repeated} frames that "
+                   "came again")
+    for path in sorted((folder / DEAD_LETTERS).glob(f"*{SUFFIX}")):
+        for block in read_blocks(path):
+            yield (f"Dead letter in {path.name}: {block.count} frames of {block.header.source}, "
+                   f"{block.header.facts.get('error', '')}")
+    left = sorted(path.name for path in (folder / JOURNALS).glob("*"))
+    if left:
+        yield f"Journals that nobody has finished with: {', '.join(left)}"
+
+
+def _links(status: RunStatus) -> Iterator[str]:
+    for link in status.links:
+        parts = [f"{link.sent} sent", f"{link.acknowledged} acknowledged"]
+        parts += [f"{n} dropped by {policy}" for policy, n in link.dropped.items() if n]
+        parts += [f"{n} lost: {reason}" for reason, n in link.lost.items() if n]
+        parts += [f"{link.resent} sent again"] if link.resent else []
+        age = " and ".join(f"{link.age_ms.get(name, 0):g} ms {name}" for name in ("p50", "p99"))
+        yield f"Link {link.name} ({link.kind}, {link.policy}): {', '.join(parts)}; age {age}"
