@@ -45,10 +45,14 @@ def joined(batches: list[Batch]) -> Batch:
 
 
 class Intake:
-    """Reads blocks of one scan and remembers what was wrong with them."""
+    """Reads blocks of one scan and remembers what was wrong with them.
 
-    def __init__(self, geometry: Geometry) -> None:
+    A pixel with `saturated` [photon] or more has no value, unless that is 0.
+    """
+
+    def __init__(self, geometry: Geometry, saturated: float = 0.0) -> None:
         self._geometry = geometry
+        self._saturated = saturated
         self.counts: Counter[str] = Counter()
 
     def read(self, block: CountFrames) -> Batch:
@@ -68,6 +72,10 @@ class Intake:
     def _amplitude(self, frames: Array, *, shifted: bool) -> tuple[Array, Array]:
         counts = frames.astype(np.float32, copy=False)
         known = np.isfinite(counts)
+        if self._saturated:
+            full = known & (counts >= self._saturated)
+            self.counts["saturated_pixels"] += int(full.sum())
+            known &= ~full
         negative = known & (counts < 0)
         self.counts["negative_pixels"] += int(negative.sum())
         with np.errstate(invalid="ignore"):

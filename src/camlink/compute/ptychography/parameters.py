@@ -40,6 +40,10 @@ class SolveParameters(Parameters, frozen=True):
         "a probe that comes with the frames is taken as it is")] = "auto"
     probe_support: Annotated[float, about("pupil support: below this part of the mean pattern's maximum "
                                           "the far field of the probe is dark; 0 for none", ge=0, lt=1)] = 0.0
+    probe_window: Annotated[float, about("the probe stays within a disc of this part of the window's side; 0 for none",
+                                         ge=0, le=2)] = 0.0
+    saturated_photon: Annotated[float, about("counts from which a pixel has no value; 0 for none", unit="photon",
+                                             ge=0)] = 0.0
     modes: Annotated[int, about("incoherent modes of the probe", ge=1, le=16)] = 1
     background_every: Annotated[int, about("iterations between fits of a background that all frames share; 0 for none",
                                            ge=0)] = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -92,6 +93,17 @@ class Constraints:
     pupil: Array | None
     power: float
     window: Array | None = None
+
+    def masks(self, frame: tuple[int, int]) -> list[Array]:
+        """Pupil and window as two masks (y, x) bool on the host, or nothing when there are none; see `of`."""
+        if self.pupil is None and self.window is None:
+            return []
+        return [np.ones(frame, bool) if mask is None else to_host(mask) for mask in (self.pupil, self.window)]
+
+    @staticmethod
+    def of(masks: Sequence[Array], power: float) -> Constraints:
+        """The constraints that these `masks` and the power [photon] make."""
+        return Constraints(masks[0], power, masks[1]) if masks else Constraints(None, power)
 
     def taken(self, space: Any) -> Constraints:
         """The same in the memory of `space`, numpy or cupy."""

@@ -22,7 +22,7 @@ from camlink.compute.ptychography.many.team import Seats, Team
 from camlink.compute.ptychography.minibatch import Minibatch
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.picture import flattened, free_phase, ramp, turned
-from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support
+from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support, window
 from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
 from camlink.compute.ptychography.refine.wanted import object_steps, refinements, shows_itself
 from camlink.compute.ptychography.schedule import Standing, Step, Sweep
@@ -50,7 +50,7 @@ class Reconstruction:
         self.scan = scan
         self.parameters = parameters
         self.geometry = Geometry.of(scan, parameters.margin)
-        self.intake = Intake(self.geometry)
+        self.intake = Intake(self.geometry, parameters.saturated_photon)
         self.engine: Engine | Team | None = None
         self._seats = seats or seats_for(parameters.workers, parameters.kernel)
         self._free = weakref.finalize(self, self._seats.close) if self._seats else None
@@ -113,8 +113,9 @@ class Reconstruction:
         power = self._brightest or 1.0
         mean = mean_pattern(batch)
         probe = first_modes(self._start_probe(batch, mean, power), self.parameters.modes)
-        level = self.parameters.probe_support
-        constraints = Constraints(support(mean, level) if level else None, power)
+        level, part = self.parameters.probe_support, self.parameters.probe_window
+        constraints = Constraints(support(mean, level) if level else None, power,
+                                  window(self.geometry.frame, part) if part else None)
         image = first_image(batch, probe, self.geometry)
         self.engine = (self._team(self._seats, batch, probe, image, constraints) if self._seats
                        else self._alone(probe, image, constraints))

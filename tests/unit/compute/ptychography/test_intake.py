@@ -49,6 +49,16 @@ def test_missing_pixels_are_masked_and_lower_the_weight(intake):
     assert intake.counts["empty_frames"] == 1
 
 
+def test_saturated_pixels_have_no_value():
+    frames = np.ones((1, 8, 8), np.float32)
+    frames[0, 0, :3] = [65535, 60000, np.nan]
+    intake = Intake(Geometry.of(SCAN, 2), saturated=60000)
+    batch = intake.read(block(frames, [0]))
+    assert (batch.amplitude == MASKED).sum() == 3
+    assert intake.counts["saturated_pixels"] == 2
+    assert batch.weights[0] == pytest.approx(61 / 64)
+
+
 def test_negative_counts_are_clipped_and_counted(intake):
     frames = np.full((1, 8, 8), -2.0, np.float32)
     assert not intake.read(block(frames, [0])).amplitude.any()

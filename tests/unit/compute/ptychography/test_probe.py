@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from camlink.block import Scan
-from camlink.compute.ptychography.probe import Constraints, drift, first_probe, scaled, support
+from camlink.compute.ptychography.probe import Constraints, drift, first_probe, scaled, support, window
 
 SIZE = 64
 SCAN = Scan(id="s", expected=1, shape=(SIZE, SIZE), pixel_m=(30e-6, 30e-6), distance_m=0.1, energy_eV=800.0,
@@ -62,3 +62,21 @@ def test_drift_counts_whole_pixels():
     probe[0, 11, 5] = 2
     assert drift(probe) == (3, -3)
     assert drift(np.zeros_like(probe)) == (0, 0)
+
+
+def test_the_window_keeps_the_probe_in_a_disc(disc):
+    rng = np.random.default_rng(1)
+    wild = (rng.standard_normal((2, SIZE, SIZE)) + 0j).astype(np.complex64)
+    inside = window((SIZE, SIZE), 0.5)
+    assert inside[SIZE // 2, SIZE // 2 + SIZE // 4]
+    assert not inside[SIZE // 2, SIZE // 2 + SIZE // 4 + 1]
+    obeyed = Constraints(support(disc, 0.1), 42.0, inside).apply(wild)
+    assert not obeyed[:, ~inside].any()
+    assert (np.abs(obeyed) ** 2).sum() == pytest.approx(42, rel=1e-4)
+
+
+@pytest.mark.parametrize(("pupil", "inside"), [(False, False), (True, False), (False, True), (True, True)])
+def test_constraints_travel_as_masks(disc, pupil, inside):
+    own = Constraints(disc > 0 if pupil else None, 3.0, window((SIZE, SIZE), 0.3) if inside else None)
+    probe = np.random.default_rng(1).standard_normal((1, SIZE, SIZE)) + 0j
+    np.testing.assert_allclose(Constraints.of(own.masks((SIZE, SIZE)), 3.0).apply(probe), own.apply(probe), atol=1e-12)

@@ -24,7 +24,7 @@ class Member:
     """Every rank holds one and gives it the same orders at the same time; most of them end in an exchange."""
 
     def __init__(self, order: Begin, arrays: Sequence[Array], courier: Courier) -> None:
-        probe, image, *pupil = arrays
+        probe, image, *masks = arrays
         whole = order.geometry
         frame, real = whole.frame, np.dtype(order.real)
         kernel = choose(order.kernel, frame, len(probe), real)
@@ -34,7 +34,7 @@ class Member:
         self.engine = Engine(Geometry(frame, (image.shape[0], image.shape[1]), whole.pixel_m, whole.first_m, 0),
                              self._slots, kernel, probe=probe, image=image, exchange=self.exchange,
                              fractions=order.fractions,
-                             constraints=Constraints(pupil[0] if pupil else None, order.power))
+                             constraints=Constraints.of(masks, order.power))
 
     def obey(self, order: Order, arrays: Sequence[Array]) -> Any:
         """Carry out an order: an image of the whole scan (H, W), a Fourier error, or nothing is given back."""

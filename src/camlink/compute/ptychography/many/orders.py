@@ -28,7 +28,7 @@ class Prepare(msgspec.Struct, tag=True, frozen=True):
 
 
 class Begin(msgspec.Struct, tag=True, frozen=True):
-    """Start an engine on a tile. Arrays: probe (mode, y, x), object of the tile (h, w), and the pupil if there is one.
+    """Start an engine on a tile. Arrays: probe (mode, y, x), object of the tile (h, w), two masks if there are some.
 
     `capacity` is the number of frames that there is room for at first, `threads` how many cores a rank may use.
     """

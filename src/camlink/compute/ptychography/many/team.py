@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.arrays import gpu_count, to_host
+from camlink.compute.arrays import gpu_count
 from camlink.compute.ptychography.algorithm import Blend, Rule
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import KernelName
@@ -101,8 +101,8 @@ class Team:
         begin = Begin(self._tiles, geometry, kernel, "float64" if real == np.float64 else "float32", constraints.power,
                       min(expected, share + share // 4), max(1, limit_threads(1 << 16) // seats.beside), fractions,
                       "nccl" if gpu else seats.here, new_key() if gpu else b"")
-        pupil = [] if constraints.pupil is None else [to_host(constraints.pupil)]
-        arrays = [[probe, np.ascontiguousarray(image[box]), *pupil] for box in self._boxes]
+        masks = constraints.masks(frame)
+        arrays = [[probe, np.ascontiguousarray(image[box]), *masks] for box in self._boxes]
         self._tell(begin, arrays)
         limit_threads(begin.threads)
         try:
