@@ -20,10 +20,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     chromium: str = ""
     in_ci: bool = False
     mpi_ranks: int = 1
+    batch_job: str = ""
 
 
 def read_settings() -> Settings:
-    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR, CI and what MPI sets."""
+    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR, CI and what MPI and Slurm set."""
     default = Settings()
     runtime = os.environ.get("XDG_RUNTIME_DIR", "")
     return Settings(
@@ -32,5 +33,6 @@ def read_settings() -> Settings:
         sockets=Path(runtime) if runtime and os.access(runtime, os.W_OK) else default.sockets,
         chromium=os.environ.get("CAMLINK_CHROMIUM", ""),
         in_ci=os.environ.get("CI", "") not in ("", "0", "false"),
+        batch_job=os.environ.get("SLURM_JOB_ID", ""),
         mpi_ranks=max(int(os.environ[name]) if os.environ.get(name, "").isdecimal() else 1 for name in _MPI_SIZES),
     )

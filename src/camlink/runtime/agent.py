@@ -9,6 +9,7 @@ import psutil
 import zmq
 
 from camlink.errors import PeerLost, WireError
+from camlink.runtime.dial import Dial
 from camlink.runtime.messages import (
     MAX_CONTROL_BYTES,
     Beat,
@@ -16,6 +17,7 @@ from camlink.runtime.messages import (
     Done,
     Exited,
     Failed,
+    Inventory,
     Joined,
     Kill,
     Launch,
@@ -73,8 +75,9 @@ class Workers(Protocol):
 class Agent:
     """The event loop of one site."""
 
-    def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers) -> None:
-        self._site, self._workers = site, workers
+    def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers,
+                 dial: Dial | None = None, has: Inventory | None = None) -> None:
+        self._site, self._workers, self._dial, self._has = site, workers, dial, has
         self._last_words: set[str] = set()
         self._beat_s = 0.0
         self._ended: list[tuple[Ending, float]] = []
@@ -84,6 +87,8 @@ class Agent:
         for socket in (self._up, self._down):
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
             socket.setsockopt(zmq.LINGER, 2000)
+        if dial is not None:
+            dial.prepare(self._up)
         self._up.connect(master)
         self._down.bind(address)
 
@@ -91,12 +96,12 @@ class Agent:
         """Join the master and serve until it says Bye."""
         machine = psutil.virtual_memory()
         self._tell(Joined(site=self._site, pid=psutil.Process().pid, cores=psutil.cpu_count() or 1,
-                          memory_bytes=machine.total))
+                          memory_bytes=machine.total, has=self._has))
         poller = zmq.Poller()
         poller.register(self._up, zmq.POLLIN)
         poller.register(self._down, zmq.POLLIN)
         serving = True
-        while serving:
+        while serving and not (self._dial is not None and self._dial.lost):
             ready = dict(poller.poll(POLL_MS))
             while self._down in ready and (parts := _receive(self._down)):
                 self._pass_on(parts[-1])
@@ -108,6 +113,8 @@ class Agent:
                 self._beat_s = time.monotonic()
                 self._tell(Beat(site=self._site, stopped=self._workers.stopped()))
         self._workers.end_all()
+        if self._dial is not None:
+            self._dial.close(self._up)
         self._up.close()
         self._down.close()
 

@@ -18,7 +18,7 @@ from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
 from camlink.runtime.messages import Beat, Exited, FromWorker, Joined, Message, Progress, decode, encode
 from camlink.runtime.place.inline import InlinePlacer, make_host
-from camlink.runtime.place.local import LocalPlacer
+from camlink.runtime.place.placers import make_placer
 from camlink.runtime.report import Report, make_report
 from camlink.runtime.rundir import make_socket_folder
 from camlink.runtime.status import RunStatus
@@ -201,7 +201,7 @@ class Master:
             placer: Placer = InlinePlacer(site, self._host)
             address = self._local.getsockopt_string(zmq.LAST_ENDPOINT)
         else:
-            placer = LocalPlacer(site, self._sockets, self._folder)
+            placer = make_placer(self._checked.workflow.sites[site], self._sockets, self._folder)
             address = self._control.getsockopt_string(zmq.LAST_ENDPOINT)
         self._placers[site] = placer
         placer.start(address)

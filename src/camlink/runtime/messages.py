@@ -142,6 +142,19 @@ class SetAside(Message):
     reason: str
 
 
+class Inventory(msgspec.Struct, frozen=True, kw_only=True):
+    """What the machine of a far agent has, as far as the agent may use it; the walltime is None where there is none."""
+
+    host: str
+    system: str
+    cores: int
+    memory_bytes: int
+    disk_bytes: int
+    gpus: tuple[str, ...]
+    walltime_left_s: float | None
+    versions: dict[str, str]
+
+
 class Joined(Message):
     """An agent is there, with what its machine has."""
 
@@ -149,6 +162,7 @@ class Joined(Message):
     pid: int
     cores: int
     memory_bytes: int
+    has: Inventory | None = None
 
 
 class Beat(Message):

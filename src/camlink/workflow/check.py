@@ -14,7 +14,7 @@ from camlink.workflow.parameter import Parameters, build
 from camlink.workflow.policy import Kind, Policy
 from camlink.workflow.port import Port
 
-PLACERS: Final = ("inline", "local")
+PLACERS: Final = ("inline", "local", "slurm", "ssh")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from camlink.display.terminal import (
+    agent,
     bench,
     check,
     demo,
@@ -26,7 +27,8 @@ from camlink.errors import CamlinkError, InputError
 
 app = typer.Typer(help="Real-time streaming workflows at the light sources.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
-for command in (demo, run, check, draw, replay, recover, explain, evaluate, plan, twin, relay, bench, prepare):
+for command in (demo, run, check, draw, replay, recover, explain, evaluate, plan, twin, agent, relay, bench,
+                prepare):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(getattr(command, name))
 

@@ -1,0 +1,20 @@
+"""camlink agent: the remote event loop on another machine; dials its master and works for it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def agent(join: Annotated[str, typer.Option(help="The master: tcp://HOST:PORT, or ticket:FILE for a relay.")],
+          key: Annotated[Path, typer.Option(help="Key file of this agent, of mode 0600.")],
+          site: Annotated[str, typer.Option(help="Name of the site in the workflow.")]) -> None:
+    """Join a run from another machine; it needs no open port here."""
+    from camlink.runtime.far_agent import work
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    work(join, key, site)

@@ -1,0 +1,80 @@
+"""Dial: how a far agent reaches its master: outward, with its key, again when the way breaks, and not for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Final, Self
+
+import msgspec
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from camlink.carry.admission import as_client
+from camlink.carry.gate import CallGate
+from camlink.carry.keys import Keys, read_private
+from camlink.carry.ticket import Ticket
+from camlink.errors import InputError
+
+MASTER, AGENT = "master", "agent"
+LANE: Final = "control"
+LOST_S: Final = 120.0  # a laptop that sleeps for half a minute is not lost
+
+
+class Dial:
+    """The way to the master at `address`: tcp://host:port, or ticket:FILE for the relay that the ticket names."""
+
+    def __init__(self, address: str, keys: Keys, folder: Path, *, lost_s: float = LOST_S,
+                 clock: Callable[[], float] = time.monotonic) -> None:
+        if not address.startswith(("tcp://", "ticket:")):
+            raise InputError(f"--join {address}: give tcp://HOST:PORT, or ticket:FILE for a relay")
+        self._address, self._keys, self._folder = address, keys, folder
+        self._lost_s, self._clock = lost_s, clock
+        self._stack = ExitStack()
+        self._events: Any = None
+        self._connected = False
+        self._since_s = clock()
+
+    @property
+    def address(self) -> str:
+        """Where the socket connects."""
+        if not self._address.startswith("ticket:"):
+            return self._address
+        ticket = read_ticket(Path(self._address.removeprefix("ticket:")))
+        gate = self._stack.enter_context(CallGate(ticket, LANE, self._folder / "master"))
+        return f"ipc://{gate.path}"
+
+    def prepare(self, socket: zmq.Socket[Any]) -> None:
+        """Give the socket its keys, before it connects."""
+        as_client(self._keys, MASTER)(socket)
+        self._events = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+
+    @property
+    def lost(self) -> bool:
+        """Whether the master was out of reach for so long that there is nobody to work for any more."""
+        while self._events.poll(0):
+            connected = recv_monitor_message(self._events)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if connected != self._connected:
+                self._connected, self._since_s = connected, self._clock()
+        return not self._connected and self._clock() - self._since_s > self._lost_s
+
+    def close(self, socket: zmq.Socket[Any]) -> None:
+        """Stop watching the socket, before it is closed."""
+        socket.disable_monitor()
+        self._events.close(linger=0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+
+def read_ticket(path: Path) -> Ticket:
+    """The ticket in a file of mode 0600; raises InputError."""
+    try:
+        return msgspec.json.decode(read_private(path), type=Ticket)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        raise InputError(f"{path}: this is no ticket of a relay") from None

@@ -1,0 +1,53 @@
+"""A far agent: dials its master with a key, says what its machine has, and runs workers in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from camlink.carry.keys import read_keys
+from camlink.runtime.agent import Agent
+from camlink.runtime.dial import Dial
+from camlink.runtime.inventory import take_inventory
+from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.place.local import Processes
+from camlink.runtime.rundir import make_socket_folder
+from camlink.settings import read_settings
+
+
+class FarProcesses(Processes):
+    """Workers as processes on a machine that need not see the folders of the master."""
+
+    def __init__(self, address: str, sockets: Path) -> None:
+        super().__init__(address)
+        self._sockets = sockets
+
+    def start(self, spec: WorkerSpec) -> None:
+        """Start a worker with the sockets of this machine, and with the folder of the run where it can be seen."""
+        folder = Path(spec.folder)
+        if not os.access(folder, os.W_OK):
+            folder = self._sockets / "run"
+            (folder / "log").mkdir(parents=True, exist_ok=True)
+        super().start(msgspec.structs.replace(spec, sockets=str(self._sockets), folder=str(folder)))
+
+
+def work(join: str, key: Path, site: str) -> None:
+    """Join the master and work until it says Bye or is lost; leaves nothing behind.
+
+    Raises InputError for a key that is none, too old or not private.
+    """
+    keys = read_keys(key)
+    sockets = make_socket_folder(read_settings().sockets)
+    context: zmq.Context[Any] = zmq.Context()
+    address = f"ipc://{sockets}/agent-{site}"
+    try:
+        with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets) as workers:
+            Agent(site, context, dial.address, address, workers, dial, take_inventory(sockets)).run()
+    finally:
+        context.destroy(linger=0)
+        shutil.rmtree(sockets, ignore_errors=True)

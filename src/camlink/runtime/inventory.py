@@ -1,0 +1,54 @@
+"""Inventory: what the machine of an agent has, as far as this process may use it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+from camlink.runtime.messages import Inventory
+from camlink.runtime.place.batch import read_left
+from camlink.settings import read_settings
+
+COMPARED: Final = ("camlink", "numpy", "pyzmq", "msgspec", "h5py", "numba")
+_GPUS: Final = Path("/proc/driver/nvidia/gpus")
+
+
+def take_inventory(folder: Path) -> Inventory:
+    """Cores, memory, GPUs, the disk under `folder`, the walltime that is left, versions."""
+    versions = {"python": platform.python_version()}
+    for name in COMPARED:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return Inventory(
+        host=platform.node(), system=platform.platform(), cores=len(os.sched_getaffinity(0)),
+        memory_bytes=psutil.virtual_memory().total, disk_bytes=shutil.disk_usage(folder).free, gpus=_gpus(),
+        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions)
+
+
+def _gpus() -> tuple[str, ...]:
+    """Models of the GPUs as the driver names them."""
+    found = []
+    for path in sorted(_GPUS.glob("*/information")):
+        with suppress(OSError):
+            lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
+            found.append(lines.get("Model", "GPU").strip())
+    return tuple(found)
+
+
+def _walltime_left_s(job: str) -> float | None:
+    if not job.isdecimal():
+        return None
+    try:
+        said = subprocess.run(["squeue", "--noheader", "--format=%L", "--jobs", job], capture_output=True, text=True,
+                              timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return read_left(said.stdout)

@@ -1,0 +1,108 @@
+"""RemotePlacer: an agent as a job of a submitter; it lands at an encrypted port of the run and ends with it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from camlink.carry.keys import Keys, make_keys
+from camlink.errors import CamlinkError
+from camlink.runtime.dial import AGENT, MASTER
+from camlink.runtime.landing import Landing
+from camlink.runtime.place.job import JobSpec, JobState, JobStatus, Submitter
+
+LOOK_S: Final = 0.5
+LEAVE_S: Final = 8.0
+END_S: Final = 40.0
+
+
+class Place(Protocol):
+    """Where an agent is going to run, and what it takes to start it there."""
+
+    async def open(self, site: str, keys: Keys, port: int) -> tuple[Submitter, JobSpec]:
+        """Reach the place, bring the key there, and give the job that dials `port` of ours."""
+        ...
+
+    async def close(self) -> None:
+        """Leave nothing there."""
+        ...
+
+
+class RemotePlacer:
+    """The agent of one site on another machine (master.Placer)."""
+
+    def __init__(self, site: str, place: Place, host: str, folder: Path) -> None:
+        self._site, self._place, self._host, self._folder = site, place, host, folder
+        self.status = JobStatus(JobState.QUEUED, "not asked for yet")
+        self._lost = ""
+        self._closing = threading.Event()
+        self._killing = False
+        self._landing: Landing | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self, master: str) -> None:
+        """Open the port and ask for the job; returns at once."""
+        keys = make_keys(self._folder.name, {MASTER: [AGENT], AGENT: [MASTER]})
+        self._landing = Landing(self._site, master, keys[MASTER], self._host)
+        live = self._live(keys[AGENT], self._landing.port)
+        self._thread = threading.Thread(target=lambda: asyncio.run(live), name=f"place {self._site}", daemon=True)
+        self._thread.start()
+
+    def lost(self) -> str:
+        """Why the agent is gone, or nothing while it runs or waits for its turn."""
+        return self._lost
+
+    def kill(self) -> None:
+        """End its job."""
+        self._killing = True
+        self._closing.set()
+
+    def close(self) -> bool:
+        """Let the agent end by itself, then end its job, and leave nothing at its place."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(LEAVE_S + END_S)
+        if self._landing is not None:
+            self._landing.close()
+            self._landing = None
+        return self._thread is None or not self._thread.is_alive()
+
+    async def _live(self, keys: Keys, port: int) -> None:
+        try:
+            submitter, spec = await self._place.open(self._site, keys, port)
+            job = await submitter.submit(spec)
+            await self._watch(submitter, job)
+            if not self.status.state.over:
+                await self._end(submitter, job)
+            await submitter.close()
+        except CamlinkError as error:
+            self._lost = f"the agent of site '{self._site}': {error}"
+        except Exception as error:  # this thread has nobody above it
+            self._lost = f"the agent of site '{self._site}': {type(error).__name__}: {error}"
+        finally:
+            await self._place.close()
+
+    async def _watch(self, submitter: Any, job: str) -> None:
+        """Follow the job until it is over or we are asked to come to an end."""
+        while not self._closing.is_set():
+            self.status = await submitter.status(job)
+            if self.status.state.over:
+                self._lost = f"the job {job} of the agent of site '{self._site}' is {self.status.state}: " \
+                             f"{self.status.text or 'no reason given'}"
+                return
+            await asyncio.sleep(LOOK_S)
+
+    async def _end(self, submitter: Any, job: str) -> None:
+        for _ in range(0 if self._killing else round(LEAVE_S / LOOK_S)):
+            self.status = await submitter.status(job)
+            if self.status.state.over:
+                return
+            await asyncio.sleep(LOOK_S)
+        await submitter.cancel(job)
+        for _ in range(round(END_S / 2 / LOOK_S)):
+            self.status = await submitter.status(job)
+            if self.status.state.over:
+                return
+            await asyncio.sleep(LOOK_S)

@@ -1,0 +1,48 @@
+"""A site by Slurm: the agent is a job; its key lies in the run's folder on the file system that both see."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from camlink.carry.keys import Keys, write_keys
+from camlink.runtime.place.batch import PsijSubmitter
+from camlink.runtime.place.job import JobSpec
+
+
+class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a workflow says of a site by Slurm; `address` is where agents reach this machine, from its nodes."""
+
+    address: str = "127.0.0.1"
+    queue: str = ""
+    account: str = ""
+    cpus: int = 1
+    gpus: int = 0
+    memory_bytes: int = 0
+    walltime_s: float = 3600.0
+    python: str = sys.executable
+
+
+class SlurmPlace:
+    """Starts agents as jobs of Slurm (remote.Place)."""
+
+    def __init__(self, options: SlurmOptions, folder: Path) -> None:
+        self._options, self._folder = options, folder
+
+    async def open(self, site: str, keys: Keys, port: int) -> tuple[PsijSubmitter, JobSpec]:
+        """The submitter, and the job that is the agent."""
+        options = self._options
+        key = write_keys(keys, self._folder / "keys")
+        address = f"tcp://{options.address}:{port}"
+        argv = (options.python, "-m", "camlink", "agent", "--join", address, "--key", str(key), "--site", site)
+        return PsijSubmitter("slurm", self._folder / "jobs"), JobSpec(
+            argv=argv, name=f"camlink-{site}", folder=self._folder, output=self._folder / f"agent-{site}.log",
+            cpus=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes, walltime_s=options.walltime_s,
+            queue=options.queue, account=options.account)
+
+    async def close(self) -> None:
+        """Remove the key."""
+        for path in (self._folder / "keys").glob("*.key"):
+            path.unlink()

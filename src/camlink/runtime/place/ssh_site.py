@@ -1,0 +1,51 @@
+"""A site by ssh: the agent is a program there; it reaches us through a port that leads back, with a key of its own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from camlink.carry.keys import Keys
+from camlink.runtime.place.job import JobSpec
+from camlink.runtime.place.ssh import Hop, Reach, SshSubmitter
+
+
+class SshOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a workflow says of a site by ssh: the host, the hops before it, and the Python there."""
+
+    host: str
+    port: int = 22
+    user: str = ""
+    key: Path | None = None
+    known_hosts: Path | None = None
+    jump: tuple[Hop, ...] = ()
+    python: str = sys.executable
+
+
+class SshPlace:
+    """Starts agents on another machine (remote.Place)."""
+
+    def __init__(self, options: SshOptions) -> None:
+        self._options = options
+        last = Hop(host=options.host, port=options.port, user=options.user, key=options.key,
+                   known_hosts=options.known_hosts)
+        self._reach = Reach((*options.jump, last))
+        self._open = False
+
+    async def open(self, site: str, keys: Keys, port: int) -> tuple[SshSubmitter, JobSpec]:
+        """The connection, and the program that is the agent."""
+        reach = await self._reach.__aenter__()
+        self._open = True
+        key = await reach.put_private("agent.key", msgspec.json.encode(keys))
+        address = f"tcp://127.0.0.1:{await reach.lead_back(port)}"
+        folder = Path(reach.folder)
+        argv = (self._options.python, "-m", "camlink", "agent", "--join", address, "--key", key, "--site", site)
+        return SshSubmitter(reach), JobSpec(argv=argv, name=f"camlink-{site}", folder=folder,
+                                            output=folder / "agent.log")
+
+    async def close(self) -> None:
+        """Remove our folder there and close the connection."""
+        if self._open:
+            await self._reach.__aexit__(None, None, None)

@@ -1,0 +1,171 @@
+"""One workflow over sites: agents start as Slurm jobs and through ssh, dial outward, work, and leave nothing."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import zmq
+
+from camlink.carry.keys import make_keys, write_keys
+from camlink.errors import InputError
+from camlink.runtime.dial import AGENT, MASTER
+from camlink.runtime.landing import Landing
+from camlink.runtime.messages import Bye, Joined, decode, encode
+from camlink.runtime.run import open_run, run
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def flow(site: Site, **camera: Any) -> Workflow:
+    made = Workflow("sites", sites={"here": Site("here"), site.name: site})
+    frames = made.add("camera", toys.camera, at=site.name, **{"frames": 40, **camera})
+    count = made.add("count", toys.count, frames, at=site.name)
+    added = made.add("add", toys.add, count, at=site.name)
+    made.add("look", toys.look, added, policy="latest")
+    return made
+
+
+def agents() -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "agent" in words and "--join" in words:
+            found.append(process)
+    return found
+
+
+def nothing_left() -> None:
+    deadline = time.monotonic() + 15
+    while agents() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert [process.cmdline() for process in agents()] == []
+
+
+def queue() -> str:
+    return subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, timeout=20).stdout
+
+
+def test_an_agent_runs_as_a_job_of_slurm(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    report = run(flow(Site("cluster", "slurm", {"walltime_s": 600})), folder=tmp_path / "run")
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["add"]["total"] == sum(range(40))
+    nothing_left()
+    assert queue() == ""
+    assert list((tmp_path / "run/keys").iterdir()) == []
+    assert not (tmp_path / "run/jobs").exists()
+
+
+def test_an_agent_runs_behind_a_jump_host(sshd: Any, tmp_path: Path) -> None:
+    pytest.importorskip("asyncssh", reason="asyncssh is not installed: pip install -e '.[sites]'")
+    way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
+    jump = {"host": "127.0.0.1", "port": sshd.login, **way}
+    site = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, "jump": [jump], **way})
+    report = run(flow(site), folder=tmp_path / "run")
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["add"]["total"] == sum(range(40))
+    nothing_left()
+
+
+def test_cancelling_a_run_ends_the_job(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    with open_run(flow(Site("cluster", "slurm", {}), frames=100_000, gap_s=0.01), folder=tmp_path / "run") as opened:
+        deadline = time.monotonic() + 60
+        while not agents() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        opened.cancel("enough")
+        opened.wait(60)
+    nothing_left()
+    assert queue() == ""
+
+
+def test_a_host_that_does_not_let_us_in_is_said(sshd: Any, tmp_path: Path) -> None:
+    pytest.importorskip("asyncssh", reason="asyncssh is not installed: pip install -e '.[sites]'")
+    (tmp_path / "none").write_text("")
+    site = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, "known_hosts": str(tmp_path / "none")})
+    report = run(flow(site), folder=tmp_path / "run")
+    assert report.verdict == "failed"
+    assert "its host key is not in" in str(report.reasons)
+
+
+def test_options_that_a_placer_does_not_know_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sites\.cluster.*wall.*knows address, queue"):
+        run(flow(Site("cluster", "slurm", {"wall": 1})), folder=tmp_path / "run")
+
+
+class Side:
+    """A master's socket, and a landing for the agents of one site."""
+
+    def __init__(self, folder: Path) -> None:
+        self.context: zmq.Context[Any] = zmq.Context()
+        self.master = self.context.socket(zmq.ROUTER)
+        self.master.bind(f"ipc://{folder}/master")
+        self.keys = make_keys("r", {MASTER: [AGENT], AGENT: [MASTER]})
+        self.landing = Landing("far", f"ipc://{folder}/master", self.keys[MASTER])
+        (folder / "keys").mkdir(mode=0o700)
+        self.key = write_keys(self.keys[AGENT], folder / "keys")
+
+    def agent(self, *more: str, key: Path | None = None, site: str = "far") -> subprocess.Popen[str]:
+        return subprocess.Popen([sys.executable, "-m", "camlink", "agent", "--join", self.landing.address, "--key",
+                                 str(key or self.key), "--site", site, *more], stderr=subprocess.PIPE, text=True)
+
+    def hears(self, wanted: type, limit_s: float = 30) -> Any:
+        deadline = time.monotonic() + limit_s
+        while time.monotonic() < deadline:
+            if self.master.poll(100):
+                parts = self.master.recv_multipart()
+                if isinstance(message := decode(parts[-1]), wanted):
+                    return message
+        return None
+
+    def close(self) -> None:
+        self.landing.close()
+        self.master.close(linger=0)
+        self.context.term()
+
+
+def test_an_agent_says_what_it_has_and_goes_when_it_is_told(tmp_path: Path) -> None:
+    side = Side(tmp_path)
+    started = side.agent()
+    joined = side.hears(Joined)
+    assert joined is not None
+    assert joined.has.cores == len(os.sched_getaffinity(0))
+    assert joined.has.disk_bytes > 0
+    assert joined.has.versions["python"] == sys.version.split()[0]
+    assert joined.has.walltime_left_s is None
+    side.master.send_multipart([b"far", b"", encode(Bye())])
+    _, complained = started.communicate(timeout=20)
+    assert (started.returncode, complained) == (0, "")
+    side.close()
+
+
+def test_an_agent_with_another_key_or_for_another_site_is_not_heard(tmp_path: Path) -> None:
+    side = Side(tmp_path)
+    (tmp_path / "other").mkdir(mode=0o700)
+    other = make_keys("r", {MASTER: [AGENT], AGENT: [MASTER]})[AGENT]
+    thief = side.agent(key=write_keys(other, tmp_path / "other"))
+    stray = side.agent(site="elsewhere")
+    deadline = time.monotonic() + 20
+    while not side.landing.strangers and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert side.landing.strangers
+    assert side.hears(Joined, 1) is None
+    for process in (thief, stray):
+        process.terminate()
+        process.communicate(timeout=20)
+    side.key.chmod(0o644)
+    open_key = side.agent()
+    _, complained = open_key.communicate(timeout=20)
+    assert (open_key.returncode, "0600" in complained) == (2, True)
+    side.close()
