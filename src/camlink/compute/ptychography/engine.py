@@ -298,14 +298,16 @@ class Engine:
 
     def _pass(self, rule: Rule, *, refine_probe: bool) -> None:
         """The step, then the object and, if asked, the probe: what can be recorded."""
+        known = self._image_weight
+        with self._replay.beside():  # what the sums are divided by needs nothing of them
+            coverage = self._light() if known is None else known
+            seen = self.seen() if refine_probe else None
         sums = self._sums(rule, refine_probe=refine_probe)
-        images, coverage = [sums.image], self._image_weight
-        if coverage is None:
-            coverage = self._light()
-            images.append(coverage)
-        step = seen = None
+        self._replay.join()
+        images = [sums.image, coverage] if known is None else [sums.image]
+        step = None
         if sums.probes is not None:
-            step, seen = self._joined(sums.probes), self.seen()
+            step = self._joined(sums.probes)
         self._exchange.add(images, [] if step is None or seen is None else [step, seen])
         self._image_weight = coverage
         image = self._moved_image(sums.image, coverage)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import CountFrames
+from camlink.compute.arrays import namespace, to_host
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.model import MASKED
 
@@ -18,7 +19,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Frames ready for the engine.
+    """Frames ready for the engine; amplitudes lie on the host or on a GPU, all else on the host.
 
     index (n,), amplitude (n, y, x) float32 with zero frequency at [0, 0] (MASKED where there is no value), corners
     (n, 2) [pixel], weights (n,) in [0, 1].
@@ -35,24 +36,32 @@ class Batch:
     @property
     def photons(self) -> Array:
         """Photons of every frame (n,), masked pixels left out."""
-        return np.asarray(np.square(np.maximum(self.amplitude, 0)).sum(axis=(1, 2), dtype=np.float64))
+        return to_host(np.square(np.maximum(self.amplitude, 0)).sum(axis=(1, 2), dtype=np.float64))
+
+    def part(self, chosen: slice) -> Batch:
+        """Some of the frames."""
+        return Batch(self.index[chosen], self.amplitude[chosen], self.corners[chosen], self.weights[chosen])
 
 
 def joined(batches: list[Batch]) -> Batch:
     """All batches as one."""
-    return Batch(*(np.concatenate([getattr(batch, name) for batch in batches])
-                   for name in ("index", "amplitude", "corners", "weights")))
+    if len(batches) == 1:
+        return batches[0]
+    return Batch(*(namespace(*parts).concatenate(parts) for parts in (
+        [getattr(batch, name) for batch in batches] for name in ("index", "amplitude", "corners", "weights"))))
 
 
 class Intake:
     """Reads blocks of one scan and remembers what was wrong with them.
 
-    A pixel with `saturated` [photon] or more has no value, unless that is 0.
+    A pixel with `saturated` [photon] or more has no value, unless that is 0. `space` is numpy or cupy: where the
+    amplitudes are made and stay.
     """
 
-    def __init__(self, geometry: Geometry, saturated: float = 0.0) -> None:
+    def __init__(self, geometry: Geometry, saturated: float = 0.0, space: Any = np) -> None:
         self._geometry = geometry
         self._saturated = saturated
+        self._space = space
         self.counts: Counter[str] = Counter()
 
     def read(self, block: CountFrames) -> Batch:
@@ -66,26 +75,29 @@ class Intake:
         newest = {int(index): row for row, index in enumerate(block.index) if good[row]}
         self.counts["repeated"] += int(good.sum()) - len(newest)
         rows = np.fromiter(newest.values(), np.int64, len(newest))
-        amplitude, weights = self._amplitude(block.frames[rows], shifted=bool(block.header.facts.get("fft_shifted")))
+        every = len(rows) == block.count and bool((np.diff(rows) > 0).all())
+        frames = self._space.asarray(block.frames if every else block.frames[rows])
+        amplitude, weights = self._amplitude(frames, shifted=bool(block.header.facts.get("fft_shifted")))
         return Batch(block.index[rows], amplitude, corners[rows], weights)
 
     def _amplitude(self, frames: Array, *, shifted: bool) -> tuple[Array, Array]:
+        xp = self._space
         counts = frames.astype(np.float32, copy=False)
-        known = np.isfinite(counts)
+        known = xp.isfinite(counts)
         if self._saturated:
             full = known & (counts >= self._saturated)
             self.counts["saturated_pixels"] += int(full.sum())
             known &= ~full
-        negative = known & (counts < 0)
-        self.counts["negative_pixels"] += int(negative.sum())
+        self.counts["negative_pixels"] += int((known & (counts < 0)).sum())
         with np.errstate(invalid="ignore"):
-            amplitude = np.where(known, np.sqrt(np.maximum(counts, 0)), np.float32(MASKED))
+            amplitude = xp.where(known, xp.sqrt(xp.maximum(counts, 0)), np.float32(MASKED))
         if not shifted:
-            amplitude = np.fft.ifftshift(amplitude, axes=(1, 2))
-        weights = known.mean(axis=(1, 2), dtype=np.float32) if len(frames) else np.zeros(0, np.float32)
+            amplitude = xp.fft.ifftshift(amplitude, axes=(1, 2))
+        weights = to_host(known.mean(axis=(1, 2), dtype=np.float32)) if len(frames) else np.zeros(0, np.float32)
         self.counts["empty_frames"] += int((weights == 0).sum())
-        return np.ascontiguousarray(amplitude), weights
+        return xp.ascontiguousarray(amplitude), weights
 
     def _empty(self) -> Batch:
         none = np.zeros(0, np.float32)
-        return Batch(np.zeros(0, np.int64), np.zeros((0, *self._geometry.frame), np.float32), np.zeros((0, 2)), none)
+        amplitude = self._space.zeros((0, *self._geometry.frame), np.float32)
+        return Batch(np.zeros(0, np.int64), amplitude, np.zeros((0, 2)), none)

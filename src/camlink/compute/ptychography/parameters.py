@@ -63,6 +63,7 @@ class SolveParameters(Parameters, frozen=True):
     margin: Annotated[int, about("rim of the object around the scan", unit="pixel", ge=0, le=4096)] = 8
     warm_size: Annotated[int, about("frame side for which the kernel is made ready before the first frame; 0 for none",
                                     unit="pixel", ge=0, le=2048)] = 128
+    ordered: Annotated[bool, about("add up on a GPU in an order that is the same in every run; slower")] = False
     kernel: Annotated[KernelName, about("auto takes the fastest that suits")] = "auto"
     workers: Annotated[int, about("processes that share the scan, each on a GPU of its own where the kernel runs on "
                                   "one; 0 for one on every GPU", ge=0, le=64)] = 1

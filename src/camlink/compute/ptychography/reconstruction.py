@@ -16,6 +16,7 @@ from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.intake import Batch, Intake, joined
 from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.kernels.kernel import Kernel
 from camlink.compute.ptychography.many.chunks import slots_for
 from camlink.compute.ptychography.many.start import seats_for
 from camlink.compute.ptychography.many.team import Seats, Team
@@ -50,9 +51,10 @@ class Reconstruction:
         self.scan = scan
         self.parameters = parameters
         self.geometry = Geometry.of(scan, parameters.margin)
-        self.intake = Intake(self.geometry, parameters.saturated_photon)
         self.engine: Engine | Team | None = None
         self._seats = seats or seats_for(parameters.workers, parameters.kernel)
+        space = np if self._seats else self._kernel(parameters.modes).space
+        self.intake = Intake(self.geometry, parameters.saturated_photon, space)
         self._free = weakref.finalize(self, self._seats.close) if self._seats else None
         self._gathered: list[Batch] = []
         self._seen: set[int] = set()
@@ -159,9 +161,12 @@ class Reconstruction:
 
     @property
     def standing(self) -> Standing:
-        """What a Schedule wants to know; restless: a smaller relaxation is called for."""
-        return Standing(self.active, self._gain, restless=self._error > RESTLESS * self._best_error,
-                        sweeps=isinstance(self.engine, Engine))
+        """What a Schedule wants to know; restless: a smaller relaxation is called for.
+
+        Where iterations are recorded one of all frames costs less than the small launches of a sweep.
+        """
+        sweeps = isinstance(self.engine, Engine) and not self.engine.kernel.recordable
+        return Standing(self.active, self._gain, restless=self._error > RESTLESS * self._best_error, sweeps=sweeps)
 
     def facts(self, *, final: bool) -> dict[str, Fact]:
         """Scalars for a Result; the Fourier error of a version that is not final is taken on some of the frames."""
@@ -211,8 +216,11 @@ class Reconstruction:
         self._swept = False
         return Rule(rule.blend.afresh, rule.term)
 
+    def _kernel(self, modes: int) -> Kernel:
+        return choose(self.parameters.kernel, self.geometry.frame, modes, REAL, ordered=self.parameters.ordered)
+
     def _alone(self, probe: Array, image: Array, constraints: Constraints) -> Engine:
-        kernel = choose(self.parameters.kernel, self.geometry.frame, len(probe), REAL)
+        kernel = self._kernel(len(probe))
         slots = slots_for(self.scan.expected, len(probe), self.geometry.frame, REAL, kernel.space)
         return Engine(self.geometry, slots, kernel, probe=probe, image=image, constraints=constraints,
                       fractions=self.parameters.fractions, refinements=refinements(self.parameters),

@@ -34,7 +34,7 @@ class Standing:
     """Where a reconstruction stands.
 
     `active` frames take part; `gain` is that of the last sweep (see Minibatch.sweep) or None; `restless` whether the
-    error has risen well above its best; `sweeps` whether its engine can sweep.
+    error has risen well above its best; `sweeps` whether sweeps pay where its engine works.
     """
 
     active: int

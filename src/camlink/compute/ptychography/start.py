@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Scan
+from camlink.compute.arrays import to_host
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.algorithm import raar
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.intake import Batch
-from camlink.compute.ptychography.kernels.reference import ReferenceKernel
+from camlink.compute.ptychography.kernels.choice import trial_kernel
 from camlink.compute.ptychography.probe import PUPIL_LEVEL, Constraints, angles, first_probe
 from camlink.compute.ptychography.slots import Slots
 
@@ -26,9 +27,9 @@ TRIAL_SPREADS = (0.0, 0.12, 0.2, 0.3, 0.4, 0.5)
 
 def mean_pattern(batch: Batch) -> Array:
     """Mean counts (y, x) float64 [photon] over the frames that have a value there, 0 where none has."""
-    known = batch.amplitude >= 0
-    total = np.where(known, batch.amplitude.astype(np.float64) ** 2, 0).sum(axis=0)
-    return np.asarray(total / np.maximum(known.sum(axis=0), 1))
+    amplitude = np.maximum(batch.amplitude, 0)
+    known = to_host((batch.amplitude >= 0).sum(axis=0))
+    return np.asarray(to_host((amplitude * amplitude).sum(axis=0, dtype=np.float64)) / np.maximum(known, 1))
 
 
 def first_image(batch: Batch, probe: Array, geometry: Geometry) -> Array:
@@ -63,7 +64,7 @@ def focused_probe(batch: Batch, scan: Scan, geometry: Geometry, power: float) ->
     """The first probe (1, y, x) complex64 whose defocus explains the first frames best after a short trial each."""
     mean = mean_pattern(batch)
     step = max(1, len(batch) // TRIAL_FRAMES)
-    few = Batch(batch.index[::step], batch.amplitude[::step], batch.corners[::step], batch.weights[::step])
+    few = batch.part(slice(None, None, step))
     trials = [first_probe(mean, scan, defocus, power) for defocus in defoci(mean, scan)]
     errors = [trial_error(few, probe, geometry, power) for probe in trials]
     return trials[int(np.argmin(errors))]
@@ -76,14 +77,15 @@ def trial_error(batch: Batch, probe: Array, geometry: Geometry, power: float) ->
     """
     small = geometry.halved()
     rows, columns = (_inner(size, half) for size, half in zip(geometry.frame, small.frame, strict=True))
-    amplitude = batch.amplitude[:, rows[:, None], columns[None, :]]
+    amplitude = batch.amplitude[:, rows][:, :, columns]
     field = np.fft.fft2(probe, norm="ortho")[:, rows[:, None], columns[None, :]]
     coarse = np.fft.ifft2(field, norm="ortho").astype(np.complex64)
     corners = np.minimum(np.rint(batch.corners / 2), np.subtract(small.shape, small.frame))
-    slots = Slots(len(batch), 1, small.frame, np.dtype(np.float32))
+    kernel = trial_kernel(small.frame, amplitude)
+    slots = Slots(len(batch), 1, small.frame, np.dtype(np.float32), kernel.space)
     half = Batch(batch.index, amplitude, corners, batch.weights)
     inside = float((np.abs(coarse) ** 2).sum())
-    engine = Engine(small, slots, ReferenceKernel(), probe=coarse, image=first_image(half, coarse, small),
+    engine = Engine(small, slots, kernel, probe=coarse, image=first_image(half, coarse, small),
                     constraints=Constraints(None, min(power, inside) if inside > 0 else power))
     engine.put(batch.index, amplitude, corners, batch.weights)
     for iteration in range(TRIAL_ITERATIONS):

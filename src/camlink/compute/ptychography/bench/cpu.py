@@ -68,7 +68,7 @@ def positions_on_cpu(name: str, case: Case) -> dict[str, Any]:
     positions = Positions(start=0)
     engine, plain = engine_of(problem, kernel, fractions=FRACTIONS, refinements=[positions]), engine_of(problem, kernel)
     wrong = gap(problem, kernel)
-    spent = clocked({name: lambda: _iterate(engine, positions.every), PLAIN: lambda: _iterate(plain, positions.every)})
+    spent = clocked({name: lambda: iterate(engine, positions.every), PLAIN: lambda: iterate(plain, positions.every)})
     return _cost(name, {who: found / positions.every for who, found in spent.items()}, wrong)
 
 
@@ -94,7 +94,8 @@ def plain_iteration(problem: Problem, waves: Array) -> tuple[Array, Array]:
     return total / (weight + 0.01 * weight.max()), probe_total / (probe_weight + 0.3 * probe_weight.max())
 
 
-def _iterate(engine: Engine, times: int) -> None:
+def iterate(engine: Engine, times: int) -> None:
+    """So many iterations of RAAR with the probe."""
     for _ in range(times):
         engine.iterate(BLEND, refine_probe=True)
 

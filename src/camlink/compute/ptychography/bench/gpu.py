@@ -11,31 +11,46 @@ import numpy as np
 
 from camlink.compute.arrays import gpu_trouble
 from camlink.compute.ptychography.algorithm import Rule
+from camlink.compute.ptychography.bench.cpu import ADMM, FRACTIONS, PLAIN, iterate
 from camlink.compute.ptychography.bench.problem import BLEND, REAL, Case, Problem, engine_of, gap
 from camlink.compute.ptychography.bench.record import TOLERANCE, counted, record
 from camlink.compute.ptychography.kernels.choice import GPU_CHUNK, choose
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
+from camlink.compute.ptychography.refine.positions import Positions
 from camlink.errors import InputError
 
 COPY_BYTES: Final = 2 << 30
 
 
+def check_gpu(name: str) -> None:
+    """Raise InputError where there is no GPU for case `name`."""
+    trouble = gpu_trouble()
+    if trouble:
+        raise InputError(f"case '{name}' measures a GPU and none can be used here: {trouble}; "
+                         "run it on a machine with an NVIDIA GPU, its driver and CuPy (camlink[gpu])")
+
+
+def card() -> str:
+    """The name of the GPU."""
+    name: bytes = importlib.import_module("cupy").cuda.runtime.getDeviceProperties(0)["name"]
+    return name.decode()
+
+
 def on_gpu(name: str, case: Case) -> dict[str, Any]:
     """An iteration of RAAR with the probe; raises InputError where there is no GPU."""
     check_gpu(name)
-    cupy = importlib.import_module("cupy")
     problem = Problem.of(case)
     kernel = choose("cuda", (case.side, case.side), 1, REAL)
     wrong = gap(problem, kernel)
-    engine, plain_engine = engine_of(problem, kernel), engine_of(problem, ReferenceKernel(GPU_CHUNK, cupy))
-    whole = _timed(lambda: engine.iterate(BLEND, refine_probe=True), 30)
-    alone = _timed(lambda: kernel.step(engine.frames, engine.estimate, Rule(BLEND), probe_sum=True), 30)
-    plain = _timed(lambda: plain_engine.iterate(BLEND, refine_probe=True), 5)
+    engine = engine_of(problem, kernel)
+    plain_engine = engine_of(problem, ReferenceKernel(GPU_CHUNK, kernel.space))
+    whole = timed(lambda: engine.iterate(BLEND, refine_probe=True), 30)
+    alone = timed(lambda: kernel.step(engine.frames, engine.estimate, Rule(BLEND), probe_sum=True), 30)
+    plain = timed(lambda: plain_engine.iterate(BLEND, refine_probe=True), 5)
     bandwidth = _copy_bandwidth()
     moved, flops = traffic_bytes(case), operations(case)
     floor = 1e3 * moved / bandwidth
-    device = cupy.cuda.runtime.getDeviceProperties(0)["name"].decode()
-    note = (f"{device}: {case.frames} frames of {case.side}^2; the kernel alone {alone:.3f} ms: {moved / 1e9:.2f} GB "
+    note = (f"{card()}: {case.frames} frames of {case.side}^2; the kernel alone {alone:.3f} ms: {moved / 1e9:.2f} GB "
             f"of device memory at least, {1e-9 * moved / alone:.2f} TB/s = {floor / alone:.0%} of the measured copy "
             f"({bandwidth / 1e12:.2f} TB/s), {flops / 1e9:.1f} GFLOP, {1e-9 * flops / alone:.1f} TFLOP/s; "
             f"{counted(wrong)}")
@@ -43,12 +58,50 @@ def on_gpu(name: str, case: Case) -> dict[str, Any]:
                   checked=wrong < TOLERANCE)
 
 
-def check_gpu(name: str) -> None:
-    """Raise InputError where the case `name` has no GPU to measure."""
-    trouble = gpu_trouble()
-    if trouble:
-        raise InputError(f"case '{name}' measures a GPU and none can be used here: {trouble}; "
-                         "run it on a machine with an NVIDIA GPU, its driver and CuPy (camlink[gpu])")
+def admm_on_gpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of ADMM with the Poisson data term, the probe too, beside one of plain RAAR."""
+    return _cost(name, case, ADMM)
+
+
+def modes_on_gpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of RAAR with two modes of the probe, beside one with one mode."""
+    return _cost(name, case, Rule(BLEND), modes=2)
+
+
+def positions_on_gpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of RAAR at quarters of a pixel with positions refined every few, beside one that takes them as told.
+
+    The mean over the iterations from one refinement to the next.
+    """
+    check_gpu(name)
+    problem = Problem.of(case)
+    kernel = choose("cuda", (case.side, case.side), 1, REAL)
+    positions = Positions(start=0)
+    engine, plain = engine_of(problem, kernel, fractions=FRACTIONS, refinements=[positions]), engine_of(problem, kernel)
+    every = positions.every
+    beside = timed(lambda: iterate(plain, every), 5, 1) / every
+    figure = timed(lambda: iterate(engine, every), 5, 1) / every
+    wrong = gap(problem, kernel)
+    note = f"{card()}: costs {figure / beside:.2f} x plain RAAR in the same run; {counted(wrong)}"
+    return record(name, figure, {PLAIN: beside}, note, checked=wrong < TOLERANCE)
+
+
+def ordered_on_gpu(name: str, case: Case) -> dict[str, Any]:
+    """An iteration of RAAR whose sums are the same in every run, beside one with fast sums."""
+    return _cost(name, case, Rule(BLEND), ordered=True)
+
+
+def _cost(name: str, case: Case, rule: Rule, *, modes: int = 1, ordered: bool = False) -> dict[str, Any]:
+    check_gpu(name)
+    frame = (case.side, case.side)
+    kernel = choose("cuda", frame, modes, REAL, ordered=ordered)
+    problem = Problem.of(case, modes=modes)
+    engine, plain = engine_of(problem, kernel), engine_of(Problem.of(case), choose("cuda", frame, 1, REAL))
+    wrong = gap(problem, kernel, rule)
+    beside = timed(lambda: plain.iterate(BLEND, refine_probe=True), 20)
+    figure = timed(lambda: engine.iterate(rule, refine_probe=True), 20)
+    note = f"{card()}: costs {figure / beside:.2f} x plain RAAR in the same run; {counted(wrong)}"
+    return record(name, figure, {PLAIN: beside}, note, checked=wrong < TOLERANCE)
 
 
 def traffic_bytes(case: Case) -> int:
@@ -62,7 +115,7 @@ def operations(case: Case) -> int:
     return int(case.frames * pixels * (2 * 5 * np.log2(pixels) + 60))
 
 
-def _timed(work: Callable[[], Any], times: int, together: int = 5) -> float:
+def timed(work: Callable[[], Any], times: int, together: int = 5) -> float:
     """Median time of `work` on the GPU [ms], from events around `together` runs, after some that do not count."""
     cuda = importlib.import_module("cupy").cuda
     for _ in range(3):
@@ -84,4 +137,4 @@ def _copy_bandwidth() -> float:
     cupy = importlib.import_module("cupy")
     source = cupy.random.random(COPY_BYTES // 8)
     target = cupy.empty_like(source)
-    return 2e3 * float(source.nbytes) / _timed(lambda: cupy.copyto(target, source), 10)
+    return 2e3 * float(source.nbytes) / timed(lambda: cupy.copyto(target, source), 10)

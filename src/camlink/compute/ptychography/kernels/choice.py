@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from camlink.compute.arrays import gpu_trouble
+from camlink.compute.arrays import gpu_trouble, on_device
 from camlink.compute.ptychography.algorithm import Rule, ap
 from camlink.compute.ptychography.kernels.kernel import Estimate, Kernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
@@ -30,10 +30,12 @@ def warm(name: KernelName, side: int) -> None:
     kernel.step(active, Estimate.plain(one, one[0]), Rule(ap()), probe_sum=True)
 
 
-def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:
+def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[Any], *,
+           ordered: bool = False) -> Kernel:
     """The kernel called `name`; "auto" takes the GPU where there is one, then the compiled one where it suits.
 
-    Frames that the CUDA kernel does not take are worked on by the reference kernel on the GPU. Raises ParameterError
+    Frames that the CUDA kernel does not take are worked on by the reference kernel on the GPU. `ordered` asks it for
+    sums that are the same to the last bit in every run. Raises ParameterError
     when the compiled kernel is asked for and does not take such frames, or "cuda" where no GPU can be used.
     """
     if name == "reference":
@@ -44,7 +46,7 @@ def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[
                              "CuPy (pip install 'camlink[gpu]', or cupy-cuda12x or cupy-cuda13x to match the driver), "
                              "or choose kernel 'auto'")
     if name in ("auto", "cuda") and not trouble:
-        return _on_gpu(frame, modes, real)
+        return _on_gpu(frame, modes, real, ordered=ordered)
     kernel = _fastest_on_cpu(frame, modes, real)
     if name == "compiled" and kernel.name != name:
         raise ParameterError(f"kernel 'compiled' takes square frames of 16 to 2048 pixels without a prime factor above "
@@ -53,15 +55,20 @@ def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[
     return kernel
 
 
+def trial_kernel(frame: tuple[int, int], amplitude: Any) -> Kernel:
+    """The kernel for a short trial with one mode, where `amplitude` lies: on the host the one that compiles nothing."""
+    return _on_gpu(frame, 1, amplitude.dtype) if on_device(amplitude) else ReferenceKernel()
+
+
 def _fastest_on_cpu(frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:
     from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
 
     return CompiledKernel(frame[0]) if suits(frame, modes, real) else ReferenceKernel()
 
 
-def _on_gpu(frame: tuple[int, int], modes: int, real: np.dtype[Any]) -> Kernel:
+def _on_gpu(frame: tuple[int, int], modes: int, real: np.dtype[Any], *, ordered: bool = False) -> Kernel:
     from camlink.compute.ptychography.kernels import cuda
 
     if cuda.suits(frame, modes, real):
-        return cuda.CudaKernel(frame[0])
+        return cuda.CudaKernel(frame[0], modes, ordered=ordered)
     return ReferenceKernel(GPU_CHUNK, importlib.import_module("cupy"))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 CALLS_BEFORE: Final = 2
 AHEAD: Final = 2
+URGENT: Final = -5
 
 
 class Replay:
@@ -24,6 +26,8 @@ class Replay:
         self._space = space
         self._wait = wait or (lambda event: event.synchronize())
         self._stream: Any = space.cuda.Stream() if space is not None else None
+        self._side: Any = space.cuda.Stream(non_blocking=True, priority=URGENT) if space is not None else None
+        self._aside: Any = None
         self._key: Hashable = None
         self._calls = 0
         self._graph: Any = None
@@ -52,6 +56,23 @@ class Replay:
     def forget(self) -> None:
         """Let go of what was recorded, and of what it holds."""
         self._key, self._calls, self._graph, self._held = None, 0, None, []
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """Small launches that run beside what follows, until `join`; they go first, where there is room."""
+        if self._space is None:
+            yield
+            return
+        self._side.wait_event(self._space.cuda.get_current_stream().record())
+        with self._side:
+            yield
+        self._aside = self._side.record()
+
+    def join(self) -> None:
+        """What follows needs what was done beside."""
+        if self._aside is not None:
+            self._space.cuda.get_current_stream().wait_event(self._aside)
+            self._aside = None
 
     def _record(self, work: Callable[[], None]) -> None:
         """Do `work` once more and record it; the plans of its transforms live as long as the record."""

@@ -1,193 +1,68 @@
-// One iteration of z := (1-a-b) z + a P O + b P_a(c P O + (1-c) z) and the sums of what then differs from P O, in one pass.
+// One iteration of z := (1-a-b) z + a q + b D(c q + (1-c) z), q = P O, and the sums of what then differs from q, in one pass.
 //
-// A frame of SIDE x SIDE lies in the shared memory of CLUSTER blocks that work on it together: block r owns rows
-// r*SPAN .. r*SPAN+SPAN-1, and after the transposition the columns of the same numbers. Between its first read and its
-// last write a frame never leaves the chip.
+// A frame lies in the shared memory of CLUSTER blocks that work on it together: block r owns rows r*SPAN .. r*SPAN+SPAN-1,
+// and after the transposition the columns of the same numbers. Between its first read and its last write a frame never
+// leaves the chip; of several modes the far fields wait in scratch memory that stays in the L2 cache.
 //
 // A transform of SIDE = RADIX * 16 is two steps in registers: y = k + 16 j -> (RADIX-point over j) -> twiddle ->
 // (16-point over k) -> frequency f = p + RADIX m. The inverse runs the same steps backwards, so rows are exchanged inside
 // a warp, columns inside a block, and only the two transpositions go to other blocks.
 //
-// Compiled with SIDE (64, 128, 256, 512), CLUSTER, HELD (pixels of a
-// frame in the registers of a thread), RESIDENT (blocks on a multiprocessor) and COPIES (of the probe's
-// sum) given as macros.
+// With x = c q + (1-c) z and d = D x - x the new wave is (1-a-bc) z + (a+bc) q + b d. Only d comes back from the far field,
+// where it is F x times (m/M - 1), so of RAAR, DM and AP, for which a+bc = 1, no wave is read twice: z - q is b d.
+//
+// Compiled with RESIDENT (blocks on a multiprocessor), COPIES (of the probe's sums), MODES, TERM (0 project, 1 gaussian,
+// 2 poisson), BACKGROUND (0 or 1) and KEEP (1 when a+bc is not 1) given as macros, after fourier.cu and cluster.cu.
 
-constexpr int RADIX = SIDE / 16;
-constexpr int SPAN = SIDE / CLUSTER;
-constexpr int ROUNDS = HELD / 16;
-constexpr int THREADS = SIDE * SIDE / (HELD * CLUSTER);
-constexpr int WARP_ROWS = 32 * HELD / SIDE;
-constexpr int ITEMS = HELD / RADIX;
-constexpr int AT_ONCE = RADIX < 16 ? 16 / RADIX : 1;
-constexpr int STAGGER16 = 16 / CLUSTER;
-constexpr int STAGGER = RADIX / CLUSTER;
-constexpr int BANK_ROWS = RADIX < 16 ? 16 / RADIX : 1;
+// STAYS: 1 when the sums of the probe stay in shared memory until all frames are done.
 
-static_assert(SIDE % 16 == 0 && RADIX <= 32 && RADIX * 16 == SIDE, "SIDE is a power of two from 64 to 512");
-static_assert(SPAN % 16 == 0 && SPAN % RADIX == 0 && THREADS <= 1024, "CLUSTER does not suit SIDE");
-static_assert((HELD == 16 || HELD == 32) && HELD >= RADIX, "HELD does not suit SIDE");
-static_assert(CLUSTER == 1 || (STAGGER16 >= 1 && STAGGER >= 1), "CLUSTER does not suit SIDE");
+constexpr int PIXELS = SIDE * SIDE, PART = SPAN * SIDE, STAYING = STAYS * MODES * PART;
+constexpr int SUM_AT = PART, LIGHT_AT = SUM_AT + STAYING;  // in the shared memory of a block
 
-__device__ __forceinline__ float2 operator+(float2 a, float2 b) { return make_float2(a.x + b.x, a.y + b.y); }
-__device__ __forceinline__ float2 operator-(float2 a, float2 b) { return make_float2(a.x - b.x, a.y - b.y); }
-__device__ __forceinline__ float2 operator*(float2 a, float2 b) {
-    return make_float2(a.x * b.x - a.y * b.y, a.x * b.y + a.y * b.x);
-}
-__device__ __forceinline__ float2 conj_times(float2 a, float2 b) {
-    return make_float2(a.x * b.x + a.y * b.y, a.x * b.y - a.y * b.x);
-}
+enum Pass { FORTH, TURN, BACK };  // to the far field; there and back; back
+enum Sums { NONE, OBJECT, BOTH };
 
-__device__ __forceinline__ constexpr float cosine(int e) {  // cos(2 pi e / 32), e in 0..8
-    return e == 0 ? 1.0f : e == 1 ? 0.98078528040323044913f : e == 2 ? 0.92387953251128675613f
-         : e == 3 ? 0.83146961230254523708f : e == 4 ? 0.70710678118654752440f : e == 5 ? 0.55557023301960222474f
-         : e == 6 ? 0.38268343236508977173f : e == 7 ? 0.19509032201612826785f : 0.0f;
-}
+struct Blend { float keep, model, data, inside; };  // 1-a-bc, a+bc, b, c
 
-// v * exp(-+ 2 pi i e / 32); e is a constant after unrolling, so only one branch is left.
-template <bool BACK> __device__ __forceinline__ float2 turned(float2 v, int e) {
-    const int quarter = e / 8, rest = e % 8;
-    if (rest != 0) {
-        const float c = cosine(rest), s = BACK ? cosine(8 - rest) : -cosine(8 - rest);
-        v = make_float2(v.x * c - v.y * s, v.x * s + v.y * c);
-    }
-    if (quarter == 1) return BACK ? make_float2(-v.y, v.x) : make_float2(v.y, -v.x);
-    if (quarter == 2) return make_float2(-v.x, -v.y);
-    if (quarter == 3) return BACK ? make_float2(v.y, -v.x) : make_float2(-v.y, v.x);
-    return v;
-}
-
-// The transform of POINTS numbers that lie in registers, natural order in and out.
-template <int POINTS, bool BACK> struct Dft {
-    static __device__ __forceinline__ void run(float2 (&v)[POINTS]) {
-        constexpr int PART = POINTS / 4;
-        float2 leg[4][PART];
-#pragma unroll
-        for (int q = 0; q < 4; ++q) {
-#pragma unroll
-            for (int i = 0; i < PART; ++i) leg[q][i] = v[4 * i + q];
-            Dft<PART, BACK>::run(leg[q]);
-        }
-#pragma unroll
-        for (int i = 0; i < PART; ++i) {
-            float2 a[4];
-#pragma unroll
-            for (int q = 0; q < 4; ++q) a[q] = turned<BACK>(leg[q][i], q * i * (32 / POINTS));
-            const float2 even = a[0] + a[2], odd = a[0] - a[2], sum = a[1] + a[3];
-            const float2 side = turned<BACK>(a[1] - a[3], 8);
-            v[i] = even + sum;
-            v[i + PART] = odd + side;
-            v[i + 2 * PART] = even - sum;
-            v[i + 3 * PART] = odd - side;
-        }
-    }
-};
-template <bool BACK> struct Dft<2, BACK> {
-    static __device__ __forceinline__ void run(float2 (&v)[2]) {
-        const float2 a = v[0], b = v[1];
-        v[0] = a + b;
-        v[1] = a - b;
-    }
-};
-template <bool BACK> struct Dft<1, BACK> {
-    static __device__ __forceinline__ void run(float2 (&)[1]) {}
+struct Detector {
+    const float* background;  // arranged as amplitudes are
+    float stiffness;
 };
 
-// v[i] *= first * w^i, in four interleaved chains so that rounding errors do not pile up.
-template <int POINTS> __device__ __forceinline__ void twiddle(float2 (&v)[POINTS], float2 first, float2 w) {
-    float2 chain[4];
-    const float2 w2 = w * w, w4 = w2 * w2;
-    chain[0] = first;
-    chain[1] = first * w;
-    chain[2] = first * w2;
-    chain[3] = chain[1] * w2;
-#pragma unroll
-    for (int i = 0; i < POINTS; ++i) {
-        v[i] = v[i] * chain[i % 4];
-        if (i + 4 < POINTS) chain[i % 4] = chain[i % 4] * w4;
-    }
-}
+struct Here {  // this block: its rank in the cluster, where its part of a frame and its barriers are in shared memory
+    unsigned rank, held_at, barriers;
 
-// --- the cluster ---------------------------------------------------------------------------------------------------
-
-__device__ __forceinline__ unsigned rank_in_cluster() {
-    if constexpr (CLUSTER == 1) return 0;
-    unsigned rank;
-    asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-    return rank;
-}
-__device__ __forceinline__ void arrive() {
-    if constexpr (CLUSTER > 1) asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
-}
-__device__ __forceinline__ void wait() {
-    if constexpr (CLUSTER > 1) asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");
-    else __syncthreads();
-}
-__device__ __forceinline__ unsigned address_in(unsigned local, unsigned rank) {
-    unsigned remote = local;
-    if constexpr (CLUSTER > 1) asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(remote) : "r"(local), "r"(rank));
-    return remote;
-}
-__device__ __forceinline__ void put(unsigned address, float2 v) {
-    if constexpr (CLUSTER > 1) asm volatile("st.shared::cluster.v2.f32 [%0], {%1, %2};" :: "r"(address), "f"(v.x), "f"(v.y) : "memory");
-    else asm volatile("st.shared.v2.f32 [%0], {%1, %2};" :: "r"(address), "f"(v.x), "f"(v.y) : "memory");
-}
-__device__ __forceinline__ void put(unsigned address, int v) {
-    if constexpr (CLUSTER > 1) asm volatile("st.shared::cluster.s32 [%0], %1;" :: "r"(address), "r"(v) : "memory");
-    else asm volatile("st.shared.s32 [%0], %1;" :: "r"(address), "r"(v) : "memory");
-}
-
-// --- memory --------------------------------------------------------------------------------------------------------
-
-__device__ __forceinline__ void add(float2* target, float2 v) {
-#if __CUDA_ARCH__ >= 900
-    atomicAdd(target, v);
-#else
-    atomicAdd(&target->x, v.x);
-    atomicAdd(&target->y, v.y);
-#endif
-}
-
-// Rows of fewer than 16 threads would meet in the same banks: neighbouring rows are turned against each other.
-__device__ __forceinline__ int turn_of(int row) { return BANK_ROWS == 1 ? 0 : RADIX * (row % BANK_ROWS); }
-
-__device__ __forceinline__ int swapped(int row, int k, int p) {
-    return (row * SIDE + (k ^ turn_of(row))) ^ (p * 16 + p % 16);
-}
-
-// The number as if it were new: else the compiler keeps all addresses made of it over the loop of frames and spills them.
-template <typename T> __device__ __forceinline__ T anew(T number) {
-    asm volatile("" : "+r"(number));
-    return number;
-}
-__device__ __forceinline__ int thread() { return anew(int(threadIdx.x)); }
-
-struct Blend { float keep, model, data, inside; };  // 1-a-b, a, b, c
+    __device__ __forceinline__ Here again() const { return Here{anew(rank), anew(held_at), anew(barriers)}; }
+};
 
 struct Frame {
     const float* amplitude;
-    float2* wave;
+    float2* waves;
+    const float2* probes;
     long long corner;  // of the window, in the flat object
-    float weight;
+    float weight, gain;
+    float2* probe_sums;
 };
 
 // Rows of c P O + (1-c) z, transformed; then each part to the block that owns its columns.
-__device__ __forceinline__ void rows_forward(float2* held, unsigned held_at, unsigned rank, const Frame& frame,
-                                             const float2* __restrict__ probe, const float2* __restrict__ image, int width,
-                                             const float2* __restrict__ turn, const Blend& blend) {
-    const int me = thread(), lane = me % 32, first_row = me / 32 * WARP_ROWS, k = lane % 16;
+__device__ __forceinline__ void rows_forward(float2* held, const Here& here, const Frame& frame, int mode,
+                                             const float2* __restrict__ image, int width, const float2* __restrict__ turn,
+                                             float inside, unsigned phase) {
+    const int me = thread(), lane = me % 32, first_row = me / 32 * WARP_ROWS, k = lane % 16, rank = here.rank;
     const float2 w = __ldg(turn + k), start = __ldg(turn + (k * STAGGER16 * rank % 16) * RADIX);
 #pragma unroll AT_ONCE
     for (int item = 0; item < ITEMS; ++item) {
         const int row = first_row + 2 * item + lane / 16;
-        const int pixel = (rank * SPAN + row) * SIDE + k;
-        const float2* o = image + frame.corner + (long long)(rank * SPAN + row) * width + k;
+        const int place = row * SIDE + k;
+        const float2* z_at = frame.waves + mode * PIXELS + rank * PART + place;
+        const float2* p = frame.probes + mode * PIXELS + rank * PART + place;
+        const float2* o = image + (long long)(rank * SPAN + row) * width + k;
         float2 v[RADIX];
 #pragma unroll
         for (int j = 0; j < RADIX; ++j) {
-            const float2 q = __ldg(probe + pixel + 16 * j) * __ldg(o + 16 * j);
-            const float2 z = __ldcg(frame.wave + pixel + 16 * j);
-            v[j] = make_float2(blend.inside * q.x + (1.0f - blend.inside) * z.x,
-                               blend.inside * q.y + (1.0f - blend.inside) * z.y);
+            const float2 q = __ldg(p + 16 * j) * __ldg(o + 16 * j);
+            const float2 z = inside == 1.0f ? make_float2(0.0f, 0.0f) : read_once(z_at + 16 * j);
+            v[j] = make_float2(inside * q.x + (1.0f - inside) * z.x, inside * q.y + (1.0f - inside) * z.y);
         }
         Dft<RADIX, false>::run(v);
         twiddle<RADIX>(v, start, w);
@@ -202,67 +77,127 @@ __device__ __forceinline__ void rows_forward(float2* held, unsigned held_at, uns
 #pragma unroll
         for (int l = 0; l < 16; ++l) v[round][l] = held[swapped(row, l, p)];
     }
-    arrive();
+    have_read(here.barriers);
 #pragma unroll
     for (int round = 0; round < ROUNDS; ++round) Dft<16, false>::run(v[round]);
-    wait();
+    await_free(here.barriers, phase);
 #pragma unroll
     for (int m = 0; m < 16; ++m) {  // the twiddles moved the frequencies round, so that each block begins at itself
-        const unsigned turned_m = (m + STAGGER16 * rank) % 16;
-        const unsigned owner = address_in(held_at, CLUSTER == 1 ? 0 : turned_m / (16 / CLUSTER));
+        const unsigned turned_m = (m + STAGGER16 * rank) % 16, owner_rank = CLUSTER == 1 ? 0 : turned_m / (16 / CLUSTER);
+        const unsigned owner = address_in(here.held_at, owner_rank), barriers = address_in(here.barriers, owner_rank);
         const int column = turned_m * RADIX % SPAN;
 #pragma unroll
         for (int round = 0; round < ROUNDS; ++round) {
             const int i = lane + 32 * round, row = first_row + i / RADIX, y = rank * SPAN + row;
-            put(owner + 8 * (y * SPAN + ((column + i % RADIX) ^ turn_of(row))), v[round][m]);
+            put(owner + 8 * (y * SPAN + ((column + i % RADIX) ^ turn_of(row))), v[round][m], barriers);
         }
     }
 }
 
-// Columns to the far field, made to have the measured amplitude there, and back; then each part to its rows.
-__device__ __forceinline__ void columns(float2* held, unsigned held_at, unsigned rank, const Frame& frame,
-                                        const float2* __restrict__ turn) {
-    int me = thread();
-#pragma unroll AT_ONCE
-    for (int item = 0; item < ITEMS; ++item) {
-        const int i = me + THREADS * item, column = i % SPAN, k = i / SPAN;
-        float2* base = held + k * SPAN + (column ^ turn_of(k));
-        float2 v[RADIX];
-#pragma unroll
-        for (int j = 0; j < RADIX; ++j) v[j] = base[16 * SPAN * j];
-        Dft<RADIX, false>::run(v);
-        twiddle<RADIX>(v, make_float2(1.0f, 0.0f), __ldg(turn + k));
-#pragma unroll
-        for (int p = 0; p < RADIX; ++p) base[16 * SPAN * p] = v[p];
+// What the sum of all modes |F x|^2 = `light` / SIDE^2 and the measured amplitude make of F x: (m/M - 1) / SIDE^2.
+__device__ __forceinline__ float pull(float light, float amplitude, const Detector& detector) {
+    constexpr float ONE = 1.0f / (float(SIDE) * SIDE);
+    const float back = rsqrtf(light + 1e-30f), s = detector.stiffness;
+    float factor = amplitude * (1.0f / SIDE) * back - ONE;
+    if constexpr (TERM == 1) factor *= 1.0f / (1.0f + s);
+    if constexpr (TERM == 2) {
+        const float root = sqrtf(s * s * light + 4.0f * (1.0f + s) * (float(SIDE) * SIDE) * amplitude * amplitude);
+        factor = (root * back - (2.0f + s)) * (ONE * 0.5f / (1.0f + s));
     }
-    __syncthreads();
-    me = thread();
+    return amplitude < 0.0f ? 0.0f : factor;
+}
+
+// The 16 pixels of the far field that a thread holds meet the measured amplitude.
+template <Pass PASS>
+__device__ __forceinline__ void detect(float2 (&v)[16], unsigned place, const Frame& frame, const Detector& detector,
+                                       const float (&amplitude)[16], float* light, bool first) {
+    float gathered[16];
+#pragma unroll
+    for (int m = 0; m < 16; ++m) {
+        float more = v[m].x * v[m].x + v[m].y * v[m].y;
+        if constexpr (MODES > 1) more += first ? 0.0f : light[m * THREADS];
+        gathered[m] = more;
+    }
+    const float4* stray = reinterpret_cast<const float4*>(detector.background) + place;
+#pragma unroll
+    for (int m = 0; m < 16; ++m) {
+        if constexpr (PASS == TURN) {
+            if (BACKGROUND) {
+                const float4 four = __ldg(stray + m / 4 * THREADS);
+                const float b = m % 4 == 0 ? four.x : m % 4 == 1 ? four.y : m % 4 == 2 ? four.z : four.w;
+                gathered[m] += float(SIDE) * SIDE * b;
+            }
+            gathered[m] = pull(gathered[m], frame.gain * amplitude[m], detector);
+            v[m] = make_float2(v[m].x * gathered[m], v[m].y * gathered[m]);
+        }
+        if constexpr (MODES > 1) light[m * THREADS] = gathered[m];
+    }
+}
+
+// Columns to the far field, what the detector makes of it, and back; then each part to its rows. FORTH leaves the far field
+// in `far` and its intensity in `light`, TURN leaves there the factor of all modes, BACK takes both.
+template <Pass PASS>
+__device__ __forceinline__ void columns(float2* held, const Here& here, const Frame& frame, const Detector& detector,
+                                        const float2* __restrict__ turn, float2* far, bool first, unsigned& phase) {
+    const int rank = here.rank;
+    int me = thread();
+    float amplitude[16];
+    if constexpr (PASS == TURN && ROUNDS == 1) read_early(amplitude, frame.amplitude, rank * ROUNDS * 4 * THREADS + me);
+    if constexpr (PASS == BACK) __syncthreads();
+    else {
+        await_full(here.barriers, phase, 8 * PART + 4);
+        phase ^= 1;
+    }
+    if constexpr (PASS != BACK) {
+#pragma unroll AT_ONCE
+        for (int item = 0; item < ITEMS; ++item) {
+            const int i = me + THREADS * item, column = i % SPAN, k = i / SPAN;
+            float2* base = held + k * SPAN + (column ^ turn_of(k));
+            float2 v[RADIX];
+#pragma unroll
+            for (int j = 0; j < RADIX; ++j) v[j] = base[16 * SPAN * j];
+            Dft<RADIX, false>::run(v);
+            twiddle<RADIX>(v, make_float2(1.0f, 0.0f), __ldg(turn + k));
+#pragma unroll
+            for (int p = 0; p < RADIX; ++p) base[16 * SPAN * p] = v[p];
+        }
+        __syncthreads();
+        me = thread();
+    }
 #pragma unroll 1
     for (int round = 0; round < ROUNDS; ++round) {
         const int i = me + THREADS * round, column = i % SPAN, p = i / SPAN;
-        const float4* known = reinterpret_cast<const float4*>(frame.amplitude) + (rank * ROUNDS + round) * 4 * THREADS;
-        float amplitude[16];
-#pragma unroll
-        for (int part = 0; part < 4; ++part)
-            reinterpret_cast<float4*>(amplitude)[part] = __ldcs(known + part * THREADS + me);
+        const unsigned place = (rank * ROUNDS + round) * 4 * THREADS + me;
+        float2* mine = far + (rank * ROUNDS + round) * 16 * THREADS + me;
+        float* light = reinterpret_cast<float*>(held + LIGHT_AT) + round * 16 * THREADS + me;
+        if constexpr (PASS == TURN && ROUNDS > 1) read_early(amplitude, frame.amplitude, place);
         float2 v[16];
+        if constexpr (PASS == BACK) {
 #pragma unroll
-        for (int l = 0; l < 16; ++l) v[l] = held[(l + 16 * p) * SPAN + (column ^ turn_of(l))];
-        Dft<16, false>::run(v);
+            for (int m = 0; m < 16; ++m) {
+                const float factor = light[m * THREADS];
+                v[m] = __ldcg(mine + m * THREADS);
+                v[m] = make_float2(v[m].x * factor, v[m].y * factor);
+            }
+        } else {
 #pragma unroll
-        for (int m = 0; m < 16; ++m) {
-            const float a = amplitude[m];
-            const float scale = a < 0.0f ? 1.0f / (float(SIDE) * SIDE)
-                                         : a * (1.0f / SIDE) * rsqrtf(v[m].x * v[m].x + v[m].y * v[m].y + 1e-30f);
-            v[m] = make_float2(v[m].x * scale, v[m].y * scale);
+            for (int l = 0; l < 16; ++l) v[l] = held[(l + 16 * p) * SPAN + (column ^ turn_of(l))];
+            Dft<16, false>::run(v);
+            detect<PASS>(v, place, frame, detector, amplitude, light, first);
         }
-        Dft<16, true>::run(v);
-        const float2 w = __ldg(turn + p), start = __ldg(turn + (p * STAGGER * rank % RADIX) * 16);
-        twiddle<16>(v, make_float2(start.x, -start.y), make_float2(w.x, -w.y));
+        if constexpr (PASS == FORTH) {
 #pragma unroll
-        for (int l = 0; l < 16; ++l) held[(l + 16 * p) * SPAN + (column ^ turn_of(l))] = v[l];
+            for (int m = 0; m < 16; ++m) __stcg(mine + m * THREADS, v[m]);
+        } else {
+            Dft<16, true>::run(v);
+            const float2 w = __ldg(turn + p), start = __ldg(turn + (p * STAGGER * rank % RADIX) * 16);
+            twiddle<16>(v, make_float2(start.x, -start.y), make_float2(w.x, -w.y));
+#pragma unroll
+            for (int l = 0; l < 16; ++l) held[(l + 16 * p) * SPAN + (column ^ turn_of(l))] = v[l];
+        }
     }
     __syncthreads();
+    if constexpr (PASS == FORTH) return;
     me = thread();
     float2 v[ITEMS][RADIX];
 #pragma unroll
@@ -271,30 +206,33 @@ __device__ __forceinline__ void columns(float2* held, unsigned held_at, unsigned
 #pragma unroll
         for (int p = 0; p < RADIX; ++p) v[item][p] = held[(k + 16 * p) * SPAN + (column ^ turn_of(k))];
     }
-    arrive();
+    have_read(here.barriers);
 #pragma unroll
     for (int item = 0; item < ITEMS; ++item) Dft<RADIX, true>::run(v[item]);
-    wait();
+    await_free(here.barriers, phase);
 #pragma unroll
     for (int j = 0; j < RADIX; ++j) {
-        const unsigned turned_j = (j + STAGGER * rank) % RADIX;
-        const unsigned owner = address_in(held_at, CLUSTER == 1 ? 0 : turned_j / (RADIX / CLUSTER));
+        const unsigned turned_j = (j + STAGGER * rank) % RADIX, owner_rank = CLUSTER == 1 ? 0 : turned_j / (RADIX / CLUSTER);
+        const unsigned owner = address_in(here.held_at, owner_rank), barriers = address_in(here.barriers, owner_rank);
 #pragma unroll
         for (int item = 0; item < ITEMS; ++item) {
             const int i = me + THREADS * item, k = i / SPAN;
             const int row = (k + 16 * turned_j) % SPAN, f = rank * SPAN + i % SPAN;
-            put(owner + 8 * (row * SIDE + (f ^ turn_of(row))), v[item][j]);
+            put(owner + 8 * (row * SIDE + (f ^ turn_of(row))), v[item][j], barriers);
         }
     }
 }
 
 // Rows back to the sample, the new z, and what it adds to the sums of object and probe.
-template <bool PROBE_SUM>
-__device__ __forceinline__ void rows_back(float2* held, unsigned rank, const Frame& frame,
-                                          const float2* __restrict__ probe, const float2* __restrict__ image, int width,
-                                          const float2* __restrict__ turn, const Blend& blend, float2* image_sum,
-                                          float2* probe_sum) {
-    const int me = thread(), lane = me % 32, first_row = me / 32 * WARP_ROWS;
+template <Sums SUMS>
+__device__ __forceinline__ void rows_back(float2* held, const Here& here, const Frame& frame, int mode,
+                                          const float2* __restrict__ image, int width, const float2* __restrict__ turn,
+                                          const Blend& blend, float2* image_sum, unsigned& phase) {
+    const int me = thread(), lane = me % 32, first_row = me / 32 * WARP_ROWS, rank = here.rank;
+    float2 seen[RADIX];
+    if constexpr (ITEMS == 1) read_early(seen, image + (long long)(rank * SPAN + first_row + lane / 16) * width + lane % 16);
+    await_full(here.barriers, phase, 8 * PART);
+    phase ^= 1;
     float2 u[ROUNDS][16];
 #pragma unroll
     for (int round = 0; round < ROUNDS; ++round) {
@@ -315,84 +253,133 @@ __device__ __forceinline__ void rows_back(float2* held, unsigned rank, const Fra
     __syncwarp();
 #pragma unroll AT_ONCE
     for (int item = ITEMS - 1; item >= 0; --item) {  // what was read last is still in the cache
-        const int k = lane % 16, row = first_row + 2 * item + lane / 16;
-        const int pixel = (rank * SPAN + row) * SIDE + k;
-        const long long place = frame.corner + (long long)(rank * SPAN + row) * width + k;
-        float2 v[RADIX], before[RADIX];
-        if constexpr (HELD == 32) {  // the registers suffice to wait for z behind the transform
-#pragma unroll
-            for (int j = 0; j < RADIX; ++j) before[j] = __ldcg(frame.wave + pixel + 16 * j);
-        }
+        const int k = lane % 16, row = first_row + 2 * item + lane / 16, place = row * SIDE + k;
+        const long long seen_at = (long long)(rank * SPAN + row) * width + k;
+        const int whole = mode * PIXELS + rank * PART + place;
+        float2 *z_at = frame.waves + whole, *image_at = image_sum + seen_at, *sum_at = frame.probe_sums + whole;
+        float2* staying = held + SUM_AT + mode * PART + place;
+        const float2 *p_at = frame.probes + whole, *o_at = image + seen_at;
+        float2 v[RADIX];
 #pragma unroll
         for (int p = 0; p < RADIX; ++p) v[p] = held[swapped(row, k, p)];
         Dft<RADIX, true>::run(v);
 #pragma unroll
         for (int j = 0; j < RADIX; ++j) {
-            const float2 p = __ldg(probe + pixel + 16 * j), o = __ldg(image + place + 16 * j);
-            const float2 q = p * o, was = HELD == 32 ? before[j] : __ldcg(frame.wave + pixel + 16 * j);
-            float2 z = make_float2(blend.keep * was.x + blend.model * q.x + blend.data * v[j].x,
-                                   blend.keep * was.y + blend.model * q.y + blend.data * v[j].y);
-            __stcs(frame.wave + pixel + 16 * j, z);
-            z = make_float2(frame.weight * (z.x - q.x), frame.weight * (z.y - q.y));
-            add(image_sum + place + 16 * j, conj_times(p, z));
-            if constexpr (PROBE_SUM) add(probe_sum + pixel + 16 * j, conj_times(o, z));
+            const float2 p = __ldg(p_at + 16 * j), o = ITEMS == 1 ? seen[j] : __ldg(o_at + 16 * j), q = p * o;
+            float2 gap = make_float2(blend.data * v[j].x, blend.data * v[j].y);
+            if constexpr (KEEP) {
+                const float2 was = __ldcg(z_at + 16 * j);
+                gap = make_float2(gap.x + blend.keep * was.x + (blend.model - 1.0f) * q.x,
+                                  gap.y + blend.keep * was.y + (blend.model - 1.0f) * q.y);
+            }
+            __stcs(z_at + 16 * j, q + gap);
+            gap = make_float2(frame.weight * gap.x, frame.weight * gap.y);
+            if constexpr (SUMS != NONE) add(image_at + 16 * j, conj_times(p, gap));
+            if constexpr (SUMS == BOTH && STAYS) staying[16 * j] = staying[16 * j] + conj_times(o, gap);
+            else if constexpr (SUMS == BOTH) add(sum_at + 16 * j, conj_times(o, gap));
         }
     }
 }
 
-template <bool PROBE_SUM>
-__device__ __forceinline__ void step(const float* amplitude, float2* waves, const long long* corners, const float* weights,
-                                     int count, const float2* probe, const float2* image, int width, const float2* turn,
-                                     Blend blend, float2* image_sum, float2* probe_sums, unsigned* taken) {
+struct Scan {  // all frames, as Active and Estimate of kernel.py hold them
+    const float* amplitude;
+    float2* waves;
+    const long long* corners;
+    const float *weights, *gains;
+    const long long* shifts;
+    int count;
+    const float2 *probes, *image;
+    int width;
+
+    __device__ __forceinline__ Frame frame(int number, float2* probe_sums) const {
+        const long long before = number * (long long)PIXELS, shift = STAYS ? 0 : shifts[number] * PIXELS * MODES;
+        return Frame{amplitude + before, waves + before * MODES, probes + shift,
+                     corners[2 * number] * width + corners[2 * number + 1], weights[number], gains[number],
+                     probe_sums + shift * COPIES};
+    }
+};
+
+// The next frame's number to every block of the cluster; it comes together with the rows of this frame.
+__device__ __forceinline__ void announce(int number, unsigned next_at, unsigned barriers) {
+    for (unsigned r = 0; r < CLUSTER; ++r) put(address_in(next_at, r), number, address_in(barriers, r));
+}
+
+__device__ __forceinline__ void begin_with(int number, unsigned next_at) {
+    for (unsigned r = 0; r < CLUSTER; ++r) {
+        if constexpr (CLUSTER > 1)
+            asm volatile("st.shared::cluster.s32 [%0], %1;" :: "r"(address_in(next_at, r)), "r"(number) : "memory");
+        else asm volatile("st.shared.s32 [%0], %1;" :: "r"(next_at), "r"(number) : "memory");
+    }
+}
+
+// The sums that stay in shared memory, before the first frame and after the last.
+__device__ __forceinline__ void settle(float2* held) {
+    for (int place = threadIdx.x; place < STAYING; place += THREADS) held[SUM_AT + place] = make_float2(0.0f, 0.0f);
+}
+__device__ __forceinline__ void leave(const float2* held, unsigned rank, float2* probe_sums) {
+    __syncthreads();
+    for (int place = threadIdx.x; place < STAYING; place += THREADS)
+        add(probe_sums + place / PART * PIXELS + rank * PART + place % PART, held[SUM_AT + place]);
+}
+
+template <Sums SUMS>
+__device__ __forceinline__ void step(const Scan& scan, const Detector& detector, const Blend& blend, const float2* turn,
+                                     float2* image_sum, float2* probe_sums, float2* far, unsigned* taken) {
     extern __shared__ float2 held[];
+    __shared__ alignas(8) unsigned long long barriers[2];
     __shared__ int next[2];
-    const unsigned rank = rank_in_cluster(), cluster = blockIdx.x / CLUSTER, clusters = gridDim.x / CLUSTER;
-    const unsigned held_at = (unsigned)__cvta_generic_to_shared(held), next_at = (unsigned)__cvta_generic_to_shared(next);
-    float2* probe_sum = PROBE_SUM ? probe_sums + (long long)(cluster % COPIES) * SIDE * SIDE : nullptr;
-    arrive();
-    wait();
-    int now = cluster;
-    for (int turnstile = 0; now < count; turnstile ^= 1) {
-        if (rank == 0 && threadIdx.x == 0) {  // the next frame's number is at every block before this frame is done
-            const int ticket = clusters + atomicAdd(taken, 1u);
-            for (unsigned r = 0; r < CLUSTER; ++r) put(address_in(next_at + 4 * turnstile, r), ticket);
+    const unsigned rank = rank_in_cluster(), cluster = blockIdx.x / CLUSTER, next_at = shared_address(next);
+    const Here here{rank, shared_address(held), shared_address(barriers)};
+    const bool giver = rank == 0 && threadIdx.x == 0;  // of the numbers of frames
+    if (SUMS == BOTH) probe_sums += (long long)(cluster % COPIES) * MODES * PIXELS;
+    far += (long long)cluster * (MODES - 1) * PIXELS;
+    prepare(here.barriers);
+    settle(held);
+    meet();
+    if (giver) begin_with(atomicAdd(taken, 1u), next_at);
+    meet();
+    unsigned phase = 0;
+    int now = next[0];
+    for (int turnstile = 1; now < scan.count; turnstile ^= 1) {
+        const int ticket = giver ? atomicAdd(taken, 1u) : 0;
+        const Frame frame = scan.frame(now, probe_sums);
+        const float2* window = scan.image + frame.corner;
+#pragma unroll 1
+        for (int mode = 0; mode < MODES; ++mode) {
+            rows_forward(held, here.again(), frame, mode, window, scan.width, turn, blend.inside, phase);
+            if (giver) announce(ticket, next_at + 4 * turnstile, here.barriers);
+            if (mode == MODES - 1) break;
+            columns<FORTH>(held, here.again(), frame, detector, turn, far + mode * PIXELS, mode == 0, phase);
         }
-        const Frame frame{amplitude + (long long)now * SIDE * SIDE, waves + (long long)now * SIDE * SIDE,
-                          corners[2 * now] * width + corners[2 * now + 1], weights[now]};
-        rows_forward(held, anew(held_at), anew(rank), frame, probe, image, width, turn, blend);
-        arrive();
-        wait();
+        columns<TURN>(held, here.again(), frame, detector, turn, far, MODES == 1, phase);
         const int then = next[turnstile];
-        columns(held, anew(held_at), anew(rank), frame, turn);
-        arrive();
-        wait();
-        rows_back<PROBE_SUM>(held, anew(rank), frame, probe, image, width, turn, blend, image_sum, probe_sum);
+#pragma unroll 1
+        for (int mode = MODES - 1; mode >= 0; --mode) {
+            if (mode < MODES - 1)
+                columns<BACK>(held, here.again(), frame, detector, turn, far + mode * PIXELS, false, phase);
+            rows_back<SUMS>(held, here.again(), frame, mode, window, scan.width, turn, blend, image_sum + frame.corner, phase);
+        }
         now = then;
     }
+    if (SUMS == BOTH && STAYS) leave(held, rank, probe_sums);
 }
 
-#define ENTRY(NAME, PROBE_SUM)                                                                                           \
-    extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__(THREADS, RESIDENT)                                        \
-        NAME(const float* amplitude, float2* waves, const long long* corners, const float* weights, int count,           \
-             const float2* probe, const float2* image, int width, const float2* turn, float keep, float model,           \
-             float data, float inside, float2* image_sum, float2* probe_sums, unsigned* taken) {                         \
-        step<PROBE_SUM>(amplitude, waves, corners, weights, count, probe, image, width, turn,                            \
-                        Blend{keep, model, data, inside}, image_sum, probe_sums, taken);                                 \
-    }
 #if CLUSTER > 1
 #define CLUSTER_SHAPE __cluster_dims__(CLUSTER, 1, 1)
 #else
 #define CLUSTER_SHAPE
 #endif
+#define ENTRY(NAME, SUMS)                                                                                                  \
+    extern "C" __global__ void CLUSTER_SHAPE __launch_bounds__(THREADS, RESIDENT)                                          \
+        NAME(const float* amplitude, float2* waves, const long long* corners, const float* weights, const float* gains,    \
+             const long long* shifts, int count, const float2* probes, const float2* image, int width,                     \
+             const float* background, float stiffness, float keep, float model, float data, float inside,                  \
+             const float2* turn, float2* image_sum, float2* probe_sums, float2* far, unsigned* taken) {                    \
+        const Scan scan{amplitude, waves, corners, weights, gains, shifts, count, probes, image, width};                   \
+        step<SUMS>(scan, Detector{background, stiffness}, Blend{keep, model, data, inside}, turn, image_sum, probe_sums,   \
+                   far, taken);                                                                                            \
+    }
 
-ENTRY(step_object, false)
-ENTRY(step_both, true)
-
-extern "C" __global__ void join_copies(const float2* apart, float2* joined, int pixels, int copies) {
-    const int pixel = blockIdx.x * blockDim.x + threadIdx.x;
-    if (pixel >= pixels) return;
-    float2 total = make_float2(0.0f, 0.0f);
-#pragma unroll 8
-    for (int copy = 0; copy < copies; ++copy) total = total + apart[(long long)copy * pixels + pixel];
-    joined[pixel] = total;
-}
+ENTRY(step_waves, NONE)
+ENTRY(step_object, OBJECT)
+ENTRY(step_both, BOTH)

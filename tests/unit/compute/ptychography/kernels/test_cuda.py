@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from camlink.compute.arrays import gpu_trouble, to_host
-from camlink.compute.ptychography.algorithm import Rule, ap, dm, raar
+from camlink.compute.ptychography.algorithm import Blend, Rule, ap, dm, raar
 from camlink.compute.ptychography.bench import CASES, Case, Problem, engine_of, measure
 from camlink.compute.ptychography.kernels.choice import choose
 from camlink.compute.ptychography.kernels.cuda import LAYOUTS, CudaKernel, Layout, arrangement, suits
 from camlink.compute.ptychography.kernels.kernel import Estimate
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.model import MASKED
+from camlink.compute.ptychography.prox import DataTerm
 from camlink.compute.ptychography.slots import Active
 from camlink.errors import InputError
 
@@ -25,20 +26,43 @@ def gap(one, other):
     return np.abs(to_host(one) - to_host(other)).max() / np.abs(to_host(other)).max()
 
 
-def results(kernel, problem, blend, *, probe_sum=True):
-    """Waves and sums of one step; a masked pixel, a dark frame and weights below one are among the frames."""
+def rich(problem, *, modes=1, shifts=1, background=False):
+    """The problem as the arguments of a step on the host, but for the rule.
+
+    Random gains, weights, waves and shifts; a masked pixel and a dark frame are among the frames.
+    """
     rng = np.random.default_rng(5)
-    take = kernel.space.asarray
     count, side, _ = problem.amplitude.shape
+
+    def field(*shape):
+        return rng.standard_normal((*shape, side, side, 2), np.float32).view(np.complex64)[..., 0]
+
     amplitude = problem.amplitude.copy()
     amplitude[0, 3, 5] = MASKED
     amplitude[-1] = 0
-    waves = take(rng.standard_normal((count, 1, side, side, 2), np.float32).view(np.complex64)[..., 0])
-    active = Active.plain(kernel.arrange(take(amplitude)), waves, take(problem.corners),
-                    take(rng.random(count).astype(np.float32)))
-    estimate = Estimate.plain(take(problem.probe), take(problem.image))
-    sums = kernel.step(active, estimate, Rule(blend), probe_sum=probe_sum)
-    return [waves, sums.image] + ([sums.probes] if probe_sum else [])
+    active = Active(amplitude, field(count, modes), problem.corners, rng.random(count, np.float32),
+                    0.5 + rng.random(count, np.float32), rng.integers(0, shifts, count))
+    stray = rng.random((side, side), np.float32) if background else None
+    return active, Estimate(field(shifts, modes), problem.image, stray)
+
+
+def results(kernel, active, estimate, rule, *, probe_sum=True):
+    """Waves and sums of one step, on the host."""
+    take = kernel.space.asarray
+    there = Active(kernel.arrange(take(active.amplitude)), take(active.waves.copy()), take(active.corners),
+                   take(active.weights), take(active.gains), take(active.shifts))
+    stray = estimate.background
+    known = Estimate(take(estimate.probes), take(estimate.image),
+                     None if stray is None else kernel.arrange(take(stray[None]))[0])
+    sums = kernel.step(there, known, rule, probe_sum=probe_sum)
+    return [to_host(part) for part in (there.waves, sums.image, *([sums.probes] if probe_sum else []))]
+
+
+def agree(kernel, active, estimate, rule, *, probe_sum=True):
+    """Whether a step of `kernel` is one of the reference."""
+    pairs = zip(results(kernel, active, estimate, rule, probe_sum=probe_sum),
+                results(ReferenceKernel(), active, estimate, rule, probe_sum=probe_sum), strict=True)
+    return all(gap(one, other) < 1e-5 for one, other in pairs)
 
 
 @pytest.mark.parametrize("size", LAYOUTS)
@@ -55,23 +79,46 @@ def test_without_a_gpu_the_bench_says_why():
 
 @gpu
 @pytest.mark.parametrize(("size", "layout"), [
-    *((size, layout) for size, layout in LAYOUTS.items()), (128, Layout(1, 32, 1)), (256, Layout(4, 32, 1))])
+    *((size, layout) for size, layout in LAYOUTS.items()), (128, Layout(1, 32, 1)), (256, Layout(8, 32, 3))])
 @pytest.mark.parametrize("blend", [raar(0.9), dm(), ap()])
 def test_one_step_agrees(size, layout, blend):
-    problem = Problem.of(Case(6, size, "cuda"))
     assert suits((size, size), 1, SINGLE)
-    for one, other in zip(results(CudaKernel(size, layout), problem, blend),
-                          results(ReferenceKernel(), problem, blend), strict=True):
-        assert gap(one, other) < 1e-5
+    assert agree(CudaKernel(size, layout=layout), *rich(Problem.of(Case(6, size, "cuda"))), Rule(blend))
+
+
+@gpu
+@pytest.mark.parametrize("term", [DataTerm(), DataTerm("gaussian", 0.3), DataTerm("poisson", 0.3)])
+@pytest.mark.parametrize("background", [False, True])
+@pytest.mark.parametrize("blend", [raar(0.9), Blend(0.3, 0.5, 0.8)])
+def test_every_data_term_and_background_agree(term, background, blend):
+    assert agree(CudaKernel(64), *rich(Problem.of(Case(9, 64, "cuda")), background=background), Rule(blend, term))
+
+
+@gpu
+@pytest.mark.parametrize("size", LAYOUTS)
+@pytest.mark.parametrize(("modes", "shifts"), [(2, 1), (3, 5), (1, 40)])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_modes_and_shifts_agree(size, modes, shifts, ordered):
+    setup = rich(Problem.of(Case(7, size, "cuda")), modes=modes, shifts=shifts, background=True)
+    kernel = CudaKernel(size, modes, ordered=ordered)
+    assert suits((size, size), modes, SINGLE)
+    assert agree(kernel, *setup, Rule(raar(0.75)))
+    assert agree(kernel, *setup, Rule(ap()), probe_sum=False)
+
+
+@gpu
+def test_ordered_sums_are_the_same_to_the_last_bit():
+    setup = rich(Problem.of(Case(400, 128, "cuda")), shifts=3)
+    first, *others = [results(CudaKernel(128, ordered=True), *setup, Rule(raar(0.75))) for _ in range(4)]
+    for other in others:
+        assert all(np.array_equal(one, two) for one, two in zip(first, other, strict=True))
 
 
 @gpu
 @pytest.mark.parametrize("count", [1, 300])
 def test_any_number_of_frames(count):
-    problem = Problem.of(Case(count, 64, "cuda"))
-    for one, other in zip(results(CudaKernel(64), problem, raar(0.75), probe_sum=False),
-                          results(ReferenceKernel(), problem, raar(0.75), probe_sum=False), strict=True):
-        assert gap(one, other) < 1e-5
+    setup = rich(Problem.of(Case(count, 64, "cuda")))
+    assert agree(CudaKernel(64), *setup, Rule(raar(0.75)), probe_sum=False)
 
 
 @gpu
@@ -110,5 +157,6 @@ def test_the_engine_goes_the_same_way(size, name):
 @gpu
 def test_auto_takes_the_gpu():
     assert choose("auto", (128, 128), 1, SINGLE).name == "cuda"
-    assert choose("auto", (128, 128), 2, SINGLE).name == "cupy"
+    assert choose("auto", (128, 128), 2, SINGLE).name == "cuda"
+    assert choose("auto", (128, 128), 17, SINGLE).name == "cupy"
     assert choose("auto", (100, 100), 1, SINGLE).space is importlib.import_module("cupy")
