@@ -310,12 +310,19 @@ class Engine:
             step = self._joined(sums.probes)
         self._exchange.add(images, [] if step is None or seen is None else [step, seen])
         self._image_weight = coverage
-        image = self._moved_image(sums.image, coverage)
-        for after in self.object_steps:
-            image = after.apply(image, rule.term.stiffness * coverage)
+        image = self._obeying(self._moved_image(sums.image, coverage), rule.term.stiffness * coverage)
         if step is not None and seen is not None:
             self.probe = self.constraints.apply(overlap.moved(self._probe, step, seen, PROBE_DAMPING))
         self.image = self._renewed(self.image, image)
+
+    def _obeying(self, image: Array, weight: Array) -> Array:
+        """The object after its steps, which see all of it."""
+        if not self.object_steps:
+            return image
+        image, weight = self._exchange.whole(image), self._exchange.whole(weight)
+        for after in self.object_steps:
+            image = after.apply(image, weight)
+        return self._exchange.part(image)
 
     def _joined(self, probes: Array) -> Array:
         """Sums (shift, mode, y, x) of every fraction of a pixel as that of the probe itself (mode, y, x)."""

@@ -55,6 +55,11 @@ class Geometry:
         """Sample position (y, x) [m] of a window whose top-left corner is object pixel [0, 0]."""
         return (self.first_m[0] - self.margin * self.pixel_m[0], self.first_m[1] - self.margin * self.pixel_m[1])
 
+    def position_m(self, row: int, column: int) -> tuple[float, float]:
+        """Sample position (y, x) [m] of a window whose top-left corner is that object pixel."""
+        (y, x), (height, width) = self.origin_m, self.pixel_m
+        return y + row * height, x + column * width
+
     def corners(self, position_m: NDArray[np.float64]) -> NDArray[np.float64]:
         """Top-left corners (n, 2) float64 [pixel] of the windows at positions (n, 2) [m]; fractions are kept."""
         return (np.asarray(position_m, np.float64) - self.first_m) / self.pixel_m + self.margin

@@ -227,12 +227,10 @@ class Reconstruction:
                       object_steps=object_steps(self.parameters))
 
     def _team(self, seats: Seats, batch: Batch, probe: Array, image: Array, constraints: Constraints) -> Team:
-        if refinements(self.parameters) or object_steps(self.parameters):
-            raise ParameterError("modes, background, gains, positions, edges, limits and total variation are for "
-                                 "one process; choose workers 1, or leave them out")
         everything = batch.corners if len(batch) == self.scan.expected else None
         return Team(seats, self.geometry, self.scan.expected, kernel=self.parameters.kernel, real=REAL, probe=probe,
-                    image=image, constraints=constraints, fractions=self.parameters.fractions, corners=everything)
+                    image=image, constraints=constraints, fractions=self.parameters.fractions, refined=self.parameters,
+                    corners=everything)
 
     def _put(self, engine: Engine | Team, batch: Batch) -> None:
         self.intake.counts["unexpected"] += engine.put(batch.index, batch.amplitude, batch.corners, batch.weights)

@@ -82,7 +82,8 @@ class Halo:
         """The image (H, W) of the whole scan; a pixel is taken from the lowest rank that has it."""
         space = namespace(image)
         whole = space.zeros(self._tiles.shape, image.dtype)
-        whole[self._box] = space.where(space.asarray(self._owned), image, 0)
+        self._owned = space.asarray(self._owned)
+        whole[self._box] = space.where(self._owned, image, space.zeros_like(image))
         self._courier.trade({}, [whole])
         return whole  # type: ignore[no-any-return]
 

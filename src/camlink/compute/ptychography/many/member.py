@@ -15,6 +15,7 @@ from camlink.compute.ptychography.many.chunks import slots_for
 from camlink.compute.ptychography.many.halo import Courier, Halo
 from camlink.compute.ptychography.many.orders import Begin, Centre, End, Iterate, Misfit, Order, Prepare, Put, Show
 from camlink.compute.ptychography.probe import Constraints
+from camlink.compute.ptychography.refine.wanted import object_steps, refinements
 
 Array = NDArray[Any]
 GROWTH = 1.5
@@ -31,9 +32,12 @@ class Member:
         self._courier = courier
         self.exchange = Halo(order.tiles, courier)
         self._slots = slots_for(order.capacity, len(probe), frame, real, kernel.space)
-        self.engine = Engine(Geometry(frame, (image.shape[0], image.shape[1]), whole.pixel_m, whole.first_m, 0),
-                             self._slots, kernel, probe=probe, image=image, exchange=self.exchange,
-                             fractions=order.fractions,
+        box = order.tiles.box(courier.rank)
+        first_m = whole.position_m(box[0].start, box[1].start)
+        tile = Geometry(frame, (image.shape[0], image.shape[1]), whole.pixel_m, first_m, 0)
+        self.engine = Engine(tile, self._slots, kernel, probe=probe, image=image, exchange=self.exchange,
+                             fractions=order.fractions, refinements=refinements(order.refined),
+                             object_steps=object_steps(order.refined),
                              constraints=Constraints.of(masks, order.power))
 
     def obey(self, order: Order, arrays: Sequence[Array]) -> Any:

@@ -13,6 +13,7 @@ from camlink.compute.ptychography.algorithm import Rule
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import KernelName
 from camlink.compute.ptychography.many.tiles import Tiles
+from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.errors import WireError
 
 Array = NDArray[Any]
@@ -30,7 +31,8 @@ class Prepare(msgspec.Struct, tag=True, frozen=True):
 class Begin(msgspec.Struct, tag=True, frozen=True):
     """Start an engine on a tile. Arrays: probe (mode, y, x), object of the tile (h, w), two masks if there are some.
 
-    `capacity` is the number of frames that there is room for at first, `threads` how many cores a rank may use.
+    `refined` says what is refined, and which steps follow every update of the object. `capacity` is the number of
+    frames that there is room for at first, `threads` how many cores a rank may use.
     """
 
     tiles: Tiles
@@ -41,6 +43,7 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     capacity: int
     threads: int
     fractions: int
+    refined: SolveParameters
     meeting: Meeting
     key: bytes = b""
 

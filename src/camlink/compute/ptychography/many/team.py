@@ -20,6 +20,7 @@ from camlink.compute.ptychography.many.nccl import new_key, take_gpu
 from camlink.compute.ptychography.many.orders import Begin, Centre, Iterate, Meeting, Misfit, Order, Prepare, Put, Show
 from camlink.compute.ptychography.many.tiles import Tiles
 from camlink.compute.ptychography.model import MASKED
+from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.probe import Constraints
 from camlink.compute.ptychography.slots import Slots
 from camlink.errors import PeerLost
@@ -73,19 +74,20 @@ class Team:
     """Does for a scan what an Engine does, with the frames and the object spread over the ranks by position.
 
     `corners` (n, 2) [pixel] are those of all frames; without them the object is split into equal areas, and a frame
-    goes where it lies. A frame whose position is corrected may change its rank. Raises PeerLost when a rank is gone;
-    then all are ended.
+    goes where it lies. A frame whose position is corrected may change its rank. Of `refined` the refinements and object
+    steps are looked at. Raises PeerLost when a rank is gone; then all are ended.
     """
 
     def __init__(self, seats: Seats, geometry: Geometry, expected: int, *, kernel: KernelName, real: np.dtype[Any],
                  probe: Array, image: Array, constraints: Constraints, fractions: int = 1,
-                 corners: Array | None = None) -> None:
+                 refined: SolveParameters | None = None, corners: Array | None = None) -> None:
         self.geometry, self.constraints, self.iteration = geometry, constraints, 0
         ranks, shape, frame = seats.ranks, geometry.shape, geometry.frame
         self._seats = seats
         self._free = weakref.finalize(self, _let_go, seats)
-        self._tiles = (Tiles.even(ranks, shape, frame, SLACK) if corners is None
-                       else Tiles.of(np.rint(corners), ranks, shape, frame, SLACK))
+        slack = max(SLACK, geometry.margin)
+        self._tiles = (Tiles.even(ranks, shape, frame, slack) if corners is None
+                       else Tiles.of(np.rint(corners), ranks, shape, frame, slack))
         self._boxes = [self._tiles.box(rank) for rank in range(ranks)]
         self._expected = expected
         self._place: dict[int, int] = {}
@@ -100,7 +102,7 @@ class Team:
         share = -(-expected // ranks)
         begin = Begin(self._tiles, geometry, kernel, "float64" if real == np.float64 else "float32", constraints.power,
                       min(expected, share + share // 4), max(1, limit_threads(1 << 16) // seats.beside), fractions,
-                      "nccl" if gpu else seats.here, new_key() if gpu else b"")
+                      refined or SolveParameters(), "nccl" if gpu else seats.here, new_key() if gpu else b"")
         masks = constraints.masks(frame)
         arrays = [[probe, np.ascontiguousarray(image[box]), *masks] for box in self._boxes]
         self._tell(begin, arrays)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from camlink.compute.arrays import namespace, to_host
 from camlink.compute.ptychography.engine import Engine
+from camlink.compute.ptychography.refine.fit import Add, affine_part, alone, over_ranks, places
 
 Array = NDArray[Any]
 
@@ -28,7 +29,7 @@ class Gains:
     def apply(self, engine: Engine) -> None:
         """One turn."""
         space = namespace(engine.image)
-        found = []
+        found = [space.zeros((2, 0))]
         for part, model in engine.looks():
             if engine.background is not None:
                 model = space.sqrt(model**2 + engine.background)
@@ -38,16 +39,10 @@ class Gains:
         lit = (fit > 0) & (power > 0)
         gains = np.ones(len(fit))
         logs = np.log(fit[lit] / power[lit])
-        gains[lit] = np.exp(logs - plane(engine.slots.corners[lit], logs, power[lit]))
+        gains[lit] = np.exp(logs - plane(places(engine)[lit], logs, power[lit], over_ranks(engine)))
         engine.slots.active.gains[...] = space.asarray(gains)
 
 
-def plane(corners: Array, values: Array, weights: Array) -> Array:
+def plane(corners: Array, values: Array, weights: Array, add: Add = alone) -> Array:
     """The weighted least-squares plane (n,) through values (n,) at corners (n, 2) [pixel]."""
-    if not len(values):
-        return values
-    from_middle = corners - corners.mean(axis=0)
-    columns = np.concatenate([np.ones((len(values), 1)), from_middle], axis=1)
-    root = np.sqrt(weights / weights.max())
-    found = np.linalg.lstsq(root[:, None] * columns, root * values, rcond=None)[0]
-    return np.asarray(columns @ found)
+    return affine_part(corners, values, weights, add)

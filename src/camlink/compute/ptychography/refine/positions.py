@@ -18,6 +18,7 @@ from camlink.compute.arrays import intensity, namespace, on_device, to_host
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.model import windows
+from camlink.compute.ptychography.refine.fit import Add, affine_part, alone, over_ranks, places
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
@@ -48,7 +49,8 @@ class Positions:
         found = displacements(engine)
         limit = np.maximum(np.hypot(found[:, 0], found[:, 1]) * self.damping / self.step, 1)
         moved = slots.corners + found * (self.damping / limit)[:, None] - slots.told
-        moved -= affine(slots.told + moved, moved)  # of the places found, since errors of those told look like a scale
+        origin = places(engine) - slots.corners  # of the places found, since errors of those told look like a scale
+        moved -= affine(origin + slots.told + moved, moved, over_ranks(engine))
         far = np.maximum(np.hypot(moved[:, 0], moved[:, 1]) / self.reach, 1)
         engine.place(np.arange(engine.active), slots.told + moved / far[:, None])
 
@@ -58,24 +60,25 @@ def displacements(engine: Engine) -> Array:
     slope = gradient(engine.image)
     probes = engine.estimate.probes
     frames = FRAMES_ON_GPU if on_device(engine.image) else FRAMES_AT_ONCE
-    right = [_right(part, probes, engine.image, slope) for part in _parts(engine, frames)]
     space = namespace(engine.image)
+    right = [space.zeros((2, 0), engine.image.real.dtype),
+             *(_right(part, probes, engine.image, slope) for part in _parts(engine, frames))]
     weight = intensity(engine.probe).sum(axis=0)
     corners = to_host(engine.slots.active.corners)
     products = intensity(slope[0]), intensity(slope[1]), (slope[0].conj() * slope[1]).real
     yy, xx, yx = (to_host(overlap.correlated(product, weight))[corners[:, 0], corners[:, 1]].astype(np.float64)
                   for product in products)
     y, x = to_host(space.concatenate(right, axis=1)).astype(np.float64)
-    regular = REGULAR * float((yy + xx).mean()) + 1e-300
+    total, count = over_ranks(engine)(np.array([(yy + xx).sum(), len(yy)]))
+    regular = REGULAR * total / max(count, 1) + 1e-300
     yy, xx = yy + regular, xx + regular
     under = yy * xx - yx * yx
     return np.stack([(xx * y - yx * x) / under, (yy * x - yx * y) / under], axis=-1)
 
 
-def affine(corners: Array, displacements: Array) -> Array:
+def affine(corners: Array, displacements: Array, add: Add = alone) -> Array:
     """The affine map of corners (n, 2) that is closest to displacements (n, 2): (n, 2), least squares."""
-    columns = np.concatenate([np.ones((len(corners), 1)), corners - corners.mean(axis=0)], axis=1)
-    return np.asarray(columns @ np.linalg.lstsq(columns, displacements, rcond=None)[0])
+    return affine_part(corners, displacements, np.ones(len(corners)), add)
 
 
 def gradient(image: Array) -> tuple[Array, Array]:

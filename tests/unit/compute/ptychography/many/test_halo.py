@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from camlink.compute.ptychography.algorithm import ap, raar
+from camlink.compute.ptychography.denoise import TotalVariation
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import choose
@@ -16,6 +17,12 @@ from camlink.compute.ptychography.many.shared import Desk, SharedCourier
 from camlink.compute.ptychography.many.tiles import Tiles
 from camlink.compute.ptychography.model import exit_waves, far_field, magnitude
 from camlink.compute.ptychography.probe import Constraints
+from camlink.compute.ptychography.refine.background import Background
+from camlink.compute.ptychography.refine.edges import Edges
+from camlink.compute.ptychography.refine.gains import Gains
+from camlink.compute.ptychography.refine.limits import Limits
+from camlink.compute.ptychography.refine.modes import Modes
+from camlink.compute.ptychography.refine.positions import Positions
 from camlink.compute.ptychography.slots import Slots
 
 SIDE = 16
@@ -34,20 +41,22 @@ class Problem:
         truth = np.exp(1j * rng.uniform(-0.6, 0.6, self.shape)) * rng.uniform(0.7, 1, self.shape)
         self.amplitude = magnitude(far_field(exit_waves(self.probe, truth, self.corners))).astype(self.probe.real.dtype)
         self.start = np.full(self.shape, 0.9, complex_)
+        self.more = dict
         self.guess = self.probe * (1 + 0.05 * rng.standard_normal(self.probe.shape)).astype(self.probe.real.dtype)
 
-    def engine(self, kernel, geometry_shape, image, capacity, exchange=None):
+    def engine(self, kernel, image, capacity, exchange=None, origin=(0.0, 0.0)):
         power = float((np.abs(self.probe) ** 2).sum())
-        return Engine(Geometry((SIDE, SIDE), geometry_shape, (1.0, 1.0), (0.0, 0.0), 0),
-                      Slots(capacity, 1, (SIDE, SIDE), self.probe.real.dtype), kernel, probe=self.guess, image=image,
-                      constraints=Constraints(None, power), exchange=exchange)
+        return Engine(Geometry((SIDE, SIDE), image.shape, (1.0, 1.0), origin, 0),
+                      Slots(capacity, len(self.guess), (SIDE, SIDE), self.probe.real.dtype), kernel,
+                      probe=self.guess, image=image, constraints=Constraints(None, power), exchange=exchange,
+                      **self.more())
 
     def put(self, engine, rows, origin=(0, 0)):
         engine.put(rows, self.amplitude[rows], (self.corners[rows] - origin).astype(float), np.ones(len(rows)))
 
 
 def on_one(problem, work, kernel):
-    engine = problem.engine(kernel(), problem.shape, problem.start, len(problem.corners))
+    engine = problem.engine(kernel(), problem.start, len(problem.corners))
     problem.put(engine, np.arange(len(problem.corners)))
     return [work(engine), engine.image, engine.probe, engine.coverage, engine.evidence(), engine.fourier_error()]
 
@@ -59,9 +68,9 @@ def on_many(problem, work, kernel, ranks, slack=0):
     def one(desk):
         exchange = Halo(tiles, SharedCourier(desk, 30.0))
         image = exchange.part(problem.start)
-        engine = problem.engine(kernel(), image.shape, image, len(owner), exchange)
-        box = tiles.box(desk.rank)
-        problem.put(engine, np.flatnonzero(owner == desk.rank), (box[0].start, box[1].start))
+        origin = tuple(float(part.start) for part in tiles.box(desk.rank))
+        engine = problem.engine(kernel(), image, len(owner), exchange, origin)
+        problem.put(engine, np.flatnonzero(owner == desk.rank), origin)
         return [work(engine), exchange.whole(engine.image), engine.probe, exchange.whole(engine.coverage),
                 exchange.whole(engine.evidence()), engine.fourier_error()]
 
@@ -164,3 +173,34 @@ def test_frames_on_one_rank_are_felt_by_all():
     alone = on_one(problem, late, ReferenceKernel)
     for rank in on_many(problem, late, ReferenceKernel, 2):
         assert gap(rank[1], alone[1]) < 1e-12
+
+
+def refined(engine):
+    for iteration in range(9):
+        engine.iterate(raar(0.75), refine_probe=iteration > 2)
+
+
+@pytest.mark.parametrize("more", [
+    lambda: {"refinements": [Background(2, 2)]},
+    lambda: {"refinements": [Gains(2, 2)]},
+    lambda: {"refinements": [Positions(2, 3)], "fractions": 4},
+    lambda: {"object_steps": [TotalVariation(50.0), Edges(1e-3), Limits("complex", 0.2, 1.1)]},
+], ids=["background", "gains", "positions", "object steps"])
+def test_what_is_refined_does_not_depend_on_the_split(more):
+    problem = Problem(30)
+    problem.amplitude *= np.random.default_rng(8).uniform(0.8, 1.2, (30, 1, 1))
+    problem.more = more
+    alone = on_one(problem, refined, ReferenceKernel)
+    for rank in on_many(problem, refined, ReferenceKernel, 3, slack=6):
+        for one, other in zip(rank[1:], alone[1:], strict=True):
+            assert gap(one, other) < 1e-9
+
+
+def test_modes_are_the_same_on_all_ranks():
+    problem = Problem(30)
+    problem.guess = np.concatenate([problem.guess, 0.3 * np.roll(problem.guess, 3, axis=-1)])
+    problem.more = lambda: {"refinements": [Modes(every=3, start=2)]}
+    alone = on_one(problem, refined, ReferenceKernel)
+    many = on_many(problem, refined, ReferenceKernel, 3)
+    assert np.array_equal(many[0][2], many[2][2])
+    assert many[0][5] == pytest.approx(alone[5], rel=0.1)  # each looks at other frames for the fit

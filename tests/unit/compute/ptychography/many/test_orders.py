@@ -9,12 +9,13 @@ from camlink.compute.ptychography.algorithm import Rule, raar
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.many.orders import Begin, Iterate, Letter, Put, read_letter, read_reply, write_letter
 from camlink.compute.ptychography.many.tiles import Tiles
+from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.prox import DataTerm
 from camlink.errors import WireError
 
 TILES = Tiles.even(5, (300, 200), (16, 16), 4)
 BEGIN = Begin(TILES, Geometry((16, 16), (300, 200), (1e-9, 2e-9), (0.0, 1.0), 8), "compiled", "float32", 1e5, 30, 2, 1,
-              "shared", b"key")
+              SolveParameters(modes=2), "shared", b"key")
 
 
 @pytest.mark.parametrize("order", [BEGIN, Put(), Iterate(Rule(raar(0.9), DataTerm("poisson", 2.0)), True)])
