@@ -30,6 +30,7 @@ from camlink.workflow.operator import Kind, Screen
 TICK_S: Final = 0.1
 EVENTS: Final = "events.jsonl"
 MOST_REPLICAS: Final = 64
+LOG_S: Final = 0.9
 
 
 class Placer(Protocol):
@@ -176,13 +177,16 @@ class Master:
                 self.state.notes.append(str(error))
 
     def _worth_logging(self, event: Message, at: float) -> bool:
-        """Every event but ticks without consequence; mere progress once a second for each worker."""
-        if type(event) is not Progress:
-            return not isinstance(event, Tick | Beat)
-        worker = (event.operator, event.replica)
-        due = at - self._logged.get(worker, 0.0) >= 1.0
+        """Every event but ticks without consequence; mere heartbeats once a second for each worker and agent."""
+        if isinstance(event, Beat):
+            who = (event.site, -1)
+        elif isinstance(event, Progress) and type(event) is Progress:
+            who = (event.operator, event.replica)
+        else:
+            return not isinstance(event, Tick)
+        due = at - self._logged.get(who, 0.0) >= LOG_S
         if due:
-            self._logged[worker] = at
+            self._logged[who] = at
         return due
 
     def _do(self, instruction: Any) -> None:

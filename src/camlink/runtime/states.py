@@ -40,7 +40,7 @@ GRACE_S: Final = 10.0
 SILENCE_S: Final = 4.0
 LAUNCH_S: Final = 60.0
 STUCK_S: Final = 30.0
-AWAY_S: Final = 1.0
+AWAY_S: Final = 1.5
 
 
 @dataclass

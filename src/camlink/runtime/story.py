@@ -11,7 +11,7 @@ from camlink.runtime.crew import WorkerState
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Scale, Send
 from camlink.runtime.journal import SUFFIX, read_blocks
 from camlink.runtime.log import Entry, read_log
-from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave
+from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave, Parted
 from camlink.runtime.porter import DEAD_LETTERS, JOURNALS
 from camlink.runtime.states import RunState
 from camlink.runtime.status import STEPS, RunStatus
@@ -81,6 +81,8 @@ class _Teller:
             yield f"site '{event.site}': {event.text}"
         elif isinstance(event, Cancel):
             yield f"asked to end{' at once' if event.force else ''}: {event.reason}"
+        elif isinstance(event, Parted):
+            yield f"{event.operator}/{event.replica} takes nothing more of {event.link}"
         elif isinstance(event, Scale):
             yield f"asked for {event.replicas} replicas of {event.operator}"
         yield from self._done(moment)
@@ -112,7 +114,8 @@ class _Teller:
                 yield f"{instruction.worker} works{later}"
             elif isinstance(message, Leave):
                 yield f"{instruction.worker} is asked to leave"
-            elif isinstance(message, Detach) and message.link not in said:
+            elif isinstance(message, Detach) and message.link not in said and isinstance(
+                    moment.entry.event, Failed | Exited | AgentLost):
                 said.add(message.link)
                 yield f"nobody listens to {message.link} any more: {message.reason}"
 

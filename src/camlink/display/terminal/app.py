@@ -12,6 +12,7 @@ from camlink.display.terminal import (
     bench,
     check,
     demo,
+    doctor,
     draw,
     evaluate,
     explain,
@@ -27,7 +28,7 @@ from camlink.errors import CamlinkError, InputError
 
 app = typer.Typer(help="Real-time streaming workflows at the light sources.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
-for command in (demo, run, check, draw, replay, recover, explain, evaluate, plan, twin, agent, relay, bench,
+for command in (demo, run, doctor, check, draw, replay, recover, explain, evaluate, plan, twin, agent, relay, bench,
                 prepare):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(getattr(command, name))
