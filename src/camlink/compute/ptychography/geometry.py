@@ -28,10 +28,10 @@ class Geometry:
     margin: int
 
     @classmethod
-    def of(cls, scan: Scan, margin: int) -> Geometry:
-        """The grid that holds every window of `scan` with `margin` pixels around.
+    def of(cls, scan: Scan, margin: int, pixel_m: tuple[float, float] | None = None) -> Geometry:
+        """The grid that holds every window of `scan` with `margin` pixels around; `pixel_m` when not of the far field.
 
-        Raises FormatError when the scan describes no far-field geometry, or an object that no memory would hold.
+        Raises FormatError when the scan describes no geometry, or an object that no memory would hold.
         """
         known = (*scan.pixel_m, scan.distance_m, scan.energy_eV)
         if min(scan.shape) < 1 or not all(np.isfinite(value) and value > 0 for value in known):
@@ -42,7 +42,7 @@ class Geometry:
         if not np.isfinite(scan.span_m).all() or y1 < y0 or x1 < x0:
             raise FormatError(f"scan '{scan.id}': the span of its positions {scan.span_m} m is no box "
                               "(y0, x0, y1, x1); correct it at the source")
-        pixel = scan.object_pixel_m
+        pixel = pixel_m or scan.object_pixel_m
         wide = [(high - low) / step for low, high, step in ((y0, y1, pixel[0]), (x0, x1, pixel[1]))]
         sides = [extent + size + 2 * margin + 1 for extent, size in zip(wide, scan.shape, strict=True)]
         if sides[0] * sides[1] > MAX_OBJECT_PIXELS:

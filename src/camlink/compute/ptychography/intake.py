@@ -54,14 +54,15 @@ def joined(batches: list[Batch]) -> Batch:
 class Intake:
     """Reads blocks of one scan and remembers what was wrong with them.
 
-    A pixel with `saturated` [photon] or more has no value, unless that is 0. `space` is numpy or cupy: where the
-    amplitudes are made and stay.
+    A pixel with `saturated` [photon] or more has no value, unless that is 0. Frames of a `far` field have their middle
+    moved to [0, 0], where the zero frequency is. `space` is numpy or cupy: where the amplitudes are made and stay.
     """
 
-    def __init__(self, geometry: Geometry, saturated: float = 0.0, space: Any = np) -> None:
+    def __init__(self, geometry: Geometry, saturated: float = 0.0, space: Any = np, *, far: bool = True) -> None:
         self._geometry = geometry
         self._saturated = saturated
         self._space = space
+        self._far = far
         self.counts: Counter[str] = Counter()
 
     def read(self, block: CountFrames) -> Batch:
@@ -77,7 +78,8 @@ class Intake:
         rows = np.fromiter(newest.values(), np.int64, len(newest))
         every = len(rows) == block.count and bool((np.diff(rows) > 0).all())
         frames = self._space.asarray(block.frames if every else block.frames[rows])
-        amplitude, weights = self._amplitude(frames, shifted=bool(block.header.facts.get("fft_shifted")))
+        shifted = not self._far or bool(block.header.facts.get("fft_shifted"))
+        amplitude, weights = self._amplitude(frames, shifted=shifted)
         return Batch(block.index[rows], amplitude, corners[rows], weights)
 
     def _amplitude(self, frames: Array, *, shifted: bool) -> tuple[Array, Array]:

@@ -42,6 +42,10 @@ class SolveParameters(Parameters, frozen=True):
                                           "the far field of the probe is dark; 0 for none", ge=0, lt=1)] = 0.0
     probe_window: Annotated[float, about("the probe stays within a disc of this part of the window's side; 0 for none",
                                          ge=0, le=2)] = 0.0
+    regime: Annotated[Literal["far", "near"], about("whether the detector is in the far field or in the near (Fresnel)")
+                      ] = "far"
+    focus_m: Annotated[float, about("from the focus to the sample, for the near field; 0 for a parallel beam", unit="m",
+                                    ge=0)] = 0.0
     saturated_photon: Annotated[float, about("counts from which a pixel has no value; 0 for none", unit="photon",
                                              ge=0)] = 0.0
     modes: Annotated[int, about("incoherent modes of the probe", ge=1, le=16)] = 1

@@ -13,7 +13,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from camlink.block import Scan
 from camlink.compute.arrays import fourier, namespace
+from camlink.errors import FormatError
 
 Array = NDArray[Any]
 
@@ -74,8 +76,8 @@ class NearField:
         return self._filtered(field, self._filter(field).conj())
 
     def _filter(self, waves: Array) -> Array:
-        space = namespace(waves)
-        return _chirp(self.distance_m, self.wavelength_m, self.pixel_m, waves.shape[-2:], waves.dtype.name, space)
+        number = np.result_type(waves.dtype, np.complex64).name
+        return _chirp(self.distance_m, self.wavelength_m, self.pixel_m, waves.shape[-2:], number, namespace(waves))
 
     @staticmethod
     def _filtered(waves: Array, by: Array) -> Array:
@@ -84,8 +86,26 @@ class NearField:
 
 
 def cone(focus_m: float, detector_m: float) -> tuple[float, float]:
-    """Effective distance [m] and magnification of a cone beam: focus to sample, sample to detector [m]."""
+    """Effective distance [m] and magnification of a cone beam: focus to sample, sample to detector [m]; 0: parallel."""
+    if focus_m <= 0:
+        return detector_m, 1.0
     return focus_m * detector_m / (focus_m + detector_m), (focus_m + detector_m) / focus_m
+
+
+def near_field(scan: Scan, focus_m: float) -> NearField:
+    """The near field of a scan whose sample is `focus_m` behind the focus, or in a parallel beam (0).
+
+    Raises FormatError when light of the smallest details would leave the window on its way.
+    """
+    distance_m, larger = cone(focus_m, scan.distance_m)
+    pixel_m = (scan.pixel_m[0] / larger, scan.pixel_m[1] / larger)
+    reach = max(scan.wavelength_m * distance_m / (pixel * pixel * size)
+                for pixel, size in zip(pixel_m, scan.shape, strict=True))
+    if not reach <= 1:
+        raise FormatError(f"scan '{scan.id}': over an effective distance of {distance_m:.3g} m the light of details of "
+                          f"one pixel, {min(pixel_m):.3g} m, spreads over {reach:.3g} windows, and at most 1 can be "
+                          "near field; correct focus_m, distance_m or pixel_m, or choose regime 'far'")
+    return NearField(distance_m, scan.wavelength_m, pixel_m)
 
 
 @lru_cache(maxsize=8)

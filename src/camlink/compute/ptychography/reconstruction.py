@@ -24,6 +24,7 @@ from camlink.compute.ptychography.minibatch import Minibatch
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.picture import flattened, free_phase, ramp, turned
 from camlink.compute.ptychography.probe import Constraints, first_probe, scaled, support, window
+from camlink.compute.ptychography.propagator import FAR_FIELD, Propagator, near_field
 from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
 from camlink.compute.ptychography.refine.wanted import object_steps, refinements, shows_itself
 from camlink.compute.ptychography.schedule import Standing, Step, Sweep
@@ -50,11 +51,13 @@ class Reconstruction:
                               "the source must say how many will come")
         self.scan = scan
         self.parameters = parameters
-        self.geometry = Geometry.of(scan, parameters.margin)
+        near = near_field(scan, parameters.focus_m) if parameters.regime == "near" else None
+        self.propagator: Propagator = near or FAR_FIELD
+        self.geometry = Geometry.of(scan, parameters.margin, near.pixel_m if near else None)
         self.engine: Engine | Team | None = None
         self._seats = seats or seats_for(parameters.workers, parameters.kernel)
         space = np if self._seats else self._kernel(parameters.modes).space
-        self.intake = Intake(self.geometry, parameters.saturated_photon, space)
+        self.intake = Intake(self.geometry, parameters.saturated_photon, space, far=near is None)
         self._free = weakref.finalize(self, self._seats.close) if self._seats else None
         self._gathered: list[Batch] = []
         self._seen: set[int] = set()
@@ -116,7 +119,8 @@ class Reconstruction:
         mean = mean_pattern(batch)
         probe = first_modes(self._start_probe(batch, mean, power), self.parameters.modes)
         level, part = self.parameters.probe_support, self.parameters.probe_window
-        constraints = Constraints(support(mean, level) if level else None, power,
+        far = self.propagator is FAR_FIELD
+        constraints = Constraints(support(mean, level) if level and far else None, power,
                                   window(self.geometry.frame, part) if part else None)
         image = first_image(batch, probe, self.geometry)
         self.engine = (self._team(self._seats, batch, probe, image, constraints) if self._seats
@@ -217,7 +221,8 @@ class Reconstruction:
         return Rule(rule.blend.afresh, rule.term)
 
     def _kernel(self, modes: int) -> Kernel:
-        return choose(self.parameters.kernel, self.geometry.frame, modes, REAL, ordered=self.parameters.ordered)
+        return choose(self.parameters.kernel, self.geometry.frame, modes, REAL, self.propagator,
+                      ordered=self.parameters.ordered)
 
     def _alone(self, probe: Array, image: Array, constraints: Constraints) -> Engine:
         kernel = self._kernel(len(probe))
@@ -227,6 +232,8 @@ class Reconstruction:
                       object_steps=object_steps(self.parameters))
 
     def _team(self, seats: Seats, batch: Batch, probe: Array, image: Array, constraints: Constraints) -> Team:
+        if self.propagator is not FAR_FIELD:
+            raise ParameterError("the near field is for one process; choose workers 1")
         everything = batch.corners if len(batch) == self.scan.expected else None
         return Team(seats, self.geometry, self.scan.expected, kernel=self.parameters.kernel, real=REAL, probe=probe,
                     image=image, constraints=constraints, fractions=self.parameters.fractions, refined=self.parameters,
@@ -240,6 +247,8 @@ class Reconstruction:
         guess = self.parameters.probe_guess
         if self._given is not None:
             return scaled(self._given, power)
+        if self.propagator is not FAR_FIELD:
+            return scaled(self.propagator.adjoint(np.sqrt(mean)[None]).astype(np.complex64), power)
         if guess == "optics" and optics is None:
             raise FormatError(f"scan '{self.scan.id}' tells no optics, so the start probe cannot be made from them; "
                               "choose probe_guess 'data'")
