@@ -82,19 +82,25 @@ def best_of(outcomes: Sequence[Outcome]) -> tuple[float | None, ...]:
     return tuple(best)
 
 
+def kept_columns(outcomes: Sequence[Outcome]) -> list[int]:
+    """The columns after the name in which somebody has a number."""
+    rows = [figures_of(outcome) for outcome in outcomes if outcome.status == "ran"]
+    return [k for k in range(len(COLUMNS) - 1) if any(row[k] is not None for row in rows)]
+
+
 def _table(outcomes: Sequence[Outcome]) -> str:
-    best = best_of(outcomes)
+    best, kept = best_of(outcomes), kept_columns(outcomes)
     rows = []
     for number, outcome in enumerate(outcomes):
         name = f'<td><i style="background:{colour(number)[0]}"></i>{escape(outcome.name)}</td>'
         if outcome.status != "ran":
             why = escape(f"{outcome.status}: {outcome.text}")
-            rows.append(f'<tr>{name}<td class="why" colspan="{len(COLUMNS) - 1}">{why}</td></tr>')
+            rows.append(f'<tr>{name}<td class="why" colspan="{len(kept)}">{why}</td></tr>')
             continue
         cells = "".join(f'<td{" class=best" if value is not None and value == top else ""}>{shown(value)}</td>'
-                        for value, top in zip(figures_of(outcome), best, strict=True))
+                        for value, top in ((figures_of(outcome)[k], best[k]) for k in kept))
         rows.append(f"<tr>{name}{cells}</tr>")
-    head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
+    head = "".join(f"<th>{escape(name)}</th>" for name in (COLUMNS[0], *(COLUMNS[k + 1] for k in kept)))
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 

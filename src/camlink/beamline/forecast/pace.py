@@ -12,9 +12,9 @@ import numpy as np
 
 from camlink.block import CountFrames, FrameKind, Header, Scan
 from camlink.compute.arrays import settle
-from camlink.compute.ptychography.algorithm import raar
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.compute.ptychography.schedule import Outlook, Schedule
 
 FEW_FRAMES: Final = 32
 MORE_FRAMES: Final = 96
@@ -23,7 +23,7 @@ MEAN_COUNTS: Final = 50.0
 
 
 def measure_step_s(scan: Scan, solve: SolveParameters) -> float:
-    """Seconds that an iteration of the whole scan takes, the probe refined too.
+    """Seconds that an iteration of the whole scan takes while frames arrive, by the schedule of the solver.
 
     Two small numbers of frames, spread over the whole object, give the part of the frames and that of the object grid;
     the sum is carried on to `scan.expected` frames. Raises FormatError for a scan without geometry.
@@ -38,14 +38,13 @@ def measure_step_s(scan: Scan, solve: SolveParameters) -> float:
 
 
 def _step_s(scan: Scan, count: int, solve: SolveParameters) -> float:
-    spent_s = []
+    spent_s, schedule = [], Schedule(solve)
     with closing(Reconstruction(msgspec.structs.replace(scan, expected=count), solve)) as work:
         work.absorb(_random_block(scan, count))
         work.begin()
         for _ in range(TIMED + 1):  # the first one compiles
             started_s = perf_counter()
-            assert work.engine is not None
-            work.engine.iterate(raar(solve.beta), refine_probe=True)
+            work.advance(schedule.next(work.standing, Outlook(True, 0.0, TIMED)))
             settle()
             spent_s.append(perf_counter() - started_s)
     return median(spent_s[1:])

@@ -94,10 +94,11 @@ def describe(dataset: DataSet, budget: Budget) -> list[str]:
 
 def table(outcomes: list[Outcome], target: float) -> Table:
     """The figures of all contestants; the best of each column stands out."""
-    from camlink.display.report_page import best_of, figures_of, shown
+    from camlink.display.report_page import best_of, figures_of, kept_columns, shown
 
     found = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0))
-    for title in ("contestant", *TITLES):
+    kept = kept_columns(outcomes)
+    for title in ("contestant", *(TITLES[k] for k in kept)):
         found.add_column(title.format(target=target), justify="left" if title == "contestant" else "right",
                          no_wrap=True)
     best = best_of(outcomes)
@@ -106,7 +107,7 @@ def table(outcomes: list[Outcome], target: float) -> Table:
             found.add_row(outcome.name, Text(outcome.status, style="yellow"))
             continue
         cells = [Text(shown(value, 3), style="bold green" if value is not None and value == top else "")
-                 for value, top in zip(figures_of(outcome), best, strict=True)]
+                 for value, top in ((figures_of(outcome)[k], best[k]) for k in kept)]
         found.add_row(outcome.name, *cells)
     return found
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.arrays import settle
+from camlink.compute.arrays import settle, to_host
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
 from camlink.compute.ptychography.evaluate.dataset import DataSet
@@ -113,7 +113,8 @@ class Own:
                 if watch.due():
                     arrays = work.arrays()
                     yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
-                                   arrays["probe"], work.geometry.margin)
+                                   arrays["probe"], work.geometry.margin, corners=self._corners(work, len(dataset)),
+                                   background=background_of(work))
 
     def _corners(self, work: Reconstruction, count: int) -> Array | None:
         """Where the engine takes the frames to be, rounded as it rounds; None where they are not all in one engine."""
@@ -136,6 +137,17 @@ def begun(dataset: DataSet, parameters: SolveParameters) -> Reconstruction:
         problems = ", ".join(f"{count} {name}" for name, count in work.intake.counts.items() if count)
         raise FormatError(f"'{dataset.name}': no frame can be used ({problems or 'none was there'})")
     return work
+
+
+def background_of(work: Reconstruction) -> Array | None:
+    """The background (y, x) [photon] that the engine found, its pixels back in their places."""
+    if not isinstance(work.engine, Engine) or work.engine.background is None:
+        return None
+    kernel, found = work.engine.kernel, to_host(work.engine.background)
+    places = kernel.space.arange(found.size, dtype=np.float32).reshape(1, *found.shape)
+    put = np.empty(found.size, found.dtype)
+    put[to_host(kernel.arrange(places)).reshape(-1).astype(np.int64)] = found.reshape(-1)
+    return put.reshape(found.shape)
 
 
 def start_of(dataset: DataSet) -> tuple[Array, Array, int]:

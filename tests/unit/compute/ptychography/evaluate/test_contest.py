@@ -9,10 +9,10 @@ import pytest
 
 from camlink.beamline.twin.dataset import simulated_dataset, small_parameters
 from camlink.beamline.twin.experiment import Experiment
-from camlink.compute.ptychography.evaluate import judge
+from camlink.compute.ptychography.evaluate import contestant, judge
 from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
 from camlink.compute.ptychography.evaluate.contest import Sample, hold, time_to
-from camlink.compute.ptychography.evaluate.contestant import Own, Snapshot, start_of
+from camlink.compute.ptychography.evaluate.contestant import Own, Snapshot, begun, start_of
 from camlink.compute.ptychography.evaluate.entries import ALGORITHMS, entries
 from camlink.compute.ptychography.evaluate.peers import pty_chi
 from camlink.compute.ptychography.evaluate.peers.pty_chi import PtyChi, pty_chi_contestants
@@ -132,6 +132,23 @@ def test_our_algorithms_find_the_sample(dataset):
         assert len(standing.outcome.curve) == 5
         assert standing.picture.shape == dataset.extent
     assert heard[-1] == ("ap", 1.0)
+
+
+@pytest.mark.parametrize("kernel", ["reference", "compiled"])
+def test_positions_and_background_of_our_engine_are_judged(dataset, kernel):
+    parameters = SolveParameters(algorithm="raar", kernel=kernel, background_every=2, positions_every=2, fractions=4)
+    (last,) = Own("some", parameters).run(dataset, Budget(16, samples=1))
+    assert last.corners.shape == (len(dataset), 2)
+    assert np.array_equal(last.corners * 4, np.rint(last.corners * 4))
+    assert last.background.shape == dataset.frame
+    assert np.abs(last.corners - dataset.corners(last.margin)).max() < 2
+    work = begun(dataset, parameters)
+    told = np.random.default_rng(0).random(dataset.frame).astype(np.float32)
+    work.engine.background = work.engine.kernel.arrange(told[None])[0]
+    assert np.array_equal(contestant.background_of(work), told)
+    (plain,) = Own("some", SolveParameters(algorithm="raar", kernel=kernel)).run(dataset, Budget(16, samples=1))
+    assert judge.fourier_error(dataset, last) < 1.5 * judge.fourier_error(dataset, plain)
+    assert plain.background is None
 
 
 def test_without_truth_two_halves_say_the_resolution(dataset):
