@@ -38,7 +38,7 @@ faults: $(VENV)/.tested
 sites-test: $(VENV)/.tested
 	sh tests/system/places/install.sh
 	sh tests/system/install_mpi.sh
-	$(BIN)/python -m pytest tests/system/places tests/system/test_relay.py tests/system/test_program.py $(ARGS)
+	$(BIN)/python -m pytest tests/system/places tests/system/test_relay.py tests/system/test_program.py tests/system/test_cluster.py $(ARGS)
 
 lint: style types layers
 
