@@ -84,6 +84,7 @@ class Engine:
         self._exchange = exchange or Alone()
         self._replay = Replay(kernel.space if self._recorded else None, self._exchange.wait)
         self._comb: tuple[Array, Array] | None = None
+        self._comb_is_old = False
         self._image_weight: Array | None = None
 
     @property
@@ -146,7 +147,7 @@ class Engine:
                                take(places.whole))
             self._slots.fill(np.array([slots[row] for row in rows]), self.kernel.arrange(take(amplitude[rows])), waves,
                              places, weights[rows], self.iteration)
-            self._comb = None
+            self._comb_is_old = True
         self._image_weight = None
         return len(slots) - len(rows)
 
@@ -176,7 +177,7 @@ class Engine:
                 part.waves[rows] = self._shifts.moved(part.waves[rows], by[some])
             first += len(part.weights)
         self._slots.place(slots, places)
-        self._comb = None
+        self._comb_is_old = True
 
     @property
     def estimate(self) -> Estimate:
@@ -367,8 +368,11 @@ class Engine:
 
     def _positions(self) -> tuple[Array, Array]:
         """The comb of the active frames (H, W) and its spectrum."""
-        if self._comb is None:
+        if self._comb is None or self._comb_is_old:
             active = self._slots.active
             comb = overlap.comb(active.corners, active.weights, self.geometry.shape)
-            self._comb = comb, overlap.spectrum(comb)
+            made = comb, overlap.spectrum(comb)
+            kept = self._comb or made
+            self._comb = self._renewed(kept[0], made[0]), self._renewed(kept[1], made[1])
+            self._comb_is_old = False
         return self._comb
