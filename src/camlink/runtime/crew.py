@@ -54,6 +54,7 @@ class WorkerState:
     addresses: dict[str, str] = field(default_factory=dict)
     linked: set[str] = field(default_factory=set)
     parted: set[str] = field(default_factory=set)
+    complete: set[str] = field(default_factory=set)
     facts: dict[str, Any] = field(default_factory=dict)
     sent: dict[str, Snapshot] = field(default_factory=dict)
     received: dict[str, Snapshot] = field(default_factory=dict)
@@ -104,7 +105,7 @@ class WorkerState:
         self.spec = replace(self.spec, attempt=self.spec.attempt + 1,
                             first_sequence=self.spec.first_sequence + blocks + SEQUENCE_GAP)
         self.sent, self.received, self.addresses = {}, {}, {}
-        self.linked, self.parted = set(), set()
+        self.linked, self.parted, self.complete = set(), set(), set()
         self.repeated, self.busy_s = 0, 0.0  # the next attempt finds the dead letters of this one
         self.restarts.append(at)
         self.heard_s, self.state = at, "starting"
@@ -159,7 +160,7 @@ class Crew:
         spec = worker.spec
         yield Send(worker.site, Kill(operator=spec.operator, replica=spec.replica, attempt=spec.attempt))
         worker.next_attempt(at)
-        outputs = tuple(replace(k, receivers=self._listening(k)) for k in spec.outputs)
+        outputs = tuple(replace(k, receivers=self._listening(k)) for k in spec.outputs if not self._has_all(k))
         worker.spec = replace(worker.spec, outputs=outputs)
         self.restarts.append(Restart(operator=spec.operator, replica=spec.replica, reason=text, down_s=at))
         yield from self.lose(worker, text)
@@ -192,6 +193,10 @@ class Crew:
             for sender in (w for w in self.at(link.source) if w.reachable):
                 yield self.to(sender, Expect(link=link.name, receivers=self._listening(link)))
         yield Send(model.site, Launch(spec=spec))
+
+    def _has_all(self, link: LinkSpec) -> bool:
+        """Whether every receiver has had all that comes by this link, so that nothing has to go again."""
+        return all(link.name in w.complete for w in self.at(link.target))
 
     def _listening(self, link: LinkSpec) -> int:
         return max(sum(not w.over for w in self.at(link.target)), 1)
@@ -233,12 +238,12 @@ class Crew:
             if one.reachable:
                 yield self.to(one, SetAside(key=key, reason=reason))
 
-    def detach(self, link: str, reason: str) -> Iterator[Instruction]:
-        """Tell the senders of a link that nobody listens any more, when that is so."""
+    def detach(self, link: str, reason: str, *, late: bool = False) -> Iterator[Instruction]:
+        """Tell the senders of a link that nobody listens any more, when that is so; `late` only those replaced."""
         spec = self.links[link]
         if all(w.over or link in w.parted for w in self.at(spec.target)):
             for sender in self.at(spec.source):
-                if sender.reachable:
+                if sender.reachable and (sender.restarts or not late):
                     yield self.to(sender, Detach(link=link, reason=reason))
 
     def part(self, worker: WorkerState, reason: str) -> Iterator[Instruction]:

@@ -49,6 +49,8 @@ class Inbox:
         self._turn = 0
         self._looked_s = 0.0
         self.awaited: dict[str, int] = {}
+        self.complete = False
+        self.completed: Callable[[], None] = _nothing
 
     def add(self, inlet: Inlet) -> None:
         """One more sender feeds this port."""
@@ -90,9 +92,15 @@ class Inbox:
 
     @property
     def ended(self) -> bool:
-        """True when every block was taken and every sender has closed."""
-        return (self._earlier is None and not any(self.awaited.values())
-                and all(inlet.ended for inlet in self._inlets))
+        """True when every block was taken and every sender has closed; then for good, and `completed` is called once.
+
+        A sender that is replaced after that could only send again what is here already.
+        """
+        if not self.complete and self._earlier is None and not any(self.awaited.values()) and all(
+                inlet.ended for inlet in self._inlets):
+            self.complete = True
+            self.completed()
+        return self.complete
 
     def __iter__(self) -> Iterator[Block]:
         """Every block in turn, until the stream has ended."""
@@ -221,6 +229,10 @@ def finish(outlets: list[Outlet], look: Callable[[], None]) -> None:
             for outlet in outlets:
                 if not outlet.finished:
                     outlet.detach(f"no acknowledgement in {DRAIN_S:g} s")
+
+
+def _nothing() -> None:
+    return None
 
 
 def wait(ends: list[Any], timeout_s: float) -> None:

@@ -205,9 +205,10 @@ class Linked(FromWorker, kw_only=True):
 
 
 class Parted(FromWorker, kw_only=True):
-    """The operator takes nothing more of an incoming link, whose end it did not wait for."""
+    """The operator takes nothing more of an incoming link: it is `complete`, or its end was not waited for."""
 
     link: str
+    complete: bool = False
 
 
 class Progress(FromWorker, kw_only=True):

@@ -125,7 +125,9 @@ class RunState(Crew):
             worker.linked.add(event.link)
         elif isinstance(event, Parted) and event.link in self.links:
             worker.parted.add(event.link)
-            yield from self.detach(event.link, f"{worker.spec.operator} ended early")
+            if event.complete:
+                worker.complete.add(event.link)
+            yield from self.detach(event.link, f"{worker.spec.operator} ended early", late=event.complete)
         elif isinstance(event, Done):
             worker.state = "ended"
             yield from self.part(worker, f"{worker.spec.operator} ended early")

@@ -81,7 +81,7 @@ class _Teller:
             yield f"site '{event.site}': {event.text}"
         elif isinstance(event, Cancel):
             yield f"asked to end{' at once' if event.force else ''}: {event.reason}"
-        elif isinstance(event, Parted):
+        elif isinstance(event, Parted) and not event.complete:
             yield f"{event.operator}/{event.replica} takes nothing more of {event.link}"
         elif isinstance(event, Scale):
             yield f"asked for {event.replicas} replicas of {event.operator}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ class Work:
     """The ports of one worker and its body."""
 
     def __init__(self, spec: WorkerSpec, operator: Operator, body: Any, hand: Hand | None,
-                 look: Callable[[], None], part: Callable[[str], None]) -> None:
+                 look: Callable[[], None], part: Callable[[str, bool], None]) -> None:
         self._spec, self._operator, self._body, self._look = spec, operator, body, look
         self._part = part
         self._in_a_row = 0
@@ -46,6 +47,8 @@ class Work:
             for port in self._operator.outputs}
         self.inboxes = {port: Inbox(porter, self._look, self.outboxes.values())
                         for port, porter in self.porters.items()}
+        for port, inbox in self.inboxes.items():
+            inbox.completed = partial(self._part, port, True)
 
     def run(self) -> None:
         """The body from its first to its last block, then the acknowledged end of every link."""
@@ -57,7 +60,7 @@ class Work:
             self._by_block(inbox, porter)
         for port, inbox in self.inboxes.items():
             if not inbox.ended and not self.leaving:
-                self._part(port)
+                self._part(port, False)
             inbox.close()
         finish([outlet for outbox in self.outboxes.values() for outlet in outbox.outlets], self._look)
 

@@ -190,6 +190,8 @@ class Worker:
         spec = next(spec for spec in self.spec.inputs if spec.name == message.link)
         assert self.work is not None
         inbox = self.work.inboxes[spec.input]
+        if inbox.complete:
+            return
         missed = self.missed.setdefault(message.link, set())
         for address in message.addresses:
             if address in ends:
@@ -255,11 +257,11 @@ class Worker:
         while (message := self.line.hear(0)) is not None:
             self.obey(message)
 
-    def part(self, port: str) -> None:
-        """Say that the operator takes nothing more of a port."""
+    def part(self, port: str, complete: bool) -> None:
+        """Say that the operator takes nothing more of a port, and whether it has all."""
         for link in self.spec.inputs:
             if link.input == port:
-                self.say(Parted, link=link.name)
+                self.say(Parted, link=link.name, complete=complete)
 
     def progress(self) -> Message | None:
         """The heartbeat, with facts and accounts."""

@@ -34,6 +34,7 @@ from camlink.runtime.messages import (
     LinkSpec,
     Lose,
     Message,
+    Parted,
     Progress,
     Ready,
     Stop,
@@ -162,6 +163,13 @@ def test_a_worker_that_died_is_replaced_and_its_neighbours_meet_the_next_attempt
         last = state.handle(progress(Done, name, attempt=attempt), 5.0)
     assert last[-1] == Over()
     assert Watch("w", dict.fromkeys(NAMES, "u")).status(state, 5.0).reasons == ()
+
+
+def test_a_worker_that_dies_when_all_of_its_output_has_arrived_sends_nothing_again() -> None:
+    state = started()
+    assert state.handle(Parted(operator="look", replica=0, link="solve->look", complete=True), 2.0) == []
+    assert only(state.handle(died("solve"), 3.0), Launch).spec.outputs == ()
+    assert messages(state.handle(ready("solve", 1), 4.0), Go) == ["solve/0"]
 
 
 def test_what_an_earlier_attempt_still_says_changes_nothing() -> None:
