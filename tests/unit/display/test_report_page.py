@@ -62,7 +62,7 @@ def test_the_best_of_each_column():
     best = best_of([standing.outcome for standing in STANDINGS])
     assert best[0] is None
     assert best[4] == 0.1
-    assert best_of([]) == (None,) * 10
+    assert best_of([]) == (None,) * 11
     assert shown(None) == "–"
     assert shown(12) == "12"
     assert shown(0.123456, 3) == "0.123"
