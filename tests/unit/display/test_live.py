@@ -134,6 +134,32 @@ def test_a_picture_is_made_once_for_all_viewers_of_a_version():
     assert live.made == 3
 
 
+def test_readers_beside_the_writer_see_whole_versions_that_only_rise():
+    live, last, wrong = Live(), 200, []
+    live.show(result(arrays={"object": np.full((16, 12), 1, np.complex64)}))
+
+    def look():
+        before = 0
+        while before < last:
+            label, picked = live.value("solve/object", 3, 4)
+            shown, found = live.image("solve/object", Lens(low=0.0, high=float(last)))
+            if picked != label.version or len(np.unique(found.pixels)) != 1 or not (
+                    before <= label.version <= shown.version):
+                wrong.append((label.version, picked, shown.version))
+                return
+            before = label.version
+
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for version in range(2, last + 1):
+        live.show(result(arrays={"object": np.full((16, 12), version, np.complex64)}))
+    for thread in threads:
+        thread.join(20)
+    assert not wrong
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_a_new_scan_starts_curves_and_points_again():
     live = Live()
     live.show(result(iteration=1, error=0.5))

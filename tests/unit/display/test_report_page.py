@@ -66,4 +66,4 @@ def test_the_best_of_each_column():
     assert shown(None) == "–"
     assert shown(12) == "12"
     assert shown(0.123456, 3) == "0.123"
-    assert len(figures_of(STANDINGS[0].outcome)) == 10
+    assert len(figures_of(STANDINGS[0].outcome)) == 11
