@@ -1,7 +1,7 @@
 """Which way up the detector is: of its eight orientations one explains the data and gives the sample.
 
-Intensity turned by half a turn is that of the conjugate waves, which the data alone cannot tell from the right ones: the
-first guess of the probe decides, whose defocus comes from the optics.
+Intensity turned by half a turn is that of the conjugate waves, which the data alone cannot tell from the right ones:
+the first guess of the probe decides, whose defocus comes from the optics.
 """
 
 import numpy as np
