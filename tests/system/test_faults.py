@@ -23,6 +23,7 @@ import pytest
 import zmq
 
 from camlink.runtime import states
+from camlink.runtime.finish import finish
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, open_run
 from camlink.runtime.status import RunStatus
@@ -196,9 +197,9 @@ def test_the_master_is_killed_or_stopped_for_a_while(tmp_path: Path, how: str) -
     code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_faults as t; "
             "r = t.open_run(t.flow(), folder=Path(sys.argv[1])).wait(60); r.write(Path(sys.argv[1]) / 'report.json')")
     master = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)])
-    events = tmp_path / "events.jsonl"
+    kept = tmp_path / "kept.txt"
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (events.exists() and b'"Progress"' in events.read_bytes()):
+    while time.monotonic() < deadline and not (kept.exists() and len(kept.read_bytes()) > 50):
         time.sleep(0.05)
     below = psutil.Process(master.pid).children(recursive=True)
     assert len(below) == 5
@@ -212,6 +213,12 @@ def test_the_master_is_killed_or_stopped_for_a_while(tmp_path: Path, how: str) -
             for file in left.iterdir():
                 file.unlink()
             left.rmdir()
+        story = list(finish(tmp_path))
+        taken = sorted(map(int, kept.read_text().split()))
+        assert taken == list(range(len(taken)))  # all that was taken by anybody, each once
+        assert any(f"add took {len(taken)} frames" in line for line in story), story
+        assert story[-1] == "finished; the journals are gone"
+        assert list(finish(tmp_path))[-1] == "nothing is left to finish"
         return
     master.send_signal(signal.SIGSTOP)
     time.sleep(states.SILENCE_S + 2)

@@ -131,22 +131,26 @@ class Work:
         return tuple((self.outboxes[port], self.outboxes[port].send(block)) for port, block in made)
 
     def _given(self, given: Any) -> Iterator[tuple[str, Block]]:
-        """Port and block of whatever a body gives: nothing, a block, a NamedTuple of blocks, an iterable of these."""
-        if given is None:
-            return
-        if isinstance(given, Block):
-            if self.outboxes:
-                yield next(iter(self.outboxes)), given
-        elif hasattr(given, "_fields"):
-            for port, block in zip(given._fields, given, strict=True):
-                if block is not None:
-                    yield port, block
-        else:
-            for one in given:
-                yield from self._given(one)
+        return blocks_of(given, next(iter(self.outboxes), ""))
 
     def _log(self, error: Exception) -> None:
         write_trace(self._spec, error)
+
+
+def blocks_of(given: Any, first: str) -> Iterator[tuple[str, Block]]:
+    """Port and block of what a body gives: nothing, a block (port `first`), a NamedTuple, or an iterable of these."""
+    if given is None:
+        return
+    if isinstance(given, Block):
+        if first:
+            yield first, given
+    elif hasattr(given, "_fields"):
+        for port, block in zip(given._fields, given, strict=True):
+            if block is not None:
+                yield port, block
+    else:
+        for one in given:
+            yield from blocks_of(one, first)
 
 
 def write_trace(spec: WorkerSpec, error: Exception) -> None:

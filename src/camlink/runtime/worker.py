@@ -148,7 +148,7 @@ class Worker:
 
     def prepare(self) -> Work:
         """Load the operator, bind what goes out, connect what comes in; returns at Go."""
-        operator = _load(self.spec, self.host)
+        operator = load(self.spec, self.host.operators)
         parameters = build(operator.parameters, self.spec.parameters, self.spec.operator)
         if operator.prepare is not None:
             operator.prepare(parameters)
@@ -309,9 +309,10 @@ def _is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def _load(spec: WorkerSpec, host: Host) -> Operator:
-    if spec.operator in host.operators:
-        return host.operators[spec.operator]
+def load(spec: WorkerSpec, known: Mapping[str, Operator]) -> Operator:
+    """The operator of a worker, from those known or from its module; raises InputError."""
+    if spec.operator in known:
+        return known[spec.operator]
     module, _, name = spec.where.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)

@@ -1,4 +1,4 @@
-"""camlink recover FILE: make a CXI file whose writer was killed an ordinary file again."""
+"""camlink recover PATH: finish a run whose master was killed, or put a CXI file in order whose writer was."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ import typer
 from rich.console import Console
 
 
-def recover(file: Annotated[Path, typer.Argument(help="The CXI file.")]) -> None:
-    """Repair a CXI file whose writer was killed; every frame that was flushed is kept."""
+def recover(path: Annotated[Path, typer.Argument(help="The folder of a run, or a CXI file.")]) -> None:
+    """Finish a run whose master was killed from what it had on disk; or repair a CXI file whose writer was killed."""
+    console = Console()
+    if path.is_dir():
+        from camlink.runtime.finish import finish
+
+        for line in finish(path):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+        return
     from camlink.carry.formats.recover import recover as repair
 
-    found = repair(file)
+    found = repair(path)
     what = "repaired" if found.needed else "needed no repair"
     version = "no result" if found.version < 0 else f"result version {found.version}"
-    Console().print(f"{file}: {what}; {found.frames} frames, {version}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"{path}: {what}; {found.frames} frames, {version}", highlight=False, markup=False, soft_wrap=True)
