@@ -2,8 +2,9 @@
 
 It is an anonymous file (memfd) that is handed over a unix socket: the kernel frees it when the last process that has it
 ends, however it ends. It is sealed: nobody can shrink it under a reader, and nobody but its maker can write to it.
-A block lies in one piece, the extent: a head (magic, version, parcel, size, sizes of the parts), then the parts, each
-on a cache line. A reader takes nothing on trust: what the head says is compared with what was announced.
+A block lies in one piece, the extent: a head (magic, version, parcel, size, and for each part where it is), then the
+parts, each on a cache line. A part that lies in the arena of another process already is not copied: the head names that
+arena. A reader takes nothing on trust: what the head says is compared with what was announced.
 """
 
 from __future__ import annotations
@@ -14,73 +15,141 @@ import fcntl
 import mmap
 import os
 import struct
-from collections.abc import Sequence
-from typing import Any, Final
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from camlink.block import Array
-from camlink.carry.envelope import MAX_ARRAYS, MAX_HEAD_BYTES
+from camlink.carry.envelope import INLINE_BYTES, MAX_ARRAYS, MAX_HEAD_BYTES
 from camlink.errors import StorageError, WireError
 
 MAGIC: Final = b"cmlk"
-VERSION: Final = 1
+VERSION: Final = 2
 LINE: Final = 64
+HERE: Final = 0  # the arena of a part that lies in the same extent as its head
 _LITTLE: Final = 4096  # below this, a copy by way of bytes is faster
 _HEAD: Final = struct.Struct("<4sHHQQ")  # magic, version, parts, parcel, bytes of the extent
-_SIZES: Final = [struct.Struct(f"<{n}Q") for n in range(MAX_ARRAYS + 2)]
+_PLACES: Final = [struct.Struct(f"<{3 * n}Q") for n in range(MAX_ARRAYS + 2)]  # arena, offset, bytes of each part
 _FUTURE_WRITE: Final = 0x10  # F_SEAL_FUTURE_WRITE (Linux 5.1), which Python does not name
 _SHAPE_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW if hasattr(fcntl, "F_SEAL_SHRINK") else 0
+
+
+class Mapping:
+    """Memory of a sender as a receiver has it, read-only; `foreign` when the sender has it from another one itself."""
+
+    def __init__(self, fd: int, nbytes: int, *, foreign: bool = False) -> None:
+        self.memory = map_file(fd, nbytes)
+        self.fd, self.nbytes, self.foreign = fd, nbytes, foreign
+        self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
+        weakref.finalize(self, os.close, fd)
+
+    def root(self) -> Lent:
+        """A new array over all of it: while anything that was made of this array lives, its block is looked at."""
+        root = Lent((self.nbytes,), np.uint8, self.memory)
+        root.mapping = self
+        return root
+
+
+class Lent(np.ndarray[tuple[int], np.dtype[np.uint8]]):
+    """An array over the memory of another process, which knows where it lies."""
+
+    mapping: Mapping
+
+
+def place_of(part: Any) -> tuple[Mapping, int] | None:
+    """Where a contiguous array lies in the arena of another process; None when it has to be copied.
+
+    What came by way of a third process is copied: the death of that process must not free what we hand on.
+    """
+    base = part
+    for _ in range(8):
+        if isinstance(base, Lent):
+            mapping = getattr(base, "mapping", None)
+            if mapping is None or mapping.foreign:
+                return None
+            return mapping, part.__array_interface__["data"][0] - mapping.address
+        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
+        if base is None:
+            return None
+    return None
+
+
+class Plan(NamedTuple):
+    """How a block will lie: for each part (arena, offset, bytes), the bytes of the extent, and the arenas of others."""
+
+    places: list[int]
+    nbytes: int
+    others: tuple[Mapping, ...]
+
+
+def plan(parts: Sequence[Any], number_of: Callable[[Mapping], int]) -> Plan:
+    """Where each part of a block goes; `number_of` numbers the arenas of others."""
+    at = _up(_HEAD.size + 24 * len(parts))
+    places: list[int] = []
+    others: tuple[Mapping, ...] = ()
+    for part in parts:
+        size = part.nbytes if isinstance(part, np.ndarray) else len(part)
+        found = place_of(part) if size > INLINE_BYTES and isinstance(part, np.ndarray) else None
+        if found is not None:
+            places += (number_of(found[0]), found[1], size)
+            others = (*others, found[0])
+        else:
+            places += (HERE, at, size)
+            at += (size + LINE - 1) & -LINE
+    return Plan(places, at, others)
 
 
 def _up(nbytes: int) -> int:
     return (nbytes + LINE - 1) & -LINE
 
 
-def measure(parts: Sequence[Any]) -> tuple[list[int], int]:
-    """Bytes of each part, and of the extent that holds them all."""
-    sizes = [part.nbytes if isinstance(part, np.ndarray) else len(part) for part in parts]
-    return sizes, _up(_HEAD.size + 8 * len(sizes)) + sum(_up(size) for size in sizes)
-
-
-def write_extent(memory: Array, offset: int, parcel: int, parts: Sequence[Any], sizes: list[int], total: int) -> None:
-    """Copy the parts of a block into `memory` (uint8) at `offset`."""
-    view = memory.data
-    _HEAD.pack_into(view, offset, MAGIC, VERSION, len(sizes), parcel, total)
-    _SIZES[len(sizes)].pack_into(view, offset + _HEAD.size, *sizes)
-    at = offset + _up(_HEAD.size + 8 * len(sizes))
-    for part, size in zip(parts, sizes, strict=True):
+def write_extent(memory: Array, offset: int, parcel: int, parts: Sequence[Any], planned: Plan) -> None:
+    """Copy what has to be copied of a block into `memory` (uint8) at `offset`."""
+    view, places = memory.data, planned.places
+    _HEAD.pack_into(view, offset, MAGIC, VERSION, len(parts), parcel, planned.nbytes)
+    _PLACES[len(parts)].pack_into(view, offset + _HEAD.size, *places)
+    for number, part in enumerate(parts):
+        arena, at, size = places[3 * number:3 * number + 3]
+        at += offset
+        if arena != HERE:
+            continue
         if size < _LITTLE:
             view[at:at + size] = part.tobytes() if isinstance(part, np.ndarray) else part
         else:
             memory[at:at + size] = np.frombuffer(part, np.uint8)
-        at += (size + LINE - 1) & -LINE
 
 
-def read_extent(root: Array, parcel: int) -> list[Any]:
-    """The parts of the block in `root` (uint8, one extent) as buffers; they keep `root` alive.
+def read_extent(root: Array, offset: int, nbytes: int, parcel: int,
+                other: Callable[[int], Array]) -> list[Any]:
+    """The parts of the block in `root` (uint8) at `offset` as buffers; they keep `root`, or that of `other`, alive.
 
-    Raises WireError when the head is not that of this parcel, or does not fit the extent.
+    Raises WireError when the head is not that of this parcel, or a part does not fit where it is said to be.
     """
     view = root.data
-    if len(root) < _HEAD.size:
-        raise WireError(f"shared memory: an extent of {len(root)} bytes has no head")
-    magic, version, count, number, total = _HEAD.unpack_from(view)
+    if nbytes < _HEAD.size or offset + nbytes > len(view):
+        raise WireError(f"shared memory: no block lies at bytes {offset} to {offset + nbytes} of {len(view)}")
+    magic, version, count, number, total = _HEAD.unpack_from(view, offset)
     if magic != MAGIC or version != VERSION:
         raise WireError("shared memory: no block of this version stands where one was announced")
-    if number != parcel or total != len(root):
-        raise WireError(f"shared memory: parcel {parcel} ({len(root)} bytes) was announced, but {number} ({total} "
+    if number != parcel or total != nbytes:
+        raise WireError(f"shared memory: parcel {parcel} ({nbytes} bytes) was announced, but {number} ({total} "
                         "bytes) stands there: its memory was used anew")
-    at = _up(_HEAD.size + 8 * count)
-    if not 1 <= count <= MAX_ARRAYS + 1 or at > total:
+    if not 1 <= count <= MAX_ARRAYS + 1 or _HEAD.size + 24 * count > nbytes:
         raise WireError(f"shared memory: a block has 1 to {MAX_ARRAYS} arrays, this one has {count} parts")
+    places = _PLACES[count].unpack_from(view, offset + _HEAD.size)
     parts: list[Any] = []
-    for size in _SIZES[count].unpack_from(view, _HEAD.size):
-        if size > total - at:
-            raise WireError(f"shared memory: a part of {size} bytes does not fit the {total - at} that are left")
-        parts.append(view[at:at + size])
-        at += _up(size)
-    if parts[0].nbytes > MAX_HEAD_BYTES:
+    for arena, at, size in zip(places[::3], places[1::3], places[2::3], strict=True):
+        if arena == HERE:
+            within, at, end = view, offset + at, offset + nbytes
+        else:
+            within = other(arena).data
+            end = len(within)
+        if at + size > end:
+            raise WireError(f"shared memory: a part of {size} bytes at {at} does not fit the {end} that there are")
+        parts.append(within[at:at + size])
+    if len(parts[0]) > MAX_HEAD_BYTES:
         raise WireError(f"shared memory: the head of a block is at most {MAX_HEAD_BYTES} bytes")
     parts[0] = bytes(parts[0])  # read once: what is checked is what is used
     return parts
@@ -108,7 +177,7 @@ def seal(fd: int) -> None:
 
 
 def map_file(fd: int, nbytes: int) -> mmap.mmap:
-    """The file, read-only, of which a sender says that it has `nbytes`; closes `fd`.
+    """The file, read-only, of which a sender says that it has `nbytes`; closes `fd` when it raises.
 
     Raises WireError when it is smaller, or could become so under us.
     """
@@ -119,15 +188,22 @@ def map_file(fd: int, nbytes: int) -> mmap.mmap:
             raise WireError("shared memory: the sender could shrink it under its readers")
         return mmap.mmap(fd, nbytes, mmap.MAP_SHARED, mmap.PROT_READ)
     except OSError as error:
-        raise WireError(f"shared memory: cannot be mapped: {error.strerror}") from None
-    finally:
         os.close(fd)
+        raise WireError(f"shared memory: cannot be mapped: {error.strerror}") from None
+    except WireError:
+        os.close(fd)
+        raise
 
 
 class Arena:
-    """The writer's side: extents are taken lowest first, so that warm memory is used again."""
+    """The writer's side: extents are taken lowest first, so that warm memory is used again.
 
-    def __init__(self, nbytes: int) -> None:
+    `retired` when a receiver was lost while it looked: nothing is written here any more.
+    """
+
+    def __init__(self, nbytes: int, number: int = 1) -> None:
+        self.number = number
+        self.retired = False
         self.nbytes = _up(nbytes)
         self.fd = new_file(self.nbytes)
         self.memory: Array = np.frombuffer(mmap.mmap(self.fd, self.nbytes), np.uint8)
@@ -170,13 +246,13 @@ class Arena:
             self.memory = np.empty(0, np.uint8)
 
 
-def new_piece(parcel: int, parts: Sequence[Any], sizes: list[int], total: int) -> int:
+def new_piece(parcel: int, parts: Sequence[Any], planned: Plan) -> int:
     """A sealed file of its own with one extent; raises StorageError when there is no memory left."""
-    fd = new_file(total)
+    fd = new_file(planned.nbytes)
     try:
-        write_extent(np.frombuffer(mmap.mmap(fd, total), np.uint8), 0, parcel, parts, sizes, total)
+        write_extent(np.frombuffer(mmap.mmap(fd, planned.nbytes), np.uint8), 0, parcel, parts, planned)
         seal(fd)
     except (OSError, ValueError) as error:
         os.close(fd)
-        raise StorageError(f"no shared memory for a block of {total} bytes: {error}") from None
+        raise StorageError(f"no shared memory for a block of {planned.nbytes} bytes: {error}") from None
     return fd

@@ -2,34 +2,41 @@
 
 What says where a block lies goes over a unix socket in a folder of its user: the kernel orders it after the bytes,
 wakes the reader, and tells at once when the process at the other end has ended. Records have a fixed size:
-sender -> receiver   A the arena (with its descriptor)   B block   P block in a piece of its own (with its descriptor)
-                     W nothing new follows   E end
+sender -> receiver   A an arena (with its descriptor)   X that arena is not used any more   B block
+                     P block in a piece of its own (with its descriptor)   W nothing new follows   E end
 receiver -> sender   H hello (only the first)   D done with   G given back: nothing looks at it any more   A both
                      R refused   L leaving   F finished
 An extent is free again when its block is out of custody and every receiver has given it back, or is dead. A receiver
 that keeps arrays keeps their extents; when the arena has no room beside them, blocks travel in pieces of their own.
 Memory of a link: the arena, twice its limit; only what was ever used of it is resident.
+
+A large array that came through shared memory itself is handed on where it lies: its arena is shown to our receivers,
+and its block is held until they have given it back. When a receiver is lost, or leaves, while it looks at something,
+the arena is retired: nothing is written there any more, whoever may still read it, and a new one takes its place.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 import socket
 import struct
 import time
+import weakref
+from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
 from camlink.block import Block
-from camlink.carry.arena import Arena, measure, new_piece, write_extent
+from camlink.carry.arena import Arena, Mapping, new_piece, plan, write_extent
 from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
 from camlink.carry.zmq import read_hello
 from camlink.errors import AddressInUse, InputError, StorageError, WireError
 
-RECORD: Final = struct.Struct("<c3xIQQQd")  # kind, again, parcel, offset, bytes, sent
+RECORD: Final = struct.Struct("<cxHIQQQd")  # kind, arena, again, parcel, offset, bytes, sent
 ANSWER: Final = struct.Struct("<c7xQ")  # kind, parcel
 MAX_HELLO_BYTES: Final = 1024
 RECEIVE_BYTES: Final = 1 << 16
@@ -38,12 +45,17 @@ _ARENA_PER_LIMIT: Final = 2
 
 
 class _Extent:
-    """Where a block lies: in the arena, or in a piece of its own (`fd`), and which receivers look at it."""
+    """Where a block lies, in an arena or in a piece of its own (`fd`), and how many receivers look at it.
 
-    __slots__ = ("fd", "kept", "lookers", "nbytes", "offset")
+    When it shows memory of others, it holds the block that keeps that memory.
+    """
 
-    def __init__(self, offset: int, nbytes: int, fd: int = -1) -> None:
-        self.offset, self.nbytes, self.fd = offset, nbytes, fd
+    __slots__ = ("arena", "block", "fd", "kept", "lookers", "nbytes", "offset", "others")
+
+    def __init__(self, arena: Arena | None, offset: int, nbytes: int, fd: int, others: tuple[Mapping, ...],
+                 block: Block | None) -> None:
+        self.arena, self.offset, self.nbytes, self.fd = arena, offset, nbytes, fd
+        self.others, self.block = others, block
         self.lookers = 0
         self.kept = True
 
@@ -56,6 +68,7 @@ class _Peer:
         self.name = ""
         self.rest = b""
         self.lent: dict[int, _Extent] = {}
+        self.shown: set[int] = set()
         self.full = False
 
 
@@ -70,7 +83,13 @@ class RingOutlet(KeepingOutlet):
         self._peers: dict[int, _Peer] = {}
         self._named: dict[str, _Peer] = {}
         self._listener = _listen(path, link)
-        self._arena = Arena(_ARENA_PER_LIMIT * limit_bytes)
+        self._arena_bytes = _ARENA_PER_LIMIT * limit_bytes
+        self._numbers = itertools.count(1)
+        self._arena = Arena(self._arena_bytes, next(self._numbers))
+        self._retired: list[Arena] = []
+        self._closing = False
+        self._unused: deque[int] = deque()
+        self._others: weakref.WeakKeyDictionary[Mapping, int] = weakref.WeakKeyDictionary()
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
 
@@ -146,11 +165,6 @@ class RingOutlet(KeepingOutlet):
             self._drop(former)
         peer.name = hello.name
         self._named[hello.name] = peer
-        record = RECORD.pack(b"A", 0, 0, 0, self._arena.nbytes, 0.0)
-        try:
-            socket.send_fds(peer.socket, [record], [self._arena.fd])
-        except OSError:
-            self._gone(peer)
         return data[3 + size:]
 
     def _answer(self, peer: _Peer, kind: bytes, number: int) -> None:
@@ -168,8 +182,8 @@ class RingOutlet(KeepingOutlet):
         elif kind == b"F":
             self._finished(peer.name)
         elif kind == b"L":
-            # it may go on looking at what it has not given back: these extents are never used again
-            peer.lent.clear()
+            # what it may go on looking at of others is held for good
+            peer.lent = {number: extent for number, extent in peer.lent.items() if not extent.others}
             del self._named[peer.name]
             self._ledger.lose(peer.name)
             self._drop(peer)
@@ -192,29 +206,54 @@ class RingOutlet(KeepingOutlet):
             self._drop(peer)
 
     def _drop(self, peer: _Peer) -> None:
-        """Close a connection; what the other end looked at is free."""
+        """Close a connection; the other end may go on looking at what it has not given back."""
         fd = peer.socket.fileno()
         if fd < 0:
             return
         self._epoll.unregister(fd)
         del self._peers[fd]
         peer.socket.close()
+        if peer.lent and not self._closing:
+            self._retire()
         for extent in peer.lent.values():
             self._returned(extent)
         peer.lent.clear()
 
+    def _retire(self) -> None:
+        """Write nothing any more where somebody may look whom we have lost sight of."""
+        self._arena.retired = True
+        self._retired.append(self._arena)
+        self._arena = Arena(self._arena_bytes, next(self._numbers))
+
+    def _number_of(self, mapping: Mapping) -> int:
+        number = self._others.get(mapping)
+        if number is None:
+            number = self._others[mapping] = next(self._numbers)
+            weakref.finalize(mapping, self._unused.append, number)
+        return number
+
     def _store(self, block: Block, parts: list[Any], nbytes: int) -> Any:
-        sizes, total = measure(parts)
-        offset = self._arena.take(total)
-        number = self._ledger.number
+        while self._unused:
+            self._forget(self._unused.popleft())
+        planned = plan(parts, self._number_of)
+        number, arena = self._ledger.number, self._arena
+        held = block if planned.others else None
+        offset = arena.take(planned.nbytes)
         if offset >= 0:
-            write_extent(self._arena.memory, offset, number, parts, sizes, total)
-            return _Extent(offset, total)
+            write_extent(arena.memory, offset, number, parts, planned)
+            return _Extent(arena, offset, planned.nbytes, -1, planned.others, held)
         try:
-            return _Extent(0, total, new_piece(number, parts, sizes, total))
+            return _Extent(None, 0, planned.nbytes, new_piece(number, parts, planned), planned.others, held)
         except StorageError as error:
             self.account.note(str(error))
             return None
+
+    def _forget(self, number: int) -> None:
+        """Tell receivers that an arena is not used any more."""
+        for peer in list(self._named.values()):
+            if number in peer.shown:
+                peer.shown.discard(number)
+                self._tell(peer, RECORD.pack(b"X", number, 0, 0, 0, 0, 0.0))
 
     def _discard(self, payload: Any) -> None:
         payload.kept = False
@@ -225,31 +264,50 @@ class RingOutlet(KeepingOutlet):
         self._recycle(extent)
 
     def _recycle(self, extent: _Extent) -> None:
-        if extent.kept or (extent.lookers and extent.fd < 0):
+        if extent.kept or extent.lookers:
             return
-        if extent.fd < 0:
-            self._arena.give(extent.offset, extent.nbytes)
-        else:
+        extent.block = None  # what it showed of others is given back to them
+        extent.others = ()
+        if extent.arena is None:
             os.close(extent.fd)
-            extent.fd = -2  # a piece goes by itself when nobody looks at it
+            return
+        extent.arena.give(extent.offset, extent.nbytes)
+        if extent.arena.retired and extent.arena.free_bytes == extent.arena.nbytes:
+            self._unused.append(extent.arena.number)
+            self._retired.remove(extent.arena)
+            extent.arena.close()
 
     def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
         extent: _Extent = parcel.payload
         peer = self._named[receiver.name]
-        kind = b"B" if extent.fd < 0 else b"P"
-        record = RECORD.pack(kind, parcel.again + 1, parcel.number, extent.offset, extent.nbytes, time.time())
+        arena = extent.arena
+        for other in extent.others:
+            if not self._show(peer, self._others[other], other.fd, other.nbytes, foreign=1):
+                return False
+        if arena is not None and not self._show(peer, arena.number, arena.fd, arena.nbytes):
+            return False
+        kind, number = (b"P", 0) if arena is None else (b"B", arena.number)
+        record = RECORD.pack(kind, number, parcel.again + 1, parcel.number, extent.offset, extent.nbytes, time.time())
         if not self._tell(peer, record, extent.fd):
             return False
-        if extent.fd < 0:
-            extent.lookers += 1
-            peer.lent[parcel.number] = extent
+        extent.lookers += 1
+        peer.lent[parcel.number] = extent
+        return True
+
+    def _show(self, peer: _Peer, number: int, fd: int, nbytes: int, foreign: int = 0) -> bool:
+        """Hand an arena over, if it was not before."""
+        if number in peer.shown:
+            return True
+        if not self._tell(peer, RECORD.pack(b"A", number, foreign, 0, 0, nbytes, 0.0), fd):
+            return False
+        peer.shown.add(number)
         return True
 
     def _say_ending(self, receiver: Receiver) -> bool:
-        return self._tell(self._named[receiver.name], RECORD.pack(b"W", 0, 0, 0, 0, 0.0))
+        return self._tell(self._named[receiver.name], RECORD.pack(b"W", 0, 0, 0, 0, 0, 0.0))
 
     def _say_end(self, receiver: Receiver) -> bool:
-        return self._tell(self._named[receiver.name], RECORD.pack(b"E", 0, 0, 0, 0, 0.0))
+        return self._tell(self._named[receiver.name], RECORD.pack(b"E", 0, 0, 0, 0, 0, 0.0))
 
     def _tell(self, peer: _Peer, record: bytes, fd: int = -1) -> bool:
         """Send a record; False when the socket is full (its descriptor wakes us) or the receiver is gone."""
@@ -271,11 +329,13 @@ class RingOutlet(KeepingOutlet):
     def _shut(self) -> None:
         if self._epoll.closed:
             return
+        self._closing = True
         for peer in list(self._peers.values()):
             self._drop(peer)
         self._listener.close()
         self._epoll.close()
-        self._arena.close()
+        for arena in (self._arena, *self._retired):
+            arena.close()
         Path(self._path).unlink(missing_ok=True)
 
 

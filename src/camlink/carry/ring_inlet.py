@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import select
 import socket
@@ -13,10 +12,8 @@ from collections import deque
 from contextlib import suppress
 from typing import Any, Final
 
-import numpy as np
-
-from camlink.block import Array, Block
-from camlink.carry.arena import map_file, read_extent
+from camlink.block import Block
+from camlink.carry.arena import Lent, Mapping, read_extent
 from camlink.carry.envelope import decode
 from camlink.carry.inlet import CountingInlet
 from camlink.carry.ring import ANSWER, RECEIVE_BYTES, RECORD
@@ -34,7 +31,7 @@ class RingInlet(CountingInlet):
     def __init__(self, path: str, link: str, name: str = "only", attempt: int = 0) -> None:
         super().__init__()
         self._link = link
-        self._arena: mmap.mmap | None = None
+        self._arenas: dict[int, Mapping] = {}
         self._records: deque[tuple[Any, ...]] = deque()
         self._fds: deque[int] = deque()
         self._rest = b""
@@ -42,7 +39,7 @@ class RingInlet(CountingInlet):
         self._full = False
         self._done: list[int] = []
         self._answered_s = 0.0
-        self._roots: dict[int, weakref.KeyedRef[int, Array]] = {}
+        self._roots: dict[int, list[weakref.KeyedRef[int, Lent]]] = {}
         self._dropped: deque[int] = deque()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         hello = write_hello(link, name, attempt)
@@ -71,16 +68,18 @@ class RingInlet(CountingInlet):
                 self._answer()
                 self._ended = self._cut
                 return None
-            kind, again, number, offset, nbytes, sent_s = self._records.popleft()
+            kind, arena, again, number, offset, nbytes, sent_s = self._records.popleft()
             if kind == b"E":
                 self._ended = True
             elif kind == b"W":
                 self._ending = True
             elif kind == b"A":
-                self._map(nbytes)
+                self._map(arena, nbytes, foreign=bool(again))
+            elif kind == b"X":
+                self._arenas.pop(arena, None)
             else:
                 try:
-                    return self._took(self._open(kind, number, offset, nbytes), number, again, sent_s)
+                    return self._took(self._open(kind, arena, number, offset, nbytes), number, again, sent_s)
                 except WireError:
                     self.account.refused += 1
                     self._say(b"R", number)
@@ -109,9 +108,9 @@ class RingInlet(CountingInlet):
         self._records.extend(RECORD.iter_unpack(data[:usable]))
         return bool(self._records)
 
-    def _map(self, nbytes: int) -> None:
+    def _map(self, number: int, nbytes: int, *, foreign: bool) -> None:
         try:
-            self._arena = map_file(self._next_fd(), nbytes)
+            self._arenas[number] = Mapping(self._next_fd(), nbytes, foreign=foreign)
         except WireError:
             self.account.refused += 1
 
@@ -120,19 +119,34 @@ class RingInlet(CountingInlet):
             raise WireError(f"link {self._link}: shared memory was announced, but none came with it")
         return self._fds.popleft()
 
-    def _open(self, kind: bytes, number: int, offset: int, nbytes: int) -> Block:
+    def _open(self, kind: bytes, arena: int, number: int, offset: int, nbytes: int) -> Block:
         """The block of a record, as views of shared memory."""
         if kind == b"P":
-            return decode(read_extent(np.frombuffer(map_file(self._next_fd(), nbytes), np.uint8), number))
-        if kind != b"B":
+            mapping = Mapping(self._next_fd(), nbytes, foreign=True)  # too many of them to be handed on
+        elif kind == b"B":
+            mapping = self._known(arena)
+        else:
             raise WireError(f"link {self._link}: a record of unknown kind {kind!r}")
-        if self._arena is None or not nbytes or offset + nbytes > len(self._arena):
-            raise WireError(f"link {self._link}: bytes {offset} to {offset + nbytes} are not in the shared memory")
-        root = np.frombuffer(self._arena, np.uint8, nbytes, offset)
-        self._roots[number] = weakref.KeyedRef(root, self._forget_root, number)
-        return decode(read_extent(root, number))
+        root = mapping.root()
+        roots = [root]
 
-    def _forget_root(self, gone: weakref.KeyedRef[int, Array]) -> None:
+        def other(arena: int) -> Lent:
+            roots.append(self._known(arena).root())
+            return roots[-1]
+
+        self._roots[number] = []
+        try:
+            return decode(read_extent(root, offset, nbytes, number, other))
+        finally:
+            self._roots[number] += [weakref.KeyedRef(root, self._forget_root, number) for root in roots]
+
+    def _known(self, number: int) -> Mapping:
+        mapping = self._arenas.get(number)
+        if mapping is None:
+            raise WireError(f"link {self._link}: a block in the shared memory {number}, which was never handed over")
+        return mapping
+
+    def _forget_root(self, gone: weakref.KeyedRef[int, Lent]) -> None:
         self._dropped.append(gone.key)  # in any thread, at any moment: only noted here
 
     def _acknowledge(self, numbers: list[int]) -> None:
@@ -146,9 +160,11 @@ class RingInlet(CountingInlet):
         """Tell the sender what is done with, and which extents nothing looks at any more."""
         gone = set()
         while self._dropped:
-            gone.add(self._dropped.popleft())
-        for number in gone:
-            del self._roots[number]
+            number = self._dropped.popleft()
+            refs = self._roots.get(number)
+            if refs is not None and all(ref() is None for ref in refs):
+                del self._roots[number]
+                gone.add(number)
         for number in self._done:
             if number in gone:
                 gone.discard(number)
@@ -208,4 +224,4 @@ class RingInlet(CountingInlet):
         self._epoll.close()
         while self._fds:
             os.close(self._fds.popleft())
-        self._arena = None
+        self._arenas.clear()

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from camlink.carry.envelope import encode
 from camlink.carry.link import Kind
 from camlink.carry.ring import RECORD, RingOutlet
 from camlink.carry.ring_inlet import RingInlet
@@ -85,6 +86,66 @@ def test_a_consumer_that_keeps_every_block_stops_nothing(ends: Ends) -> None:
     assert [int(block.arrays["a"][BIG // 2]) for block in kept] == list(range(50))
     assert ends.outlet._arena.free_bytes < BIG  # type: ignore[attr-defined]
     lawful(ends)
+
+
+class Chain:
+    """A sender, one in the middle that hands on what it gets, and a receiver."""
+
+    def __init__(self, make: Make) -> None:
+        self.first, self.second = make("block", 4 * BIG, 1), make("block", 4 * BIG, 1)
+        self.middle, self.last = joined(self.first), joined(self.second)
+
+    def hand_on(self, number: int) -> Any:
+        """What arrives at the end of the chain."""
+        assert offer(self.first, number, BIG)
+        block = taken(self.first, self.middle)
+        assert self.second.outlet.offer(block, encode(block))
+        return taken(self.second, self.last)
+
+
+def test_a_block_is_handed_on_where_it_lies_and_comes_back_in_the_end(make_kind: Callable[[Kind], Make]) -> None:
+    chain = Chain(make_kind("shm"))
+    one, two = (ends.outlet._arena for ends in (chain.first, chain.second))  # type: ignore[attr-defined]
+    free, own = one.free_bytes, two.free_bytes
+    block = chain.hand_on(7)
+    assert own - two.free_bytes < 2000  # the head only
+    chain.middle.release()
+    settled(chain.first, chain.middle, 1)
+    assert one.free_bytes < free - BIG  # acknowledged, but the last one looks at it
+    array = block.arrays["a"]
+    assert (array == 7).all()
+    del block
+    chain.last.release()
+    settled(chain.second, chain.last, 1)
+    assert (array == 7).all()
+    del array
+
+    def back() -> bool:
+        for ends, inlet in ((chain.second, chain.last), (chain.first, chain.middle)):
+            inlet.receive()
+            ends.outlet.pump()
+        return (one.free_bytes, two.free_bytes) == (free, own)
+
+    until(back, "all memory to come back")
+
+
+def test_what_was_handed_on_outlives_the_one_in_the_middle(make_kind: Callable[[Kind], Make]) -> None:
+    chain = Chain(make_kind("shm"))
+    old = chain.first.outlet._arena  # type: ignore[attr-defined]
+    block = chain.hand_on(7)
+    chain.middle._socket.close()  # type: ignore[attr-defined]
+    until(lambda: chain.first.outlet.pump() or not chain.first.outlet.receivers, "the loss")
+    again = joined(chain.first, "only", 1)
+    for number in range(8, 30):
+        until(lambda n=number: chain.first.outlet.pump() or again.release() or offer(chain.first, n, BIG), "room")
+        taken(chain.first, again)
+    taken(chain.first, again)
+    again.release()
+    settled(chain.first, again, 23)
+    assert (block.arrays["a"] == 7).all()
+    assert chain.first.outlet._arena is not old  # type: ignore[attr-defined]
+    assert old.fd == -1  # nothing in custody lies there any more
+    lawful(chain.first)
 
 
 def test_nothing_is_left_open_or_named(tmp_path: Path) -> None:
@@ -181,9 +242,9 @@ def test_garbage_from_a_receiver_is_counted(ends: Ends, payload: bytes) -> None:
 
 @pytest.mark.parametrize("payload", [
     *PAYLOADS.values(),
-    RECORD.pack(b"B", 0, 0, 0, 1 << 40, 0.0), RECORD.pack(b"B", 0, 0, 1 << 63, 64, 0.0),
-    RECORD.pack(b"B", 0, 0, 0, 0, 0.0), RECORD.pack(b"P", 0, 0, 0, 64, 0.0),
-    RECORD.pack(b"A", 0, 0, 0, 64, 0.0), RECORD.pack(b"?", 0, 0, 0, 64, float("nan")),
+    RECORD.pack(b"B", 1, 0, 0, 0, 1 << 40, 0.0), RECORD.pack(b"B", 1, 0, 0, 1 << 63, 64, 0.0),
+    RECORD.pack(b"B", 1, 0, 0, 0, 0, 0.0), RECORD.pack(b"P", 1, 0, 0, 0, 64, 0.0),
+    RECORD.pack(b"A", 1, 0, 0, 0, 64, 0.0), RECORD.pack(b"?", 1, 0, 0, 0, 64, float("nan")),
 ])
 def test_garbage_from_a_sender_is_counted(tmp_path: Path, payload: bytes) -> None:
     listener = socket.socket(socket.AF_UNIX)
