@@ -16,8 +16,12 @@ _STYLE: Final = {"ok": "green", "warn": "yellow", "refuse": "bold red"}
 
 
 def doctor(file: Annotated[Path | None, typer.Argument(help="A workflow, to look at its links and ports too.")] = None,
-           values: Values = None) -> None:
+           values: Values = None,
+           listeners: Annotated[bool, typer.Option("--listeners", help="Only list every port and socket of what runs, "
+                                                   "and who could talk to it.")] = False) -> None:
     """Look at this machine before a scan; exit code 1 when something refuses, 0 for warnings."""
+    if listeners:
+        raise typer.Exit(_show_listeners(Console()))
     from camlink.runtime.doctor.machine import look_at_machine
     from camlink.runtime.doctor.rates import look_at_rates
     from camlink.settings import read_settings
@@ -38,6 +42,23 @@ def doctor(file: Annotated[Path | None, typer.Argument(help="A workflow, to look
     console.print("fit for a scan" if not refused + warned else f"{warned} warnings, {refused} refusals",
                   highlight=False)
     raise typer.Exit(1 if refused else 0)
+
+
+def _show_listeners(console: Console) -> int:
+    """List what listens; 1 when something is open to those whom it is not for."""
+    from camlink.runtime.doctor.listeners import find_listeners
+
+    found = find_listeners()
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("process", "what", "listens at", "reached from", "protected by"):
+        table.add_column(title, overflow="fold")
+    for listener in found:
+        guard = Text("nothing: it is open", style=_STYLE["refuse"]) if listener.open else listener.protection or "-"
+        table.add_row(str(listener.pid), Text(listener.role), listener.where, listener.reach, guard)
+    console.print(table, highlight=False)
+    wide = sum(listener.open for listener in found)
+    console.print(f"{len(found)} listeners, {wide} open", highlight=False)
+    return 1 if wide else 0
 
 
 def _asked(file: Path, values: dict[str, Any]) -> tuple[Any, dict[str, float], list[Any]]:
