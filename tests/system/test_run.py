@@ -14,8 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from camlink.carry.journal import read_blocks
 from camlink.errors import InputError
-from camlink.runtime.journal import read_blocks
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, open_run, run
 from camlink.runtime.status import RunStatus

@@ -12,10 +12,10 @@ import msgspec
 import psutil
 
 from camlink.block import Block
+from camlink.carry.journal import SUFFIX, read_blocks
 from camlink.errors import FormatError, StorageError
 from camlink.runtime.events import Begin
 from camlink.runtime.hand import key_of
-from camlink.runtime.journal import SUFFIX, read_blocks
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import JOURNALS
 from camlink.runtime.story import Moment, replay

@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from camlink.block import COLUMNS, Block, Frames
+from camlink.carry.journal import SUFFIX, Journal, read_blocks, write_blocks
 from camlink.errors import StorageError
 from camlink.runtime.hand import Hand, key_of
-from camlink.runtime.journal import SUFFIX, Journal, read_blocks, write_blocks
 from camlink.runtime.messages import WorkerSpec
 
 JOURNALS: Final = "journal"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from camlink.carry.journal import SUFFIX, read_blocks
 from camlink.errors import FormatError
 from camlink.runtime.crew import WorkerState
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Scale, Send
-from camlink.runtime.journal import SUFFIX, read_blocks
 from camlink.runtime.log import Entry, read_log
 from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave, Parted
 from camlink.runtime.porter import DEAD_LETTERS, JOURNALS

@@ -52,6 +52,8 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
     lost: dict[str, int] = {}
     for operator in sources:
         _add(lost, operator.facts.get("frames_lost", {}))
+    expected = sum(int(o.facts["frames_expected"]) for o in sources)
+    at_most = expected - sum(lost.values()) if expected else 1 << 62  # a frame that a source gave twice counts once
     aside = {f"set aside by {o.name}: {reason}": n for o in operators for reason, n in o.aside.items()}
     _add(lost, aside)
     in_flight, dropped = 0, dict[str, int]()
@@ -61,13 +63,14 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
             _add(dropped, link.dropped)
             in_flight = max(in_flight, link.in_flight)
     told = sum(int(o.facts.get("frames_captured", 0)) for o in sources)
-    captured = max([told, *(link.sent for link in links if link.source in names)])  # facts are told twice a second
+    sent = max([told, *(link.sent for link in links if link.source in names)])  # facts are told twice a second
+    captured = min(sent, at_most)
     handed = [link.acknowledged for link in links if link.source in names and link.target not in views]
     downstream = sum(sum(k.lost.values()) for k in links if k.source not in names and k.target not in views)
     return {
-        "expected": sum(int(o.facts["frames_expected"]) for o in sources),
+        "expected": expected,
         "captured": captured,
-        "delivered": max(min(handed, default=captured) - downstream - sum(aside.values()), 0),
+        "delivered": max(min([captured, *handed]) - downstream - sum(aside.values()), 0),
         "damaged": sum(int(o.facts.get("frames_damaged", 0)) for o in sources),
         "dropped": dropped, "lost": {reason: n for reason, n in lost.items() if n}, "in_flight": in_flight,
     }

@@ -147,7 +147,7 @@ def test_a_block_that_is_set_aside_lies_in_the_dead_letters_once(tmp_path: Path)
     later = Porter(spec(tmp_path, attempt=1), "frames", None, once=True)
     assert later.aside == {"boom": 1}
     (letter,) = list((tmp_path / "dead-letters").iterdir())
-    from camlink.runtime.journal import read_blocks
+    from camlink.carry.journal import read_blocks
 
     (found,) = list(read_blocks(letter))
     assert index_of(found) == 0

@@ -47,6 +47,12 @@ def test_whatever_is_missing_degrades_with_its_number(facts: dict[str, Any], lin
     assert any(says in reason for reason in judged.reasons)
 
 
+def test_a_frame_that_a_source_gave_twice_counts_once() -> None:
+    frames = judge(over(), operators(frames_captured=9, frames_lost={"gone": 1}),
+                   (link(sent=12, received=12, acknowledged=12),)).frames
+    assert (frames["captured"], frames["delivered"]) == (9, 9)
+
+
 def test_a_view_that_drops_degrades_nothing() -> None:
     judged = judge(over(), operators(), (link(), link(name="camera->look", target="look", sent=2, acknowledged=2,
                                                       dropped={"latest": 8}, policy="latest")))

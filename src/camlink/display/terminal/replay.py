@@ -1,4 +1,4 @@
-"""camlink replay FILE: turn a recorded scan back into a stream, and reconstruct it live."""
+"""camlink replay FILE: turn a recorded scan or a tape back into a stream, and reconstruct it live."""
 
 from __future__ import annotations
 
@@ -8,24 +8,45 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from camlink.carry.journal import SUFFIX
 from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Values, read_sets
 from camlink.display.terminal.session import Choices, present
-from camlink.workflow.graph import Workflow
+from camlink.workflow.graph import Node, Workflow
 
 
-def replay(file: Annotated[Path, typer.Argument(help="A CXI, ptyd or siemens-star-small file.")],
+def replay(file: Annotated[Path, typer.Argument(help="A CXI, ptyd or siemens-star-small file, or a tape.")],
            rate_hz: Annotated[float, typer.Option(min=0, help="Frames a second; 0: as fast as they are taken.")] = 0,
+           speed: Annotated[float, typer.Option(min=0, help="Of a tape: times its pace; 0: as fast as taken.")] = 1.0,
+           fault: Annotated[str, typer.Option(help="Of a tape: late=, lost=, duplicated=, reordered=, corrupt=, seed=.")
+                            ] = "",
            values: Values = None, report: ReportFile = None, browser: Browser = True, leave: Leave = False,
            folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:
     """Replay a recorded scan through the ptychography graph."""
-    workflow = replay_workflow(file, rate_hz).with_values(read_sets(values))
+    made = tape_workflow(file, speed, fault) if file.suffix == SUFFIX else replay_workflow(file, rate_hz)
+    workflow = made.with_values(read_sets(values))
     raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host), Console()))
 
 
 def replay_workflow(file: Path, rate_hz: float) -> Workflow:
     """The graph for frames that are reduced already: replay, STXM map, solver, record, page."""
     flow = Workflow("replay")
-    frames = flow.add("frames", "replay", file=str(file), rate_hz=rate_hz)
+    return _solved(flow, flow.add("frames", "replay", file=str(file), rate_hz=rate_hz))
+
+
+def tape_workflow(file: Path, speed: float, fault: str) -> Workflow:
+    """The graph for a tape: raw frames are reduced first; raises InputError for a tape or faults that cannot be."""
+    from camlink.block import RawFrames
+    from camlink.capture.tape.faults import TapeFaults
+    from camlink.capture.tape.source import first_block
+
+    TapeFaults.parse(fault)
+    flow = Workflow("replay")
+    raw = isinstance(first_block(file), RawFrames)
+    frames = flow.add("tape", "tape.raw" if raw else "tape.counts", file=str(file.resolve()), speed=speed, faults=fault)
+    return _solved(flow, flow.add("reduce", "ptychography.reduce", frames) if raw else frames)
+
+
+def _solved(flow: Workflow, frames: Node) -> Workflow:
     stxm = flow.add("stxm", "stxm", frames)
     solve = flow.add("solve", "ptychography.solve", frames)
     flow.add("record", "cxi", frames, solve)

@@ -14,10 +14,10 @@ import zmq
 
 from camlink.block import Block, Header, RawFrames, Scan
 from camlink.carry.envelope import encode
+from camlink.carry.journal import write_blocks
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.errors import PeerLost, StorageError
 from camlink.runtime.doctor.finding import Finding, graded
-from camlink.runtime.journal import write_blocks
 from camlink.runtime.messages import LinkSpec
 
 MEASURE_S: Final = 0.3

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camlink.block import Block, Header, RawFrames, Result
+from camlink.carry.journal import Journal, read_blocks, write_blocks
 from camlink.errors import FormatError
-from camlink.runtime.journal import Journal, read_blocks, write_blocks
 from camlink.testing.toys import toy_frames, toy_scan
 
 SCAN = toy_scan(10)

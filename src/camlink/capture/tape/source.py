@@ -1,0 +1,94 @@
+"""tape.raw and tape.counts: the sources that play what a tap wrote."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from camlink.block import Block, CountFrames, RawFrames
+from camlink.capture.tape.faults import TapeFaults, Timed, spoiled
+from camlink.carry.journal import read_blocks
+from camlink.errors import FormatError, ParameterError
+from camlink.workflow.operator import Context, operator
+from camlink.workflow.parameter import Parameters, about
+
+PASSED: Final = "passed_s"
+_LOOK_S: Final = 0.1
+
+
+class TapeParameters(Parameters, frozen=True):
+    """Which tape, how fast, and what goes wrong."""
+
+    file: Annotated[str, about("File that a tap wrote (.blocks)")] = ""
+    speed: Annotated[float, about("Times the pace at which the blocks passed; 0 = as fast as they are taken",
+                                  ge=0.0)] = 1.0
+    faults: Annotated[str, about("late=, lost=, duplicated=, reordered=, corrupt= (probability of a block), late-s=, "
+                                 "seed=")] = ""
+
+
+@operator("tape.raw", kind="source")
+def raw(*, parameters: TapeParameters, context: Context) -> Iterator[RawFrames]:
+    """Play raw frames that a tap wrote.
+
+    Raises ParameterError without a file, FormatError for a tape that is damaged or holds something else.
+    """
+    yield from _play(parameters, context, RawFrames)
+
+
+@operator("tape.counts", kind="source")
+def counts(*, parameters: TapeParameters, context: Context) -> Iterator[CountFrames]:
+    """Play photon counts that a tap wrote.
+
+    Raises ParameterError without a file, FormatError for a tape that is damaged or holds something else.
+    """
+    yield from _play(parameters, context, CountFrames)
+
+
+def first_block(path: Path) -> Block:
+    """The first block of a tape, which tells what is on it; raises FormatError."""
+    if not path.is_file():
+        raise FormatError(f"tape {path} is not there; `camlink record` writes one")
+    for block in read_blocks(path):
+        return block
+    raise FormatError(f"tape {path} is empty")
+
+
+def _play(parameters: TapeParameters, context: Context, kind: type[Any]) -> Iterator[Any]:
+    if not parameters.file:
+        raise ParameterError(f"{context.name}.file: name the tape to play, such as file=camera.blocks")
+    path, faults = Path(parameters.file).expanduser(), TapeFaults.parse(parameters.faults)
+    first_block(path)
+    frames = {(block.header.scan.id, int(index)) for block in read_blocks(path) for index in block.arrays["index"]}
+    lost, given = Counter[str](), set[tuple[str, int]]()
+    context.tell(frames_expected=len(frames), frames_captured=0)
+    begun_s = time.monotonic()
+    for timed in spoiled(_timed(path, kind), faults, lost):
+        if not _wait_until(begun_s + timed.due_s / parameters.speed if parameters.speed else 0.0, context):
+            return
+        yield timed.block
+        given.update((timed.block.header.scan.id, int(index)) for index in timed.block.arrays["index"])
+        context.tell(frames_captured=len(given), frames_lost=dict(lost))
+    context.tell(frames_lost=dict(lost))
+
+
+def _timed(path: Path, kind: type[Any]) -> Iterator[Timed]:
+    begun_s = None
+    for block in read_blocks(path):
+        if type(block) is not kind:
+            raise FormatError(f"tape {path} holds {type(block).__name__}, not {kind.__name__}; "
+                              "use the other tape source")
+        passed_s = float(block.header.facts.get(PASSED, block.header.made_s))
+        begun_s = passed_s if begun_s is None else begun_s
+        yield Timed(max(passed_s - begun_s, 0.0), block)
+
+
+def _wait_until(moment_s: float, context: Context) -> bool:
+    while not context.stopping():
+        left_s = moment_s - time.monotonic()
+        if left_s <= 0:
+            return True
+        time.sleep(min(left_s, _LOOK_S))
+    return False

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from camlink.block import Block, RawFrames
+from camlink.capture.tape.faults import TapeFaults, Timed, spoiled
+from camlink.capture.tape.source import TapeParameters, counts, raw
+from camlink.deliver.tap import TapParameters, tap
+from camlink.errors import FormatError, InputError
+from camlink.testing.context import RecordingContext
+from camlink.testing.toys import toy_frames, toy_scan
+from camlink.workflow.port import Listed
+
+SCAN = toy_scan(100)
+
+
+def blocks() -> list[RawFrames]:
+    return [toy_frames(SCAN, index, 1) for index in range(100)]
+
+
+def played(faults: str) -> tuple[list[int], Counter[str]]:
+    lost: Counter[str] = Counter()
+    timed = [Timed(index * 0.1, block) for index, block in enumerate(blocks())]
+    out = list(spoiled(timed, TapeFaults.parse(faults), lost))
+    assert [one.due_s for one in out] == sorted(one.due_s for one in out)
+    return [int(one.block.arrays["index"][0]) for one in out], lost
+
+
+def test_without_faults_everything_passes_as_it_was() -> None:
+    assert played("") == (list(range(100)), Counter())
+
+
+def test_faults_are_the_same_for_the_same_seed_and_others_for_another() -> None:
+    text = "late=0.1,lost=0.1,duplicated=0.1,reordered=0.1,corrupt=0.1,seed="
+    assert played(text + "1") == played(text + "1") != played(text + "2")
+
+
+@pytest.mark.parametrize("fault", ["late", "reordered"])
+def test_what_is_late_or_out_of_order_comes_all_the_same(fault: str) -> None:
+    indices, lost = played(f"{fault}=0.3")
+    assert sorted(indices) == list(range(100)) != indices
+    assert not lost
+
+
+def test_what_is_lost_or_corrupt_is_counted_and_what_is_duplicated_comes_twice() -> None:
+    indices, lost = played("lost=0.2,corrupt=0.2")
+    assert set(lost) == {"lost by the replay", "corrupt and refused"}
+    assert len(indices) + sum(lost.values()) == 100
+    twice, _ = played("duplicated=0.3")
+    assert set(twice) == set(range(100))
+    assert len(twice) > 110
+
+
+def test_a_tap_writes_what_passes_and_a_tape_source_plays_it(tmp_path: Path) -> None:
+    context = RecordingContext(tmp_path)
+    tap.make(TapParameters(), context)(Listed[Block](blocks()))
+    assert context.facts["frames_written"] == 100
+    tape = str(tmp_path / "tape.blocks")
+    out = list(raw.make(TapeParameters(file=tape, speed=0.0, faults="lost=0.1,seed=4"), context)())
+    told = context.facts
+    assert told["frames_expected"] == 100
+    assert told["frames_captured"] == len(out) == 100 - told["frames_lost"]["lost by the replay"]  # type: ignore[index]
+    with pytest.raises(FormatError, match="holds RawFrames, not CountFrames"):
+        list(counts.make(TapeParameters(file=tape, speed=0.0), context)())
+
+
+@pytest.mark.parametrize("text", ["nonsense=1", "lost=2", "lost"])
+def test_a_fault_that_cannot_be_is_said(text: str) -> None:
+    with pytest.raises(InputError):
+        TapeFaults.parse(text)
