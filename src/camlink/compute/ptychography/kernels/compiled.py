@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from camlink.compute.ptychography.algorithm import Rule
 from camlink.compute.ptychography.kernels.frame import impose, load, transpose, update
 from camlink.compute.ptychography.kernels.kernel import Estimate, Sums
-from camlink.compute.ptychography.kernels.plan import LANES, fits, order, padded, twiddles
+from camlink.compute.ptychography.kernels.plan import LANES, arrangement, fits, padded, twiddles
 from camlink.compute.ptychography.kernels.transform import forward, inverse
 from camlink.compute.ptychography.propagator import FAR_FIELD
 from camlink.compute.ptychography.prox import DataTerm
@@ -123,19 +123,13 @@ class CompiledKernel:
         self._parts = parts or numba.get_num_threads()
         self._step = step_of(size)
         self._turn = twiddles(size)
-        self._order = order(size)
+        self._places = arrangement(size)
         self._scratch = aligned(0, 0)
 
     def arrange(self, amplitude: Array) -> Array:
-        """Amplitudes (n, y, x) in the order in which the forward passes leave the far field: panels of rows."""
-        turned = amplitude[:, self._order][:, :, self._order]
-        found = np.empty((len(amplitude), self._size * self._size), amplitude.dtype)
-        for first in range(0, self._size, LANES):
-            panel = turned[:, first:first + LANES].swapaxes(1, 2)
-            cells = panel.shape[1] * panel.shape[2]
-            start = first * self._size
-            found[:, start:start + cells] = panel.reshape(len(amplitude), cells)
-        return found.reshape(amplitude.shape)
+        """Amplitudes (n, y, x) in the order in which the forward passes leave the far field."""
+        flat = amplitude.reshape(len(amplitude), self._size * self._size)
+        return np.take(flat, self._places, axis=1).reshape(amplitude.shape)
 
     def step(self, active: Active, estimate: Estimate, rule: Rule, *, probe_sum: bool) -> Sums:
         """One iteration; see Kernel.step."""

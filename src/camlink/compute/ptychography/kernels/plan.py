@@ -71,3 +71,12 @@ def order(size: int) -> NDArray[np.int64]:
         frequency += stride * (rows // span % radix)
         stride *= radix
     return frequency
+
+
+def arrangement(size: int) -> NDArray[np.int64]:
+    """Pixel (flat) of a frame, zero frequency at [0, 0], that stands at each place of an arranged frame (y*x,).
+
+    Panels of rows after each other, LANES rows in each, the last one may have fewer.
+    """
+    places = np.arange(size * size).reshape(size, size)[np.ix_(order(size), order(size))]
+    return np.concatenate([places[first:first + LANES].T.reshape(-1) for first in range(0, size, LANES)])
