@@ -15,6 +15,7 @@ from camlink.compute.ptychography.model import MASKED, exit_waves, far_field, ma
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.probe import Constraints
 from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.compute.ptychography.refine.limits import Limits
 from camlink.compute.ptychography.schedule import FINE, ROUGH, Outlook, Schedule
 from camlink.compute.ptychography.slots import Slots
 
@@ -79,6 +80,17 @@ def test_the_first_few_frames_stay_calm(scan, count):
     assert np.abs(work.image).max() < 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("manner", [ROUGH, FINE], ids=["rough", "fine"])
+def test_long_runs_stay_calm(simulate_scan, manner):
+    """What has hardly any light gathers neither momentum nor the drift of the power."""
+    s = simulate_scan(size=32, side=6, step=4, photons=1e5, seed=5)
+    work = engine(s)
+    swept(work, manner, 400)
+    assert np.abs(work.image).max() < 2
+    assert error(s, work.evidence()) < 0.06
+
+
 def test_fitted_lengths_explain_most(scan):
     """Neither a longer nor a shorter step along the same directions fits chi better; one batch holds all frames."""
     start = engine(scan, bent(scan))
@@ -128,6 +140,13 @@ def test_masked_pixels_are_not_looked_at(scan):
     assert np.array_equal(*images)
 
 
+def test_what_follows_an_update_of_the_object_follows_a_sweep(scan):
+    work = engine(scan)
+    work.object_steps = [Limits("phase", 0.0, 0.0)]
+    swept(work, ROUGH, 1)
+    np.testing.assert_allclose(np.abs(work.image), 1, atol=1e-5)
+
+
 def test_modes_fractions_gains_and_background_are_those_of_the_engine(scan):
     """With the true estimate in place nothing is left to explain; without any one of them much is."""
     rng = np.random.default_rng(2)
@@ -155,7 +174,7 @@ def test_iterations_after_a_sweep_do_not_look_at_old_waves(scan):
         work.absorb(scan.block(range(len(scan.counts))))
         work.begin()
         schedule = Schedule(work.parameters)
-        work.advance(schedule.next(work.standing, Outlook(False, 0.0, 60)))
+        work.advance(schedule.next(work.condition, Outlook(False, 0.0, 60)))
         if disturbed:
             work.engine.frames.waves[...] += 100
         work.advance(raar(0.9))
@@ -170,7 +189,7 @@ def test_no_single_algorithm_needs_fewer_passes_than_the_schedule(scan):
         work.begin()
         schedule = Schedule(work.parameters)
         for done in range(1, 41):
-            work.advance(schedule.next(work.standing, Outlook(False, done / 40, 40 - done)))
+            work.advance(schedule.next(work.condition, Outlook(False, done / 40, 40 - done)))
             if score(*scan.box(work.arrays()["object"], work.geometry.margin)).nrms < 0.06:
                 return done
         return 99

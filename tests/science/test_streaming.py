@@ -4,10 +4,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from camlink.compute.ptychography.algorithm import ap, raar
+from camlink.compute.ptychography.algorithm import raar
 from camlink.compute.ptychography.metric import score
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.compute.ptychography.schedule import Outlook, Schedule
 from camlink.compute.ptychography.solve import solve
 from camlink.workflow.port import Listed
 
@@ -44,13 +45,13 @@ def error(small, version, margin):
 
 @pytest.fixture(scope="module")
 def batch_error(small):
-    work = Reconstruction(small.scan, SolveParameters(**SETTINGS))
+    """Error of the same schedule on all frames at once."""
+    parameters = SolveParameters(**SETTINGS)
+    work, schedule = Reconstruction(small.scan, parameters), Schedule(parameters)
     work.absorb(small.block(range(len(small.counts))))
     work.begin()
-    for _ in range(55):
-        work.advance(raar(0.75))
-    for _ in range(5):
-        work.advance(ap())
+    for done in range(60):
+        work.advance(schedule.next(work.condition, Outlook(False, done / 60, 60 - done)))
     return score(*small.box(work.arrays()["object"], 8)).nrms
 
 
@@ -64,14 +65,32 @@ def test_a_known_object_is_recovered(small, spoken):
     assert context.facts["memory_bytes"] > small.counts.size * 8
 
 
-@pytest.mark.parametrize("pattern", ["sorted", "shuffled", "singles"])
-def test_arrival_does_not_matter(small, spoken, batch_error, pattern):
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize(("pattern", "size"), [
+    ("sorted", 6), ("shuffled", 6), pytest.param("shuffled", 1, marks=SLOW), pytest.param("shuffled", 49, marks=SLOW),
+    pytest.param("twice", 1, marks=SLOW), pytest.param("twice", 6, marks=SLOW)])
+def test_arrival_does_not_matter(small, spoken, batch_error, pattern, size):
+    """The final picture has the error of the batch within 2 % of it."""
     count = len(small.counts)
     order = np.arange(count) if pattern == "sorted" else np.random.default_rng(5).permutation(count)
-    size = 1 if pattern == "singles" else 6
-    blocks = [small.block(order[start:start + size]) for start in range(0, count, size)]
-    versions, _, margin = run(small, blocks, spoken, inflow=lambda b: Dripping(b, 2))
-    assert error(small, versions[-1], margin) < 1.05 * batch_error + 0.002
+    if pattern == "twice":
+        order = np.concatenate([order[:30], order])
+    blocks = [small.block(order[start:start + size]) for start in range(0, len(order), size)]
+    versions, _, margin = run(small, blocks, spoken, inflow=lambda b: Dripping(b, 2), polish_s=30)
+    assert error(small, versions[-1], margin) < 1.02 * batch_error
+
+
+def test_frames_of_weight_zero_are_as_good_as_absent(small, spoken):
+    """Frames without a single value take part with weight 0: the picture is that of the others."""
+    dead = (3, 11, 30)
+    counts = np.array(small.counts)
+    counts[list(dead)] = np.nan
+    rows = [row for row in range(len(counts)) if row not in dead]
+    errors = [error(small, run(small, [block], spoken)[0][-1], 8)
+              for block in (small.block(range(len(counts)), counts=counts), small.block(rows))]
+    assert errors[0] == pytest.approx(errors[1], rel=0.02)
 
 
 def test_gaps_repeats_and_foreign_positions_are_counted(small, spoken):
@@ -107,6 +126,46 @@ def test_dead_frames_and_dead_pixels_do_no_harm(small, spoken):
     assert error(small, versions[-1], margin) < 0.06
     assert context.facts["problems"] == {"negative_pixels": 1, "empty_frames": 1}
     assert all(np.isfinite(array).all() for array in versions[-1].arrays.values())
+
+
+def told(small, rows, position_m):
+    """A block that tells positions alone: its frames have no pixels."""
+    block = small.block(rows)
+    return type(block)(block.header, {**block.arrays, "frames": np.zeros((len(block.index), 0, 0), np.float32),
+                                      "position_m": position_m})
+
+
+@pytest.mark.parametrize("when", ["before", pytest.param("between", marks=SLOW), "after the last frame",
+                                  pytest.param("after the last version", marks=SLOW)])
+def test_corrected_positions_are_taken_without_restart(small, spoken, batch_error, when):
+    """A third of the frames is 3 pixels off; the true positions come in a block of their own, at any time."""
+    count = len(small.counts)
+    rows = np.arange(0, count, 3)
+    off = [small.block(range(start, min(start + 7, count))) for start in range(0, count, 7)]
+    for block in off:
+        wrong = np.isin(block.index, rows) & (block.index < 40)
+        block.arrays["position_m"][wrong] += 3 * np.array(small.scan.object_pixel_m)
+    truth = told(small, rows, small.position_m[rows])
+    place = {"before": 0, "between": 4}.get(when, len(off))
+    blocks = [*off[:place], truth, *off[place:]]
+    slow = 3 if when == "between" else 400 if when == "after the last version" else 2
+    versions, context, margin = run(small, blocks, spoken, inflow=lambda b: Dripping(b, slow), iterations=40,
+                                    polish_s=30)
+    assert context.facts["problems"]["moved"] == len(rows)
+    assert sum(version.facts["final"] for version in versions) == (2 if when == "after the last version" else 1)
+    assert error(small, versions[-1], margin) < 1.02 * batch_error + 0.002
+
+
+@pytest.mark.slow
+def test_corrected_frames_are_taken_after_the_last_version(small, spoken, batch_error):
+    """All frames had a dark that was 2 photons too low; the corrected ones come when the picture is there."""
+    every = range(len(small.counts))
+    blocks = [small.block(every, counts=small.counts + 2), small.block(every)]
+    versions, context, margin = run(small, blocks, spoken, inflow=lambda b: Dripping(b, 400), iterations=40,
+                                    polish_s=30)
+    first, last = (version for version in versions if version.facts["final"])
+    assert context.facts["problems"]["replaced"] == len(small.counts)
+    assert error(small, last, margin) < error(small, first, margin)
 
 
 def test_the_defocus_is_found_without_optics(small, spoken):

@@ -44,7 +44,7 @@ def _step_s(scan: Scan, count: int, solve: SolveParameters) -> float:
         work.begin()
         for _ in range(TIMED + 1):  # the first one compiles
             started_s = perf_counter()
-            work.advance(schedule.next(work.standing, Outlook(True, 0.0, TIMED)))
+            work.advance(schedule.next(work.condition, Outlook(True, 0.0, TIMED)))
             settle()
             spent_s.append(perf_counter() - started_s)
     return median(spent_s[1:])

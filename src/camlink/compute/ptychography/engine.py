@@ -152,10 +152,11 @@ class Engine:
         return len(slots) - len(rows)
 
     def move(self, index: Array, corners: Array) -> int:
-        """Let frames `index` (n,) lie at other corners (n, 2) [pixel]; gives how many of them never came."""
+        """Take better corners (n, 2) [pixel] for frames `index` (n,), which count as new; gives how many never came."""
         slots = self._slots.find(index)
         known = slots >= 0
         self.place(slots[known], corners[known])
+        self._slots.renew(slots[known], corners[known], self.iteration)
         return int((~known).sum())
 
     def place(self, slots: Array, corners: Array) -> None:

@@ -70,17 +70,26 @@ class Intake:
         if block.frames.shape[1:] != self._geometry.frame:
             self.counts["wrong_shape"] += block.count
             return self._empty()
-        corners = self._geometry.corners(block.position_m)
-        good = self._geometry.inside(corners)
-        self.counts["off_grid"] += int((~good).sum())
-        newest = {int(index): row for row, index in enumerate(block.index) if good[row]}
-        self.counts["repeated"] += int(good.sum()) - len(newest)
-        rows = np.fromiter(newest.values(), np.int64, len(newest))
+        corners, rows = self._placed(block)
         every = len(rows) == block.count and bool((np.diff(rows) > 0).all())
         frames = self._space.asarray(block.frames if every else block.frames[rows])
         shifted = not self._far or bool(block.header.facts.get("fft_shifted"))
         amplitude, weights = self._amplitude(frames, shifted=shifted)
         return Batch(block.index[rows], amplitude, corners[rows], weights)
+
+    def corrections(self, block: CountFrames) -> dict[int, Array]:
+        """Corners (2,) [pixel] by frame index, from a block whose frames have no pixels: it corrects positions."""
+        corners, rows = self._placed(block)
+        return {int(block.index[row]): corners[row] for row in rows}
+
+    def _placed(self, block: CountFrames) -> tuple[Array, Array]:
+        """Corners (n, 2) [pixel] of all rows, and the rows that lie on the grid, each frame once, its last one."""
+        corners = self._geometry.corners(block.position_m)
+        good = self._geometry.inside(corners)
+        self.counts["off_grid"] += int((~good).sum())
+        newest = {int(index): row for row, index in enumerate(block.index) if good[row]}
+        self.counts["repeated"] += int(good.sum()) - len(newest)
+        return corners, np.fromiter(newest.values(), np.int64, len(newest))
 
     def _amplitude(self, frames: Array, *, shifted: bool) -> tuple[Array, Array]:
         xp = self._space

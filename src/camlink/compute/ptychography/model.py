@@ -35,6 +35,17 @@ def scatter(frames: Array, corners: Array, shape: tuple[int, int]) -> Array:
     return image  # type: ignore[no-any-return]
 
 
+def spread(frame: Array, weights: Array, corners: Array, shape: tuple[int, int]) -> Array:
+    """The sum (H, W) of one frame (y, x) put at all corners (n, 2) with weights (n,)."""
+    if on_device(frame):
+        return scatter(weights[:, None, None] * frame, corners, shape)
+    image = np.zeros(shape, frame.dtype)
+    rows, columns = frame.shape
+    for weight, (y, x) in zip(weights, corners, strict=True):
+        image[y:y + rows, x:x + columns] += frame if weight == 1 else weight * frame
+    return image
+
+
 def exit_waves(probe: Array, image: Array, corners: Array) -> Array:
     """Exit waves P O_j (n, mode, y, x) of an object (H, W) and a probe (mode, y, x), or one a frame."""
     shape = (probe.shape[-2], probe.shape[-1])

@@ -26,7 +26,7 @@ class SolveParameters(Parameters, frozen=True):
     total_variation: Annotated[float, about("weight of the object's total variation against the likelihood of the "
                                             "counts, for admm; 0 for none", ge=0, le=1e6)] = 0.0
     iterations: Annotated[int, about("iterations of the run; more are done while frames arrive",
-                                     ge=1, le=100_000)] = 60
+                                     ge=1, le=100_000)] = 40
     polish_iterations: Annotated[int, about("last iterations by alternating projections", ge=0, le=10_000)] = 5
     polish_s: Annotated[float, about("time after the last frame for more iterations, the projections and the last "
                                      "version of a scan whose iterations are done", unit="s", ge=0, le=3600)] = 0.7

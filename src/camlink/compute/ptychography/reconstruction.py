@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from dataclasses import replace
 from time import perf_counter
 from typing import Any
 
@@ -27,7 +28,8 @@ from camlink.compute.ptychography.probe import Constraints, first_probe, scaled,
 from camlink.compute.ptychography.propagator import FAR_FIELD, Propagator, near_field
 from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
 from camlink.compute.ptychography.refine.wanted import object_steps, refinements, shows_itself
-from camlink.compute.ptychography.schedule import Standing, Step, Sweep
+from camlink.compute.ptychography.room import check_room, needed_bytes
+from camlink.compute.ptychography.schedule import Condition, Step, Sweep
 from camlink.compute.ptychography.start import first_image, focused_probe, mean_pattern
 from camlink.errors import FormatError, ParameterError
 
@@ -42,7 +44,7 @@ class Reconstruction:
     """Gathers the first frames, starts the engine on them, and adds the others as they come.
 
     With `workers` other than 1 it starts processes, which `close` ends; `seats` are those of others, as of MPI.
-    Raises FormatError when the scan has no frames to expect or no usable geometry.
+    Raises FormatError when the scan has no frames to expect, no usable geometry, or more frames than memory holds.
     """
 
     def __init__(self, scan: Scan, parameters: SolveParameters, seats: Seats | None = None) -> None:
@@ -54,12 +56,15 @@ class Reconstruction:
         near = near_field(scan, parameters.focus_m) if parameters.regime == "near" else None
         self.propagator: Propagator = near or FAR_FIELD
         self.geometry = Geometry.of(scan, parameters.margin, near.pixel_m if near else None)
+        check_room(scan, self.memory_bytes, parameters.kernel)
         self.engine: Engine | Team | None = None
         self._seats = seats or seats_for(parameters.workers, parameters.kernel)
         space = np if self._seats else self._kernel(parameters.modes).space
         self.intake = Intake(self.geometry, parameters.saturated_photon, space, far=near is None)
         self._free = weakref.finalize(self, self._seats.close) if self._seats else None
+        self.changes = 0
         self._gathered: list[Batch] = []
+        self._corrections: dict[int, Array] = {}
         self._seen: set[int] = set()
         self._given: Array | None = None
         self._shown: Array | None = None
@@ -69,14 +74,11 @@ class Reconstruction:
         self._best_error = np.inf
         self._batches: Minibatch | None = None
         self._gain: float | None = None
-        self._swept = False
 
     @property
     def memory_bytes(self) -> int:
-        """Memory that the whole scan is going to need."""
-        frame = self.geometry.frame[0] * self.geometry.frame[1]
-        grid = self.geometry.shape[0] * self.geometry.shape[1]
-        return self.scan.expected * frame * (4 + 8 * self.parameters.modes) + grid * 64
+        """Memory that the whole scan is going to need, here and on GPUs together."""
+        return needed_bytes(self.scan, self.geometry, self.parameters.modes)
 
     @property
     def ready(self) -> bool:
@@ -94,12 +96,20 @@ class Reconstruction:
         return min(asked, self.scan.expected)
 
     def absorb(self, block: CountFrames) -> None:
-        """Take a block: before the start it is kept, afterwards its frames become active at once."""
+        """Take a block: before the start it is kept, afterwards its frames become active at once.
+
+        A frame that comes again takes the place of the old one. A block whose frames have no pixels, (n, 0, 0), tells
+        better positions: they hold for the frames that are there and for those to come, whatever those say themselves.
+        """
         if self._given is None and "probe" in block.arrays:
             self._given = self._checked_probe(block.arrays["probe"])
-        batch = self.intake.read(block)
+        if block.count and block.frames[0].size == 0:
+            self._correct(self.intake.corrections(block))
+            return
+        batch = self._corrected(self.intake.read(block))
         if not len(batch):
             return
+        self.changes += 1
         indices = set(batch.index.tolist())
         self.intake.counts["replaced"] += len(indices & self._seen)
         self._seen |= indices
@@ -164,13 +174,13 @@ class Reconstruction:
                 "coverage": coverage.astype(np.float32)}
 
     @property
-    def standing(self) -> Standing:
+    def condition(self) -> Condition:
         """What a Schedule wants to know; restless: a smaller relaxation is called for.
 
         Where iterations are recorded one of all frames costs less than the small launches of a sweep.
         """
         sweeps = isinstance(self.engine, Engine) and not self.engine.kernel.recordable
-        return Standing(self.active, self._gain, restless=self._error > RESTLESS * self._best_error, sweeps=sweeps)
+        return Condition(self.changes, self._gain, restless=self._error > RESTLESS * self._best_error, sweeps=sweeps)
 
     def facts(self, *, final: bool) -> dict[str, Fact]:
         """Scalars for a Result; the Fourier error of a version that is not final is taken on some of the frames."""
@@ -210,15 +220,12 @@ class Reconstruction:
         if self._batches is None:
             self._batches = Minibatch(self.engine, self.parameters.seed)
         self._gain = self._batches.sweep(step.manner, refine_probe=refine_probe)
-        self._swept = True
 
     def _rule(self, step: Rule | Blend) -> Rule:
         """The rule of an iteration; after a sweep it does not look at the waves, which the sweep did not touch."""
         rule = step if isinstance(step, Rule) else Rule(step)
-        if not self._swept:
-            return rule
-        self._swept = False
-        return Rule(rule.blend.afresh, rule.term)
+        swept = isinstance(self.engine, Engine) and self.engine.swept
+        return Rule(rule.blend.afresh, rule.term) if swept else rule
 
     def _kernel(self, modes: int) -> Kernel:
         return choose(self.parameters.kernel, self.geometry.frame, modes, REAL, self.propagator,
@@ -238,6 +245,24 @@ class Reconstruction:
         return Team(seats, self.geometry, self.scan.expected, kernel=self.parameters.kernel, real=REAL, probe=probe,
                     image=image, constraints=constraints, fractions=self.parameters.fractions, refined=self.parameters,
                     corners=everything)
+
+    def _correct(self, corrections: dict[int, Array]) -> None:
+        """Move frames to where they were in truth."""
+        self._corrections |= corrections
+        self.intake.counts["moved"] += len(corrections)
+        self._gathered = [self._corrected(batch) for batch in self._gathered]
+        if isinstance(self.engine, Team):
+            self.intake.counts["not_moved"] += len(corrections)
+        elif self.engine is not None and corrections:
+            self.engine.move(np.array(list(corrections)), np.stack(list(corrections.values())))
+        self.changes += bool(corrections)
+
+    def _corrected(self, batch: Batch) -> Batch:
+        if not self._corrections:
+            return batch
+        corners = [self._corrections.get(int(index), corner)
+                   for index, corner in zip(batch.index, batch.corners, strict=True)]
+        return replace(batch, corners=np.array(corners).reshape(-1, 2))
 
     def _put(self, engine: Engine | Team, batch: Batch) -> None:
         self.intake.counts["unexpected"] += engine.put(batch.index, batch.amplitude, batch.corners, batch.weights)

@@ -30,14 +30,15 @@ Step = Rule | Sweep
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Condition:
     """Where a reconstruction stands.
 
-    `active` frames take part; `gain` is that of the last sweep (see Minibatch.sweep) or None; `restless` whether the
-    error has risen well above its best; `sweeps` whether sweeps pay where its engine works.
+    `changes` counts how often frames came or were corrected; `gain` is that of the last sweep (see Minibatch.sweep)
+    or None; `restless` whether the error has risen well above its best; `sweeps` whether it sweeps where its engine
+    works.
     """
 
-    active: int
+    changes: int
     gain: float | None = None
     restless: bool = False
     sweeps: bool = True
@@ -62,7 +63,7 @@ class Schedule:
 
     def __init__(self, parameters: SolveParameters) -> None:
         self._parameters = parameters
-        self._active = 0
+        self._changes = -1
         self._gain: float | None = None
         self._settled = False
 
@@ -71,10 +72,10 @@ class Schedule:
         """Steps after which there is something to see."""
         return 3 if self._parameters.algorithm == "auto" else 10
 
-    def next(self, standing: Standing, outlook: Outlook) -> Step:
+    def next(self, condition: Condition, outlook: Outlook) -> Step:
         """The next step."""
         known, name = self._parameters, self._parameters.algorithm
-        sweep = self._sweep(standing)
+        sweep = self._sweep(condition)
         if sweep is not None and name != "auto":
             return sweep
         if name == "admm":
@@ -84,11 +85,11 @@ class Schedule:
             return Rule(ap())
         if sweep is not None:
             return sweep
-        calm = standing.restless or outlook.progress >= 0.5
+        calm = condition.restless or outlook.progress >= 0.5
         return Rule(blend("dm" if name == "dm" else "ap" if name == "ap" else "raar",
                           known.beta_end if calm else known.beta))
 
-    def _sweep(self, standing: Standing) -> Sweep | None:
+    def _sweep(self, condition: Condition) -> Sweep | None:
         """The sweep that the algorithm asks for, if it is one of those."""
         frames = self._parameters.batch_frames or BATCH_FRAMES
         match self._parameters.algorithm:
@@ -98,16 +99,16 @@ class Schedule:
                 return Sweep(Manner(regular=0.1, fitted=False, frames=frames))
             case "lsqml":
                 return Sweep(Manner(frames=frames))
-            case "auto" if standing.sweeps:
-                return Sweep(FINE if self._calm(standing) else ROUGH)
+            case "auto" if condition.sweeps:
+                return Sweep(FINE if self._calm(condition) else ROUGH)
         return None
 
-    def _calm(self, standing: Standing) -> bool:
-        """Whether the gain no longer falls; frames that were not there at the last step start it anew."""
-        if standing.active != self._active:
-            self._active, self._gain, self._settled = standing.active, None, False
+    def _calm(self, condition: Condition) -> bool:
+        """Whether the gain no longer falls; new or corrected frames start it anew."""
+        if condition.changes != self._changes:
+            self._changes, self._gain, self._settled = condition.changes, None, False
             return False
-        if standing.gain is not None and self._gain is not None and standing.gain > SETTLED * self._gain:
+        if condition.gain is not None and self._gain is not None and condition.gain > SETTLED * self._gain:
             self._settled = True
-        self._gain = standing.gain
+        self._gain = condition.gain
         return self._settled

@@ -159,6 +159,11 @@ class Slots:
         """The corners (n, 2) float64 [pixel] that the active frames came with, whatever was made of them since."""
         return self._told[:self.count].copy()
 
+    def renew(self, slots: Array, corners: Array, now: int) -> None:
+        """Let the frames in `slots` (n,) count as new, and told to lie at `corners` (n, 2) [pixel]."""
+        self._told[slots] = corners
+        self._born[slots] = now
+
     def ages(self, now: int) -> Array:
         """Iterations that every active frame has seen (n,)."""
         return now - self._born[:self.count]

@@ -32,6 +32,7 @@ def _compile(parameters: SolveParameters) -> None:
 def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: Context) -> Iterator[Result]:
     """Ptychography with probe retrieval, on the frames that have arrived so far.
 
+    Corrections that come after the last version, of frames or of positions, make another one.
     Yields versions with the arrays object (H, W) complex64, probe (mode, y, x) complex64 and coverage (H, W) float32.
     """
     work = _first(frames, parameters, context)
@@ -56,13 +57,16 @@ def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: Sol
             yield _result(pace, context, final=False)
     if work.engine is None:
         work.begin()
-    for outlook in _end_game(pace, parameters, context):
-        pace.advance(outlook)
-        if clock.due():
-            yield _result(pace, context, final=False)
-    if work.engine is not None:
-        yield _result(pace, context, final=True)
-    _drain(work, frames, context)
+    while True:
+        for outlook in _end_game(pace, parameters, context):
+            _absorb(work, frames, wait_s=0.0)
+            pace.advance(outlook)
+            if clock.due():
+                yield _result(pace, context, final=False)
+        if work.engine is not None:
+            yield _result(pace, context, final=True)
+        if not _changed_afterwards(work, frames, context):
+            return
 
 
 class _Clock:
@@ -106,7 +110,7 @@ class _Pace:
     def advance(self, outlook: Outlook) -> None:
         """One step."""
         started_s = perf_counter()
-        self.work.advance(self.schedule.next(self.work.standing, outlook))
+        self.work.advance(self.schedule.next(self.work.condition, outlook))
         self._steps_s.append(perf_counter() - started_s)
 
     def version(self, *, final: bool) -> tuple[dict[str, Array], dict[str, Fact]]:
@@ -188,12 +192,11 @@ def _result(pace: _Pace, context: Context, *, final: bool) -> Result:
     return Result(Header(scan=work.scan, made_s=time(), facts=facts), arrays)
 
 
-def _drain(work: Reconstruction, frames: Inflow[CountFrames], context: Context) -> None:
-    """Take what comes after the end, so that no sender waits for us; it is counted."""
-    late = 0
+def _changed_afterwards(work: Reconstruction, frames: Inflow[CountFrames], context: Context) -> bool:
+    """Wait for the senders to close; True as soon as they correct something, which calls for another last version."""
     while not frames.ended and not context.stopping():
-        block = frames.take(WAIT_S)
-        late += block.count if block is not None else 0
-    if late:
-        work.intake.counts["late"] += late
-        context.tell(problems={name: count for name, count in work.intake.counts.items() if count})
+        before = work.changes
+        _absorb(work, frames, WAIT_S)
+        if work.changes != before and work.engine is not None:
+            return True
+    return False

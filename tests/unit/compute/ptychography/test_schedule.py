@@ -5,18 +5,18 @@ import pytest
 from camlink.compute.ptychography.algorithm import Rule, ap, dm, raar
 from camlink.compute.ptychography.minibatch import Manner
 from camlink.compute.ptychography.parameters import SolveParameters
-from camlink.compute.ptychography.schedule import FINE, ROUGH, Outlook, Schedule, Standing, Sweep
+from camlink.compute.ptychography.schedule import FINE, ROUGH, Condition, Outlook, Schedule, Sweep
 
 ARRIVING = Outlook(True, 0.0, float("inf"))
 HALF = Outlook(False, 0.5, 30)
 LAST = Outlook(False, 0.95, 3)
 
 
-def steps(gains, active=100, **changes):
+def steps(gains, changed=1, **changes):
     """What the schedule says when these gains are heard one after the other."""
     schedule = Schedule(SolveParameters(**changes))
-    counts = active if isinstance(active, list) else [active] * len(gains)
-    return [schedule.next(Standing(count, gain), HALF) for count, gain in zip(counts, gains, strict=True)]
+    counts = changed if isinstance(changed, list) else [changed] * len(gains)
+    return [schedule.next(Condition(count, gain), HALF) for count, gain in zip(counts, gains, strict=True)]
 
 
 def test_small_batches_give_way_to_large_ones_when_the_gain_no_longer_falls():
@@ -29,16 +29,16 @@ def test_new_frames_begin_anew():
 
 def test_it_ends_with_projections_but_not_while_frames_arrive():
     schedule = Schedule(SolveParameters())
-    assert schedule.next(Standing(9, 0.1), LAST) == Rule(ap())
-    assert schedule.next(Standing(9, 0.1), Outlook(True, 0.0, 1)) == Sweep(ROUGH)
+    assert schedule.next(Condition(9, 0.1), LAST) == Rule(ap())
+    assert schedule.next(Condition(9, 0.1), Outlook(True, 0.0, 1)) == Sweep(ROUGH)
 
 
 def test_where_nothing_can_sweep_it_is_raar():
     schedule = Schedule(SolveParameters())
-    standing = Standing(9, None, sweeps=False)
-    assert schedule.next(standing, ARRIVING) == Rule(raar(0.9))
-    assert schedule.next(standing, HALF) == Rule(raar(0.75))
-    assert schedule.next(Standing(9, None, restless=True, sweeps=False), ARRIVING) == Rule(raar(0.75))
+    condition = Condition(9, None, sweeps=False)
+    assert schedule.next(condition, ARRIVING) == Rule(raar(0.9))
+    assert schedule.next(condition, HALF) == Rule(raar(0.75))
+    assert schedule.next(Condition(9, None, restless=True, sweeps=False), ARRIVING) == Rule(raar(0.75))
 
 
 @pytest.mark.parametrize(("algorithm", "step"), [
@@ -51,7 +51,7 @@ def test_a_single_algorithm_stays_what_it_is(algorithm, step):
 
 def test_admm_is_soft_first_and_never_ends_with_projections():
     schedule = Schedule(SolveParameters(algorithm="admm", likeness="gaussian", stiffness=4.0))
-    first, later, last = (schedule.next(Standing(9), outlook) for outlook in (Outlook(False, 0.1, 50), HALF, LAST))
+    first, later, last = (schedule.next(Condition(9), outlook) for outlook in (Outlook(False, 0.1, 50), HALF, LAST))
     assert (first.blend, first.term.likeness, first.term.stiffness) == (dm(), "gaussian", 1.0)
     assert later == last
     assert later.term.stiffness == 4.0

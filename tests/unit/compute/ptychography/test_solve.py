@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -102,6 +103,29 @@ def test_only_unusable_frames_give_no_version():
     bad = block(range(3))
     bad.arrays["position_m"][...] = np.nan
     assert list(run(Listed([bad]))) == []
+
+
+@pytest.mark.parametrize("algorithm", ["auto", "raar", "epie", "lsqml", "admm"])
+@pytest.mark.parametrize(("count", "level"), [(1, 5.0), (25, 0.0)], ids=["one frame", "all dark"])
+def test_hardly_any_light_gives_a_finite_picture(algorithm, count, level):
+    few = block(range(count))
+    few.arrays["frames"][...] = level
+    final = list(run(Listed([few]), algorithm=algorithm))[-1]
+    assert final.facts["active"] == count
+    assert all(np.isfinite(array).all() for array in final.arrays.values())
+
+
+def test_too_many_frames_for_this_machine_are_refused_before_the_first_is_kept():
+    many = msgspec.structs.replace(SCAN, expected=10**9)
+    with pytest.raises(FormatError, match=r"1000000000 frames of 16 x 16 pixels need .* GiB, .* GiB are free here"):
+        list(run(Listed([block(range(3), scan=many)])))
+
+
+def test_memory_is_told_before_the_first_picture_and_holds_all_modes():
+    context = Told()
+    next(run(Listed([block(range(20))]), context, modes=3))
+    frames = COUNT * 16 * 16 * (4 + 3 * 8)
+    assert frames < context.facts["memory_bytes"] < 2 * frames + 128 * 50**2
 
 
 def test_it_stops_when_asked_and_still_hands_over_what_there_is():

@@ -99,7 +99,7 @@ class Own:
         """Compile the kernel for the frames of the data set, and load what the first guess needs."""
         few = dataset.first(min(len(dataset), PRACTICE_FRAMES))
         with closing(begun(few, self.parameters)) as work:
-            work.advance(Schedule(self.parameters).next(work.standing, Outlook(False, 0.0, 1.0 + PRACTICE_FRAMES)))
+            work.advance(Schedule(self.parameters).next(work.condition, Outlook(False, 0.0, 1.0 + PRACTICE_FRAMES)))
 
     def run(self, dataset: DataSet, budget: Budget) -> Iterator[Snapshot]:
         """Reconstruct; making pictures is not on the clock."""
@@ -109,7 +109,7 @@ class Own:
         with closing(work):
             while not watch.spent:
                 with watch.iterating():
-                    work.advance(schedule.next(work.standing, self._outlook(watch)))
+                    work.advance(schedule.next(work.condition, self._outlook(watch)))
                 if watch.due():
                     arrays = work.arrays()
                     yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
