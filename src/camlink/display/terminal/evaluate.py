@@ -34,7 +34,7 @@ TITLES: Final = ("iter", "s", "ms/iter", "s to {target:g}", "error", "phase rad"
 def evaluate(
         data: Annotated[Path | None, typer.Argument(
             help="A recorded scan or an HDF5 set with truth; without one the twin simulates a scan.")] = None,
-        algorithms: Annotated[str, typer.Option(help="Which to compare, with commas between.")] = "raar,dm,ap",
+        algorithms: Annotated[str, typer.Option(help="Which to compare, with commas between.")] = "auto,raar,dm,admm",
         kernels: Annotated[str, typer.Option(help="Kernels to try, with commas between.")] = "auto",
         values: Values = None,
         iterations: Annotated[int, typer.Option(min=0, help="Iterations of each; 0: 60, or as many as fit in "

@@ -29,7 +29,8 @@ class Snapshot:
 
     object (H, W) complex, its pixel [margin, margin] is where the window of the first position starts; probe
     (mode, y, x) complex with sum|P|^2 in photons. `step_s` is the median time of an iteration [s]. What a contestant
-    may find out too: corners (n, 2) [object pixel], background (y, x) [photon] with zero frequency at [0, 0].
+    may find out too: corners (n, 2) [object pixel], background (y, x) [photon] with zero frequency at [0, 0], gains
+    (n,) by which measured amplitudes are multiplied.
     """
 
     iteration: int
@@ -41,6 +42,7 @@ class Snapshot:
     margin: int
     corners: Array | None = None
     background: Array | None = None
+    gains: Array | None = None
 
 
 class Contestant(Protocol):
@@ -113,15 +115,18 @@ class Own:
                 if watch.due():
                     arrays = work.arrays()
                     yield Snapshot(watch.iteration, watch.seconds, watch.setup_s, watch.step_s, arrays["object"],
-                                   arrays["probe"], work.geometry.margin, corners=self._corners(work, len(dataset)),
-                                   background=background_of(work))
+                                   arrays["probe"], work.geometry.margin, background=background_of(work),
+                                   **self._of_frames(work, len(dataset)))
 
-    def _corners(self, work: Reconstruction, count: int) -> Array | None:
-        """Where the engine takes the frames to be, rounded as it rounds; None where they are not all in one engine."""
+    def _of_frames(self, work: Reconstruction, count: int) -> dict[str, Array]:
+        """Where the engine takes the frames to be, rounded as it rounds, and their gains.
+
+        Nothing where the frames are not all in one engine.
+        """
         if not isinstance(work.engine, Engine) or work.engine.active != count:
-            return None
-        parts = self.parameters.fractions
-        return np.asarray(np.rint(work.engine.slots.corners * parts) / parts)
+            return {}
+        slots, parts = work.engine.slots, self.parameters.fractions
+        return {"corners": np.rint(slots.corners * parts) / parts, "gains": to_host(slots.active.gains).copy()}
 
     def _outlook(self, watch: Stopwatch) -> Outlook:
         enough = watch.left > 0 and self.parameters.polish_iterations < watch.budget.iterations

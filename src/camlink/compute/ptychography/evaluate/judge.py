@@ -71,7 +71,10 @@ def fourier_error(dataset: DataSet, snapshot: Snapshot, limit: int | None = None
         part = slice(start, start + CHUNK * step, step)
         waves = exit_waves(probes[places.rows[part]], snapshot.object, places.whole[part])
         model = magnitude(far_field(waves), snapshot.background)
-        more_gap, more_seen = data_misfit(model, dataset.amplitude(part))
+        amplitude = dataset.amplitude(part)
+        if snapshot.gains is not None:
+            amplitude = amplitude * snapshot.gains[part, None, None]
+        more_gap, more_seen = data_misfit(model, amplitude)
         gap, seen = gap + more_gap, seen + more_seen
     return float(np.sqrt(gap / seen)) if seen > 0 else None
 

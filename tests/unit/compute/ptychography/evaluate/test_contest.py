@@ -69,6 +69,8 @@ def test_the_truth_has_no_error_wherever_its_grid_lies(dataset, truth):
     assert judge.fourier_error(dataset, told) == pytest.approx(noise, rel=1e-6)
     fraction = replace(truth, corners=dataset.corners(truth.margin) + np.array([0.5, 0.25]))
     assert judge.fourier_error(dataset, fraction) > 1.2 * noise
+    dim = replace(truth, gains=np.full(len(dataset), 0.9))
+    assert judge.fourier_error(dataset, dim) > 1.2 * noise
     light = replace(truth, background=np.full(dataset.frame, 30.0, np.float32))
     assert judge.fourier_error(dataset, light) > 2 * noise
 
@@ -141,6 +143,7 @@ def test_positions_and_background_of_our_engine_are_judged(dataset, kernel):
     assert last.corners.shape == (len(dataset), 2)
     assert np.array_equal(last.corners * 4, np.rint(last.corners * 4))
     assert last.background.shape == dataset.frame
+    assert last.gains.shape == (len(dataset),)
     assert np.abs(last.corners - dataset.corners(last.margin)).max() < 2
     work = begun(dataset, parameters)
     told = np.random.default_rng(0).random(dataset.frame).astype(np.float32)
