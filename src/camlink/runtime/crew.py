@@ -163,15 +163,14 @@ class Crew:
         outputs = tuple(replace(k, receivers=self._listening(k)) for k in spec.outputs if not self._has_all(k))
         worker.spec = replace(worker.spec, outputs=outputs)
         self.restarts.append(Restart(operator=spec.operator, replica=spec.replica, reason=text, down_s=at))
-        yield from self.lose(worker, text)
+        yield from self.lose(worker, text, spec.attempt)
         yield Send(worker.site, Launch(spec=worker.spec))
 
-    def lose(self, worker: WorkerState, text: str) -> Iterator[Instruction]:
-        """Let its senders give to others what a dead receiver had not acknowledged."""
+    def lose(self, worker: WorkerState, text: str, attempt: int) -> Iterator[Instruction]:
+        """Let its senders give to others what a dead attempt of a receiver had not acknowledged."""
         for link in worker.spec.inputs:
-            for sender in self.at(link.source):
-                if sender.reachable:
-                    yield self.to(sender, Lose(link=link.name, receiver=worker.spec.identity, reason=text))
+            for sender in (w for w in self.at(link.source) if w.reachable):
+                yield self.to(sender, Lose(link=link.name, receiver=worker.spec.identity, reason=text, attempt=attempt))
 
     def scale(self, operator: str, replicas: int, at: float) -> Iterator[Instruction]:
         """Let replicas of a transform join, or leave, until there are so many; at least one stays."""
@@ -249,11 +248,11 @@ class Crew:
     def part(self, worker: WorkerState, reason: str) -> Iterator[Instruction]:
         """Tell the neighbours of a worker that is over for good."""
         left = sum(not w.over for w in self.at(worker.spec.operator))
+        if worker.state == "failed" and left:
+            yield from self.lose(worker, reason, worker.spec.attempt)
         for link in worker.spec.inputs:
             yield from self.detach(link.name, reason)
             for sender in (w for w in self.at(link.source) if left and w.reachable):
-                if worker.state == "failed":
-                    yield self.to(sender, Lose(link=link.name, receiver=worker.spec.identity, reason=reason))
                 if worker.state == "failed" or worker.leaving:
                     yield self.to(sender, Expect(link=link.name, receivers=left))
         for link in worker.spec.outputs:

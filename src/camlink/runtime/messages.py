@@ -126,6 +126,7 @@ class Lose(Message):
     link: str
     receiver: str
     reason: str
+    attempt: int = 0
 
 
 class Expect(Message):

@@ -157,7 +157,7 @@ class RunState(Crew):
         worker.text = text
         if worker.leaving and not final:  # it was about to go: the others take what it had
             worker.state = "ended"
-            yield from self.lose(worker, text)
+            yield from self.lose(worker, text, worker.spec.attempt)
             yield from self.part(worker, text)
             return
         if self.phase == "graph" and not final and worker.site in self.joined:

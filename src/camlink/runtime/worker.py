@@ -241,7 +241,7 @@ class Worker:
         if isinstance(message, Detach):
             outlet.detach(message.reason)
         elif isinstance(message, Lose):
-            outlet.lose(message.receiver, message.reason)
+            outlet.lose(message.receiver, message.reason, message.attempt)
         else:
             outlet.expect(message.receivers)
 

@@ -368,14 +368,26 @@ class AnyOrder(RuleBasedStateMachine):
         self.say(joined(site))
 
     @precondition(lambda self: self.state.phase not in ("resources", "over"))
-    @rule(name=st.sampled_from(NAMES),
-          kind=st.sampled_from(["ready", "linked", "progress", "done", "failed", "exited"]))
-    def worker(self, name: str, kind: str) -> None:
+    @rule(name=st.sampled_from(NAMES), late=st.booleans(),
+          kind=st.sampled_from(["ready", "linked", "parted", "progress", "done", "failed", "exited"]))
+    def worker(self, name: str, kind: str, late: bool) -> None:
+        attempt = 0 if late else self.state.workers[name, 0].spec.attempt
+        link = next(iter(ready(name).addresses), "none")
         made: dict[str, Message] = {
-            "ready": ready(name), "progress": progress(Progress, name), "done": progress(Done, name),
-            "failed": failed(name), "exited": Exited(operator=name, replica=0, code=1),
-            "linked": Linked(operator=name, replica=0, link=next(iter(ready(name).addresses), "none"))}
+            "ready": ready(name, attempt), "progress": progress(Progress, name, attempt=attempt),
+            "done": progress(Done, name, attempt=attempt), "failed": failed(name, attempt=attempt, holding="k"),
+            "exited": Exited(operator=name, replica=0, code=1, attempt=attempt, holding="k"),
+            "linked": Linked(operator=name, replica=0, attempt=attempt, link=link),
+            "parted": Parted(operator=name, replica=0, attempt=attempt, link=link, complete=late)}
         self.say(made[kind])
+
+    @rule(site=st.sampled_from(["here", "master"]), name=st.sampled_from(NAMES))
+    def beat(self, site: str, name: str) -> None:
+        self.say(Beat(site=site, stopped=(self.state.workers[name, 0].spec.line,)))
+
+    @rule(replicas=st.integers(1, 3))
+    def scale(self, replicas: int) -> None:
+        self.say(Scale(operator="solve", replicas=replicas))
 
     @rule(seconds=st.sampled_from([0.1, 5.0, 30.0]))
     def wait(self, seconds: float) -> None:
@@ -389,6 +401,12 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(site=st.sampled_from(["here", "master"]))
     def lose(self, site: str) -> None:
         self.say(AgentLost(site=site, text="gone"))
+
+    @invariant()
+    def restarts_are_bounded_and_an_attempt_is_never_launched_twice(self) -> None:
+        for worker in self.state.workers.values():
+            assert worker.spec.attempt == len(worker.restarts)
+            assert len([then for then in worker.restarts if self.at - then < 60]) <= MOST_RESTARTS
 
     @invariant()
     def status_can_be_drawn(self) -> None:
