@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from camlink.compute.arrays import intensity, namespace, on_device, to_host
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.engine import Engine
+from camlink.compute.ptychography.kernels.displace import displacement_sums
 from camlink.compute.ptychography.model import windows
 from camlink.compute.ptychography.refine.fit import Add, affine_part, alone, over_ranks, places
 from camlink.compute.ptychography.slots import Active
@@ -96,6 +97,8 @@ def _parts(engine: Engine, frames: int) -> Iterator[Active]:
 
 def _right(part: Active, probes: Array, image: Array, slope: tuple[Array, Array]) -> Array:
     """Re sum (P slope)* (z - P O) of every frame, for both slopes (2, n)."""
+    if on_device(image) and image.dtype == np.complex64:
+        return displacement_sums(part, probes, image, slope)
     frame = (probes.shape[-2], probes.shape[-1])
     probe = probes if len(probes) == 1 else probes[part.shifts]
     gap = probe * windows(image, part.corners, frame)[:, None]
