@@ -61,7 +61,7 @@ class SolveParameters(Parameters, frozen=True):
     edges: Annotated[float, about("pull of dim pixels to the mean transmission, as part of the highest illumination; 0 "
                                   "for none, 1e-4 keeps noisy rims calm", ge=0, le=1)] = 0.0
     flatten: Annotated[bool, about("whether the picture is shown without its mean ramp of phase")] = True
-    fractions: Annotated[Literal[1, 2, 4, 8], about("parts of a pixel that positions are rounded to")] = 1
+    fractions: Annotated[Literal[1, 2, 4, 8], about("parts of a pixel that positions are rounded to")] = 4
     first_frames: Annotated[int, about("frames before the first picture; 0 for 5 % of the scan, at least 20", ge=0)] = 0
     publish_s: Annotated[float, about("time between two versions", unit="s", gt=0, le=3600)] = 0.5
     margin: Annotated[int, about("rim of the object around the scan", unit="pixel", ge=0, le=4096)] = 8
