@@ -217,3 +217,15 @@ def test_several_workers_reach_the_same_picture(small, spoken, batch_error, work
     assert error(small, versions[-1], margin) < 1.05 * batch_error + 0.002
     assert versions[-1].facts["active"] == count
     assert context.facts["workers"] == workers
+    assert context.facts["frames_in"] == "memory"
+
+
+@pytest.mark.slow
+def test_several_workers_refine_what_one_does(small, spoken):
+    blocks = [small.block(range(len(small.counts)))]
+    more = {"algorithm": "raar", "modes": 2, "positions_every": 5, "fractions": 2, "background_every": 5, "edges": 1e-4,
+            "iterations": 40, "patience_s": 60.0}
+    alone, together = (run(small, blocks, spoken, workers=workers, **more)[0][-1] for workers in (1, 2))
+    assert together.arrays["probe"].shape == (2, 64, 64)
+    assert together.facts["fourier_error"] == pytest.approx(alone.facts["fourier_error"], rel=0.05)
+    assert error(small, together, 8) < 1.1 * error(small, alone, 8) + 0.002

@@ -23,7 +23,7 @@ SCRIPT = """
 import os, sys
 from contextlib import closing
 from camlink.compute.ptychography.many.mpi import join
-print("pid", os.getpid(), flush=True)
+os.write(1, f"pid {os.getpid()}\\n".encode())  # in one piece, beside those of the others
 seats = join()
 sys.path.insert(0, sys.argv[1])
 import test_ranks as t
@@ -93,6 +93,16 @@ def test_a_killed_rank_ends_them_all(which):
         process.communicate(timeout=60)
     assert process.returncode != 0
     assert gone(pids)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)  # the first time it compiles
+@pytest.mark.parametrize("launch", [[], pytest.param([BESIDE, "-n", "3"], marks=mpi)], ids=["alone", "mpirun"])
+def test_the_example_reconstructs(launch):
+    command = [*launch, sys.executable, HERE.parents[1] / "examples" / "reconstruct_together.py"]
+    out = subprocess.run(command, capture_output=True, text=True, timeout=240, check=True).stdout
+    assert f"{3 if launch else 2} workers, 144 frames in memory" in out
+    assert float(out.split()[-1]) < 0.2
 
 
 def test_alone_there_is_nobody_to_join(monkeypatch):

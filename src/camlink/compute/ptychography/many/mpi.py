@@ -7,6 +7,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from time import monotonic, sleep
 from typing import Any, Final
+from warnings import warn
 
 import msgspec
 import numpy as np
@@ -60,6 +61,7 @@ def join(patience_s: float = PATIENCE_S) -> MpiSeats | None:
     beside = world.Split_type(mpi.COMM_TYPE_SHARED).Get_size()
     if world.Get_rank():
         serve(MpiSeat(mpi, world, patience_s))
+        world.Barrier()  # one that left before the others would be taken for dead
         raise SystemExit(0)
     return MpiSeats(mpi, world, beside, patience_s)
 
@@ -97,7 +99,7 @@ class MpiSeats:
         self.ranks: int = world.Get_size()
         self.beside = beside
         self._mpi, self._world, self._patience_s = mpi, world, patience_s
-        self._broken = False
+        self._broken = self._owed = False
         atexit.register(self._end)
 
     def courier(self, begin: Begin) -> Courier:
@@ -106,6 +108,7 @@ class MpiSeats:
 
     def send(self, order: Order, arrays: Sequence[Sequence[Array]]) -> None:
         """Give an order to all other ranks, with the arrays of each; those of the leader are not looked at."""
+        self._owed = True
         for rank in range(1, self.ranks):
             self._world.Send([write_letter(Letter.of(order, arrays[rank])), self._mpi.BYTE], rank, ORDER)
             for array in arrays[rank]:
@@ -113,6 +116,7 @@ class MpiSeats:
 
     def replies(self) -> None:
         """Wait until all other ranks have carried out the last order; raises PeerLost."""
+        self._owed = False
         for rank in range(1, self.ranks):
             try:
                 reply = read_reply(_received(self._mpi, self._world, rank, REPLY, self._patience_s))
@@ -127,13 +131,20 @@ class MpiSeats:
         return PeerLost(f"the reconstruction on {self.ranks} MPI ranks cannot go on: {what}; start it again")
 
     def close(self) -> None:
-        """The ranks stay for the next reconstruction."""
+        """Wait for what is not answered yet; the ranks stay for the next reconstruction."""
+        if self._owed and not self._broken:
+            self.replies()
 
     def _end(self) -> None:
+        try:
+            self.close()
+        except PeerLost as error:
+            warn(str(error), stacklevel=2)
         if self._broken:
             self._world.Abort(1)
         for rank in range(1, self.ranks):
             self._world.Send([write_letter(Letter(End())), self._mpi.BYTE], rank, ORDER)
+        self._world.Barrier()
 
 
 class MpiCourier:
