@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, Protocol
 from camlink.block import Block
 from camlink.carry.account import Account
 
-Kind = Literal["memory", "zmq", "shm"]
+Kind = Literal["memory", "zmq", "shm", "far"]
 DEFAULT_LIMIT_BYTES: Final = 64 << 20
 
 

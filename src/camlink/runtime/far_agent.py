@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import zmq
 
+from camlink.carry.crossing import Passage
 from camlink.carry.keys import read_keys
 from camlink.runtime.agent import Agent
 from camlink.runtime.dial import Dial
@@ -23,9 +24,9 @@ from camlink.settings import read_settings
 class FarProcesses(Processes):
     """Workers as processes on a machine that need not see the folders of the master."""
 
-    def __init__(self, address: str, sockets: Path) -> None:
+    def __init__(self, address: str, sockets: Path, relay: str) -> None:
         super().__init__(address)
-        self._sockets = sockets
+        self._sockets, self._relay = sockets, relay
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker with the sockets of this machine, and with the folder of the run where it can be seen."""
@@ -33,11 +34,14 @@ class FarProcesses(Processes):
         if not os.access(folder, os.W_OK):
             folder = self._sockets / "run"
             (folder / "log").mkdir(parents=True, exist_ok=True)
-        super().start(msgspec.structs.replace(spec, sockets=str(self._sockets), folder=str(folder)))
+        passage = spec.passage
+        if passage and self._relay:
+            passage = Passage.opened(passage).by(self._relay).sealed()
+        super().start(msgspec.structs.replace(spec, sockets=str(self._sockets), folder=str(folder), passage=passage))
 
 
-def work(join: str, key: Path, site: str) -> None:
-    """Join the master and work until it says Bye or is lost; leaves nothing behind.
+def work(join: str, key: Path, site: str, relay: str = "") -> None:
+    """Join the master and work until it says Bye or is lost; `relay` is where this machine reaches that of the run.
 
     Raises InputError for a key that is none, too old or not private.
     """
@@ -46,7 +50,7 @@ def work(join: str, key: Path, site: str) -> None:
     context: zmq.Context[Any] = zmq.Context()
     address = f"ipc://{sockets}/agent-{site}"
     try:
-        with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets) as workers:
+        with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets, relay) as workers:
             Agent(site, context, dial.address, address, workers, dial, take_inventory(sockets)).run()
     finally:
         context.destroy(linger=0)

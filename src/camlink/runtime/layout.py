@@ -27,7 +27,8 @@ def site_of(checked: Checked, operator: str) -> str:
     return MASTER if inline or checked.operators[operator].kind is Kind.VIEW else node.at
 
 
-def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str, str]) -> RunState:
+def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str, str],
+            passage: bytes = b"") -> RunState:
     """The state of a run before its beginning."""
     links = {link.name: _link(checked, link) for link in checked.links}
     workers = {}
@@ -39,7 +40,7 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance,
-                site=checked.workflow.nodes[name].at, first_sequence=replica * REPLICA_SEQUENCES)
+                site=checked.workflow.nodes[name].at, first_sequence=replica * REPLICA_SEQUENCES, passage=passage)
             site = site_of(checked, name)
             workers[name, replica] = WorkerState(spec, site, killable=site != MASTER)
     return RunState(workers, links)
@@ -54,7 +55,7 @@ def _link(checked: Checked, link: Link) -> LinkSpec:
         limit_bytes=DEFAULT_LIMIT_BYTES, senders=senders, receivers=receivers, block=link.output.block.__name__)
 
 
-def _kind(checked: Checked, link: Link) -> Literal["memory", "shm", "zmq"]:
+def _kind(checked: Checked, link: Link) -> Literal["memory", "shm", "zmq", "far"]:
     """How the blocks of a link travel: inside this process, through shared memory of this host, or by socket.
 
     Raises WorkflowError when the workflow asks for a kind that cannot be.
@@ -63,11 +64,22 @@ def _kind(checked: Checked, link: Link) -> Literal["memory", "shm", "zmq"]:
     together = all(site_of(checked, end) == MASTER for end in ends)
     here = hasattr(os, "memfd_create") and all(
         site_of(checked, end) == MASTER or _placer(checked, end) in _ON_THIS_HOST for end in ends)
+    if len({_machine(checked, end) for end in ends}) == 2:
+        if link.kind:
+            raise WorkflowError([f"link {link.name}: its ends are on two machines; leave `link:` out"],
+                                checked.workflow.name)
+        return "far"
     if (link.kind == "memory" and not together) or (link.kind == "shm" and not here):
         reach = "inside one process (`placer: inline`)" if link.kind == "memory" else "on one host with Linux"
         raise WorkflowError([f"link {link.name}: a link of kind '{link.kind}' works only {reach}; leave `link:` out, "
                              "or use zmq"], checked.workflow.name)
     return link.kind or ("memory" if together else "shm" if here else "zmq")
+
+
+def _machine(checked: Checked, operator: str) -> str:
+    """The machine where an operator works; nothing for this one."""
+    site = site_of(checked, operator)
+    return "" if site == MASTER or _placer(checked, operator) in _ON_THIS_HOST else site
 
 
 def _placer(checked: Checked, operator: str) -> str:

@@ -14,6 +14,7 @@ import zmq
 
 from camlink.errors import InputError, StorageError, WireError
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Placed, Scale, Send, StartAgent, Tick
+from camlink.runtime.harbour import open_harbour
 from camlink.runtime.layout import MASTER, lay_out
 from camlink.runtime.log import EventLog
 from camlink.runtime.messages import Beat, Exited, FromWorker, Joined, Message, Progress, decode, encode
@@ -77,7 +78,9 @@ class Master:
         self._placers: dict[str, Placer] = {}
         self._asked: list[Message] = []
         self._wake = threading.Event()
-        self.state = lay_out(checked, folder, self._sockets, self._provenance)
+        self._harbour = open_harbour(checked.workflow, folder.name)
+        self.state = lay_out(checked, folder, self._sockets, self._provenance,
+                             self._harbour.passage if self._harbour else b"")
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
         self._log = EventLog(folder / EVENTS)
         self._logged: dict[tuple[str, int], float] = {}
@@ -205,7 +208,8 @@ class Master:
             placer: Placer = InlinePlacer(site, self._host)
             address = self._local.getsockopt_string(zmq.LAST_ENDPOINT)
         else:
-            placer = make_placer(self._checked.workflow.sites[site], self._sockets, self._folder)
+            placer = make_placer(self._checked.workflow.sites[site], self._sockets, self._folder,
+                                 self._harbour.port if self._harbour else 0)
             address = self._control.getsockopt_string(zmq.LAST_ENDPOINT)
         self._placers[site] = placer
         placer.start(address)
@@ -215,6 +219,11 @@ class Master:
         self._log.close()
         self._control.close()
         self._local.close()
+        if self._host.crossing is not None:
+            self._host.crossing.close_admission()
+            self._host.crossing.close()
+        if self._harbour is not None:
+            self._harbour.close()
         if all(ended):  # sockets of a thread that does not end must not be closed under it
             self._context.destroy(linger=0)
         shutil.rmtree(self._sockets, ignore_errors=True)

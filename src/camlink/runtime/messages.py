@@ -26,7 +26,7 @@ class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     output: str
     input: str
-    kind: Literal["memory", "shm", "zmq"]
+    kind: Literal["memory", "shm", "zmq", "far"]
     policy: str
     limit_bytes: int
     senders: int = 1
@@ -51,6 +51,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     first_sequence: int = 0
     set_aside: dict[str, str] = {}
+    passage: bytes = b""  # carry.crossing.Passage, sealed: only who makes links to other machines reads it
 
     @property
     def identity(self) -> str:

@@ -46,8 +46,13 @@ def worker(control: str, _name: str, parent: str) -> None:
     end_with_parent(int(parent), signal.SIGKILL)
     spec = msgspec.msgpack.decode(sys.stdin.buffer.read(MAX_CONTROL_BYTES), type=WorkerSpec)
     context: zmq.Context[Any] = zmq.Context()
-    Worker(spec, Host(context, control)).run()
+    host = Host(context, control)
+    Worker(spec, host).run()
+    if host.crossing is not None:
+        host.crossing.close_admission()
     context.term()
+    if host.crossing is not None:
+        host.crossing.close()
 
 
 if __name__ == "__main__":

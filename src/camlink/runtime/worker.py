@@ -17,6 +17,7 @@ import zmq
 
 from camlink.block import Block
 from camlink.carry.account import merge
+from camlink.carry.crossing import Crossing, Passage
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Outlet
 from camlink.carry.memory import MemoryOutlet
@@ -69,21 +70,29 @@ class Host:
     memory: dict[str, MemoryOutlet] = field(default_factory=dict)
     operators: Mapping[str, Operator] = field(default_factory=dict)
     screen: Screen = field(default_factory=NoScreen)
+    crossing: Crossing | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def cross(self, passage: bytes) -> None:
+        """From now on links may lead to other machines."""
+        with self._lock:
+            if self.crossing is None:
+                self.crossing = Crossing(self.context, Passage.opened(passage))
 
     def bind(self, spec: LinkSpec, stem: str, spill: Path) -> Outlet:
         """The outgoing end of a link; a stem that is free for it tells where receivers find it."""
         outlet = make_outlet(self.context, spec.kind, spec.name, stem, receivers=spec.receivers, policy=spec.policy,
-                             limit_bytes=spec.limit_bytes, spill=spill)
+                             limit_bytes=spec.limit_bytes, spill=spill, crossing=self.crossing)
         ends = outlet.outlet if isinstance(outlet, SpillingOutlet) else outlet
         if isinstance(ends, MemoryOutlet):
             self.memory[outlet.address] = ends
         return outlet
 
-    def connect(self, address: str, link: str, name: str, attempt: int) -> Inlet:
+    def connect(self, address: str, link: str, name: str, attempt: int, folder: Path) -> Inlet:
         """The receiving end of the link that waits at `address`; the sender learns who is there."""
         if address in self.memory:
             return self.memory[address].join(name, attempt)
-        return make_inlet(self.context, address, link, name, attempt)
+        return make_inlet(self.context, address, link, name, attempt, self.crossing, folder)
 
 
 class WorkerContext:
@@ -152,6 +161,8 @@ class Worker:
         parameters = build(operator.parameters, self.spec.parameters, self.spec.operator)
         if operator.prepare is not None:
             operator.prepare(parameters)
+        if self.spec.passage:
+            self.host.cross(self.spec.passage)
         work = Work(self.spec, operator, operator.make(parameters, self.context), self.hand, self.look, self.part)
         addresses = {}
         for link in self.spec.outputs:
@@ -197,7 +208,8 @@ class Worker:
             if address in ends:
                 continue
             try:
-                ends[address] = self.host.connect(address, message.link, self.spec.identity, self.spec.attempt)
+                ends[address] = self.host.connect(address, message.link, self.spec.identity, self.spec.attempt,
+                                                  Path(self.spec.sockets))
             except PeerLost:
                 missed.add(address)  # it died meanwhile; the master tells of its next attempt, or that there is none
             else:

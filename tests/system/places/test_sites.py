@@ -169,3 +169,26 @@ def test_an_agent_with_another_key_or_for_another_site_is_not_heard(tmp_path: Pa
     _, complained = open_key.communicate(timeout=20)
     assert (open_key.returncode, "0600" in complained) == (2, True)
     side.close()
+
+
+def test_a_stream_goes_from_one_machine_to_another_and_to_the_page(slurm: Path, sshd: Any, tmp_path: Path) -> None:
+    """Camera behind ssh, work on a Slurm node, the rest here: the links cross, encrypted, nothing is lost."""
+    for package in ("psij", "asyncssh"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[sites]'")
+    way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
+    beamline = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, **way})
+    made = Workflow("split", sites={"here": Site("here"), "cluster": Site("cluster", "slurm"), "beamline": beamline})
+    frames = made.add("camera", toys.camera, at="beamline", frames=300, gap_s=0.005)
+    count = made.add("count", toys.count, frames, at="cluster", replicas=2)
+    added = made.add("add", toys.add, count)
+    made.add("look", toys.look, frames, added, policy="latest")
+    report = run(made, folder=tmp_path / "run")
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["add"]["total"] == sum(range(300))
+    kinds = {link["name"]: link["kind"] for link in report.links}
+    assert kinds["camera->count"] == kinds["count->add"] == kinds["camera->look"] == "far"
+    assert kinds["add->look"] != "far"
+    for link in report.links:
+        assert link["sent"] == link["acknowledged"] + sum(link["lost"].values()), link
+    nothing_left()
+    assert queue() == ""

@@ -15,14 +15,17 @@ from camlink.runtime.place.ssh_site import SshOptions, SshPlace
 from camlink.workflow.graph import Site
 
 
-def make_placer(site: Site, sockets: Path, folder: Path) -> LocalPlacer | RemotePlacer:
-    """The placer of a site; raises InputError for options that its kind does not know."""
+def make_placer(site: Site, sockets: Path, folder: Path, relay: int = 0) -> LocalPlacer | RemotePlacer:
+    """The placer of a site; `relay` is the port of the run's harbour.
+
+    Raises InputError for options that its kind does not know.
+    """
     if site.placer == "slurm":
         slurm = _options(site, SlurmOptions)
-        return RemotePlacer(site.name, SlurmPlace(slurm, folder), slurm.address, folder)
+        return RemotePlacer(site.name, SlurmPlace(slurm, folder), slurm.address, folder, relay)
     if site.placer == "ssh":
         ssh = _options(site, SshOptions)
-        return RemotePlacer(site.name, SshPlace(ssh), "127.0.0.1", folder)
+        return RemotePlacer(site.name, SshPlace(ssh), "127.0.0.1", folder, relay)
     return LocalPlacer(site.name, sockets, folder)
 
 

@@ -21,8 +21,8 @@ END_S: Final = 40.0
 class Place(Protocol):
     """Where an agent is going to run, and what it takes to start it there."""
 
-    async def open(self, site: str, keys: Keys, port: int) -> tuple[Submitter, JobSpec]:
-        """Reach the place, bring the key there, and give the job that dials `port` of ours."""
+    async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[Submitter, JobSpec]:
+        """Reach the place, bring the key there, and give the job that dials `port` and the `relay` of ours."""
         ...
 
     async def close(self) -> None:
@@ -33,8 +33,8 @@ class Place(Protocol):
 class RemotePlacer:
     """The agent of one site on another machine (master.Placer)."""
 
-    def __init__(self, site: str, place: Place, host: str, folder: Path) -> None:
-        self._site, self._place, self._host, self._folder = site, place, host, folder
+    def __init__(self, site: str, place: Place, host: str, folder: Path, relay: int) -> None:
+        self._site, self._place, self._host, self._folder, self._relay = site, place, host, folder, relay
         self.status = JobStatus(JobState.QUEUED, "not asked for yet")
         self._lost = ""
         self._closing = threading.Event()
@@ -71,7 +71,7 @@ class RemotePlacer:
 
     async def _live(self, keys: Keys, port: int) -> None:
         try:
-            submitter, spec = await self._place.open(self._site, keys, port)
+            submitter, spec = await self._place.open(self._site, keys, port, self._relay)
             job = await submitter.submit(spec)
             await self._watch(submitter, job)
             if not self.status.state.over:

@@ -31,12 +31,13 @@ class SlurmPlace:
     def __init__(self, options: SlurmOptions, folder: Path) -> None:
         self._options, self._folder = options, folder
 
-    async def open(self, site: str, keys: Keys, port: int) -> tuple[PsijSubmitter, JobSpec]:
+    async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[PsijSubmitter, JobSpec]:
         """The submitter, and the job that is the agent."""
         options = self._options
         key = write_keys(keys, self._folder / "keys")
         address = f"tcp://{options.address}:{port}"
-        argv = (options.python, "-m", "camlink", "agent", "--join", address, "--key", str(key), "--site", site)
+        argv = (options.python, "-m", "camlink", "agent", "--join", address, "--key", str(key), "--site", site,
+                "--relay", f"{options.address}:{relay}")
         return PsijSubmitter("slurm", self._folder / "jobs"), JobSpec(
             argv=argv, name=f"camlink-{site}", folder=self._folder, output=self._folder / f"agent-{site}.log",
             cpus=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes, walltime_s=options.walltime_s,

@@ -34,14 +34,15 @@ class SshPlace:
         self._reach = Reach((*options.jump, last))
         self._open = False
 
-    async def open(self, site: str, keys: Keys, port: int) -> tuple[SshSubmitter, JobSpec]:
+    async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[SshSubmitter, JobSpec]:
         """The connection, and the program that is the agent."""
         reach = await self._reach.__aenter__()
         self._open = True
         key = await reach.put_private("agent.key", msgspec.json.encode(keys))
         address = f"tcp://127.0.0.1:{await reach.lead_back(port)}"
         folder = Path(reach.folder)
-        argv = (self._options.python, "-m", "camlink", "agent", "--join", address, "--key", key, "--site", site)
+        argv = (self._options.python, "-m", "camlink", "agent", "--join", address, "--key", key, "--site", site,
+                "--relay", f"127.0.0.1:{await reach.lead_back(relay)}")
         return SshSubmitter(reach), JobSpec(argv=argv, name=f"camlink-{site}", folder=folder,
                                             output=folder / "agent.log")
 

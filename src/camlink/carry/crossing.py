@@ -1,0 +1,89 @@
+"""Crossing: what a process needs for links to other machines: keys, tickets of a relay, an admission and its gates."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import zmq
+
+from camlink.carry.admission import Admission
+from camlink.carry.far import FarInlet, FarOutlet
+from camlink.carry.gate import CallGate, Gate, OfferGate
+from camlink.carry.keys import Keys
+from camlink.carry.ticket import Ticket
+from camlink.errors import InputError, WireError
+
+SCHEME: Final = "relay://"
+LAST_BYTES_S: Final = 0.5
+
+
+class Passage(msgspec.Struct, frozen=True):
+    """What a worker gets for its links to other machines; the tickets name the relay as its machine reaches it."""
+
+    sender: Keys
+    receiver: Keys
+    offer: Ticket
+    call: Ticket
+
+    @classmethod
+    def opened(cls, data: bytes) -> Passage:
+        """The passage in `data`; raises WireError when it is none."""
+        try:
+            return msgspec.msgpack.decode(data, type=cls)
+        except msgspec.MsgspecError:
+            raise WireError("a worker got a passage that is none; is its agent of another version?") from None
+
+    def sealed(self) -> bytes:
+        """As bytes, for the spec of a worker."""
+        return msgspec.msgpack.encode(self)
+
+    def by(self, relay: str) -> Passage:
+        """The same for a machine that reaches the relay at another address."""
+        return Passage(self.sender, self.receiver, msgspec.structs.replace(self.offer, address=relay),
+                       msgspec.structs.replace(self.call, address=relay))
+
+
+class Crossing:
+    """Makes the ends of links that cross; safe for several threads, closed in two steps around its context's end."""
+
+    def __init__(self, context: zmq.Context[Any], passage: Passage) -> None:
+        self._context, self._passage = context, passage
+        self._admission = Admission(context)
+        self._gates: list[Gate] = []
+        self._lock = threading.Lock()
+
+    def outlet(self, link: str, stem: str, *, receivers: int, policy: str, limit_bytes: int) -> FarOutlet:
+        """The sending end; its address is the lane, named after `stem`."""
+        lane, path = Path(stem).name, f"{stem}.far"
+        outlet = FarOutlet(self._context, f"ipc://{path}", link, self._passage.sender, self._admission,
+                           receivers=receivers, policy=policy, limit_bytes=limit_bytes)
+        outlet.address = SCHEME + lane
+        with self._lock:
+            self._gates.append(OfferGate(self._passage.offer, lane, path))
+        return outlet
+
+    def inlet(self, address: str, link: str, name: str, attempt: int, folder: Path) -> FarInlet:
+        """The receiving end that calls the lane of `address`; `folder` is private to this user."""
+        if not address.startswith(SCHEME):
+            raise InputError(f"link {link}: no lane leads to '{address[:100]}'")
+        with self._lock:
+            path = folder / f"{name.replace('/', '-')}.{attempt}-{len(self._gates)}.in"
+            gate = CallGate(self._passage.call, address.removeprefix(SCHEME), path)
+            self._gates.append(gate)
+        return FarInlet(self._context, f"ipc://{path}", link, self._passage.receiver, name, attempt)
+
+    def close_admission(self) -> None:
+        """Before the context ends: nobody else comes in."""
+        self._admission.close()
+
+    def close(self) -> None:
+        """After the context has ended: let the last bytes through, then close the gates."""
+        if self._gates:
+            time.sleep(LAST_BYTES_S)
+        for gate in self._gates:
+            gate.close()
+        self._gates.clear()

@@ -1,0 +1,50 @@
+"""Harbour: where links between the machines of a run meet: one relay beside the master, one key a role, tickets."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from typing import Final
+
+from camlink.carry.crossing import Passage
+from camlink.carry.far import RECEIVER, SENDER
+from camlink.carry.keys import LIFE_S, make_keys
+from camlink.carry.relay import Relay
+from camlink.carry.ticket import RelayKey
+from camlink.workflow.graph import Workflow
+
+FAR: Final = ("slurm", "ssh")
+
+
+class Harbour:
+    """A relay in a thread of the master; far machines reach its port as they reach the landing of their agents."""
+
+    def __init__(self, run: str, host: str = "127.0.0.1") -> None:
+        key = RelayKey(secrets.token_bytes(32))
+        self._relay = Relay(key, host)
+        self.port = int(self._relay.address.rpartition(":")[2])
+        keys = make_keys(run, {SENDER: [RECEIVER], RECEIVER: [SENDER]})
+        address = self._relay.address
+        self.passage = Passage(keys[SENDER], keys[RECEIVER], key.ticket(address, run, "offer", LIFE_S),
+                               key.ticket(address, run, "call", LIFE_S)).sealed()
+        self._thread = threading.Thread(target=self._relay.run, name="relay", daemon=True)
+        self._thread.start()
+
+    @property
+    def facts(self) -> dict[str, int]:
+        """What went through and what was refused."""
+        return self._relay.facts
+
+    def close(self) -> None:
+        """Close the port and everything that goes through."""
+        self._relay.close()
+        self._thread.join(5)
+
+
+def open_harbour(workflow: Workflow, run: str) -> Harbour | None:
+    """A harbour when some site is on another machine; at the address where those sites reach this one."""
+    far = [site for site in workflow.sites.values() if site.placer in FAR]
+    if not far:
+        return None
+    hosts = [str(site.options["address"]) for site in far if "address" in site.options]
+    return Harbour(run, hosts[0] if hosts else "127.0.0.1")
