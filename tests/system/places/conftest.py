@@ -42,7 +42,7 @@ def slurm(installed: None) -> Iterator[Path]:
         yield folder
     finally:
         shell("slurm.sh", "down", str(folder))
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # what ends may still remove files of its own
         if before is None:
             del os.environ["SLURM_CONF"]
         else:
@@ -67,4 +67,4 @@ def sshd(installed: None) -> Iterator[Sshd]:
     finally:
         for port in (login, login + 1):
             shell("sshd.sh", "down", str(folder), str(port))
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)  # what ends may still remove files of its own
