@@ -14,9 +14,12 @@ from camlink.runtime.crew import REPLICA_SEQUENCES, WorkerState
 from camlink.runtime.messages import LinkSpec, WorkerSpec
 from camlink.runtime.states import RunState
 from camlink.workflow.check import Checked, Link
+from camlink.workflow.graph import Site
 from camlink.workflow.operator import Kind
 
 MASTER: Final = "master"
+WAIT_S: Final = {"slurm": 3600.0}  # in a queue
+FAR_WAIT_S: Final = 30.0
 _ON_THIS_HOST: Final = ("inline", "local")
 
 
@@ -43,7 +46,10 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 site=checked.workflow.nodes[name].at, first_sequence=replica * REPLICA_SEQUENCES, passage=passage)
             site = site_of(checked, name)
             workers[name, replica] = WorkerState(spec, site, killable=site != MASTER)
-    return RunState(workers, links)
+    far = {worker.site for worker in workers.values() if worker.site != MASTER} & {
+        site.name for site in checked.workflow.sites.values() if site.placer not in _ON_THIS_HOST}
+    queue_s = max((_wait_s(checked.workflow.sites[name]) for name in far), default=0.0)
+    return RunState(workers, links, far=frozenset(far), queue_s=queue_s)
 
 
 def _link(checked: Checked, link: Link) -> LinkSpec:
@@ -74,6 +80,12 @@ def _kind(checked: Checked, link: Link) -> Literal["memory", "shm", "zmq", "far"
         raise WorkflowError([f"link {link.name}: a link of kind '{link.kind}' works only {reach}; leave `link:` out, "
                              "or use zmq"], checked.workflow.name)
     return link.kind or ("memory" if together else "shm" if here else "zmq")
+
+
+def _wait_s(site: Site) -> float:
+    """For how long an agent may come later than one of this machine; what is no number its placer refuses."""
+    said = site.options.get("wait_s")
+    return float(said) if isinstance(said, int | float) else WAIT_S.get(site.placer, FAR_WAIT_S)
 
 
 def _machine(checked: Checked, operator: str) -> str:

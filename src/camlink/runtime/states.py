@@ -38,6 +38,7 @@ Phase = Literal["resources", "services", "network", "graph", "closing", "over"]
 PATIENCE_S: Final = {"resources": 30.0, "services": 180.0, "network": 60.0, "closing": 8.0}
 GRACE_S: Final = 10.0
 SILENCE_S: Final = 4.0
+FAR_SILENCE_S: Final = 45.0  # a line to another machine may be cut for a while; it is dialled again
 LAUNCH_S: Final = 60.0
 STUCK_S: Final = 30.0
 AWAY_S: Final = 1.5
@@ -51,6 +52,8 @@ class RunState(Crew):
     joined: dict[str, Joined] = field(default_factory=dict)
     beats: dict[str, float] = field(default_factory=dict)
     sites: tuple[str, ...] = ()
+    far: frozenset[str] = frozenset()
+    queue_s: float = 0.0
     begun_s: float = 0.0
     phase_s: float = 0.0
     graph_s: float = 0.0
@@ -232,6 +235,8 @@ class RunState(Crew):
         if self.phase == "graph":
             yield from self._watch_graph(at)
         patience = PATIENCE_S.get(self.phase)
+        if patience is not None and self.phase == "resources":
+            patience += self.queue_s
         if patience is not None and at - self.phase_s > patience:
             missing = self._missing()
             if self.phase == "closing":
@@ -243,19 +248,22 @@ class RunState(Crew):
     def _watch_graph(self, at: float) -> Iterator[Instruction]:
         """Kill whoever does not answer, is not up in time, or is stuck; an agent that is silent takes its workers."""
         for site, then in list(self.beats.items()):
-            if at - then > SILENCE_S:
+            if at - then > self._silence_s(site):
                 del self.beats[site]
-                yield EndAgent(site, f"the agent of site '{site}' has not answered for {SILENCE_S:g} s")
+                yield EndAgent(site, f"the agent of site '{site}' has not answered for {self._silence_s(site):g} s")
         for worker in self.workers.values():
             silent_s = at - worker.heard_s
             if worker.over or worker.site not in self.beats:
                 continue
             if worker.state == "starting" and silent_s > LAUNCH_S:
                 yield from self._kill(worker, f"was not ready in {LAUNCH_S:g} s", at)
-            elif worker.state != "starting" and silent_s > SILENCE_S:
-                yield from self._kill(worker, f"has not answered for {SILENCE_S:g} s", at)
+            elif worker.state != "starting" and silent_s > self._silence_s(worker.site):
+                yield from self._kill(worker, f"has not answered for {self._silence_s(worker.site):g} s", at)
             elif worker.spec.kind == "transform" and worker.busy_s > STUCK_S:
                 yield from self._kill(worker, f"has worked on one block for {STUCK_S:g} s", at)
+
+    def _silence_s(self, site: str) -> float:
+        return FAR_SILENCE_S if site in self.far else SILENCE_S
 
     def _missing(self) -> str:
         if self.phase == "resources":

@@ -40,7 +40,7 @@ from camlink.runtime.messages import (
     Stop,
     WorkerSpec,
 )
-from camlink.runtime.states import GRACE_S, PATIENCE_S, SILENCE_S, RunState
+from camlink.runtime.states import FAR_SILENCE_S, GRACE_S, PATIENCE_S, SILENCE_S, RunState
 from camlink.runtime.watch import Watch, steps
 
 NAMES = ("camera", "solve", "look")
@@ -251,6 +251,24 @@ def test_an_agent_that_is_silent_is_ended() -> None:
         told += state.handle(Beat(site="master"), tenth / 10)
         told += state.handle(Tick(), tenth / 10)
     assert [i.site for i in told if isinstance(i, EndAgent)] == ["here"]
+
+
+def test_a_far_agent_may_be_silent_for_longer_and_come_later() -> None:
+    state = started()
+    state.far = frozenset({"here"})
+    told: list[Instruction] = []
+    for tenth in range(1, int(FAR_SILENCE_S * 10) + 5):
+        told += state.handle(Beat(site="master"), tenth / 10)
+        told += state.handle(Tick(), tenth / 10)
+        if tenth == int(FAR_SILENCE_S * 10) - 10:
+            assert not [i for i in told if isinstance(i, EndAgent)]
+            assert not [i for i in told if isinstance(i, Send) and i.site == "here" and isinstance(i.message, Kill)]
+    assert [i.site for i in told if isinstance(i, EndAgent)] == ["here"]
+    waiting = RunState(state.workers, state.links, queue_s=100.0)
+    waiting.handle(Begin(), 0.0)
+    for second in range(1, int(PATIENCE_S["resources"]) + 90):
+        waiting.handle(Tick(), float(second))
+        assert not waiting.broke, second
 
 
 def test_a_master_that_was_away_itself_blames_nobody() -> None:

@@ -23,6 +23,7 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     memory_bytes: int = 0
     walltime_s: float = 3600.0
     python: str = sys.executable
+    wait_s: float = 3600.0
 
 
 class SlurmPlace:
