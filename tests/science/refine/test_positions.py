@@ -74,3 +74,17 @@ def test_without_a_gap_nothing_moves(scene):
     s = scene(photons=1e5, side=4)
     engine = s.engine(s.amplitude(), image=s.truth)
     np.testing.assert_allclose(displacements(engine), 0, atol=1e-4)
+
+
+def test_after_a_sweep_the_data_tell_and_not_the_waves(scene):
+    s = scene(photons=1e6, side=5)
+    off = s.rng.uniform(-0.5, 0.5, s.corners.shape)
+    told = s.corners.copy()
+    s.corners = told + off
+    engine = s.engine(s.amplitude(), corners=told, fractions=8, image=s.truth)
+    engine.frames.waves[...] = 7
+    engine.swept = True
+    found = displacements(engine)
+    assert (engine.frames.waves == 7).all()
+    assert np.corrcoef(found.ravel(), off.ravel())[0, 1] > 0.95
+    assert rms(found - off) < 0.7 * rms(off)

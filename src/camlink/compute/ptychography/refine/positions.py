@@ -25,6 +25,7 @@ from camlink.compute.ptychography.slots import Active
 Array = NDArray[Any]
 FRAMES_AT_ONCE: Final = 4
 FRAMES_ON_GPU: Final = 128
+SWEPT_AT_ONCE: Final = 128
 REGULAR: Final = 0.05
 
 
@@ -43,9 +44,7 @@ class Positions:
     reach: float = 6.0
 
     def apply(self, engine: Engine) -> None:
-        """One turn; after a sweep there is none, since the waves tell nothing of it."""
-        if engine.swept:
-            return
+        """One turn."""
         slots = engine.slots
         found = displacements(engine)
         limit = np.maximum(np.hypot(found[:, 0], found[:, 1]) * self.damping / self.step, 1)
@@ -90,9 +89,16 @@ def gradient(image: Array) -> tuple[Array, Array]:
 
 
 def _parts(engine: Engine, frames: int) -> Iterator[Active]:
+    """All frames, `frames` at a time; a sweep left no waves, so that after one they are P_a P O."""
     for everything in engine.slots.spans(writing=False):
-        for start in range(0, len(everything.weights), frames):
-            yield everything.part(slice(start, start + frames))
+        scratch = namespace(engine.image).zeros_like(everything.waves[:SWEPT_AT_ONCE]) if engine.swept else None
+        for first in range(0, len(everything.weights), SWEPT_AT_ONCE):
+            several = everything.part(slice(first, first + SWEPT_AT_ONCE))
+            if scratch is not None:
+                several = several.lent(scratch[:len(several.weights)])
+                engine.chi(several, probe_sum=False)
+            for start in range(0, len(several.weights), frames):
+                yield several.part(slice(start, start + frames))
 
 
 def _right(part: Active, probes: Array, image: Array, slope: tuple[Array, Array]) -> Array:
