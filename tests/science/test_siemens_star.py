@@ -11,8 +11,13 @@ import pytest
 
 from camlink.compute.ptychography.algorithm import ap, raar
 from camlink.compute.ptychography.engine import Engine
+from camlink.compute.ptychography.evaluate.budget import Budget
+from camlink.compute.ptychography.evaluate.contestant import Own
+from camlink.compute.ptychography.evaluate.judge import fourier_error
+from camlink.compute.ptychography.evaluate.set_file import open_dataset
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.probe import Constraints
 from camlink.compute.ptychography.slots import Slots
 from camlink.testing.samples import sample
@@ -63,3 +68,21 @@ def test_the_star_is_reconstructed(star):
     folder = ROOT / "test-artefacts"
     folder.mkdir(exist_ok=True)
     (folder / "siemens-star.png").write_bytes(grey_png(phase))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_three_modes_explain_the_star_better_and_positions_stay_near():
+    dataset = open_dataset(sample("siemens-star-small.npz.bz2"))
+    last = {}
+    for modes, every in ((1, 0), (3, 0), (3, 5)):
+        parameters = SolveParameters(algorithm="raar", fractions=4, modes=modes, positions_every=every)
+        (last[modes, every],) = Own("star", parameters).run(dataset, Budget(40, samples=1))
+    errors = {which: fourier_error(dataset, snapshot) for which, snapshot in last.items()}
+    assert errors[3, 0] < 0.95 * errors[1, 0]
+    assert errors[3, 5] < 1.05 * errors[3, 0]
+    power = (np.abs(last[3, 0].probe) ** 2).sum(axis=(1, 2))
+    assert power[0] >= power[1] >= power[2] > 0
+    moved = last[3, 5].corners - dataset.corners(last[3, 5].margin)
+    assert np.abs(moved).max() > 0
+    assert np.abs(moved).max() < 6.5  # three quarters of the margin, and the rounding
