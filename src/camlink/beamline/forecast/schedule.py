@@ -90,7 +90,7 @@ def streaming(timing: Timing) -> Streaming:
     """
     solve, part = timing.solve, timing.first_frames / timing.points
     done = iterations_while_arriving(timing)
-    lacking = max(0.0, solve.iterations - solve.polish_iterations - done)
+    lacking = max(0.0, Schedule(solve).wished(timing.lit_s) - done)
     lag_s = min(lacking * timing.step_s, solve.patience_s) + max(solve.polish_s, timing.step_s)
     first_s = timing.dark_s + part * timing.lit_s + Schedule(solve).first_picture * timing.step_s * part
     return Streaming(first_picture_s=min(first_s, timing.scan_s + lag_s), final_picture_s=timing.scan_s + lag_s,

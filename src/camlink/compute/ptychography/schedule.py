@@ -16,6 +16,7 @@ FINE: Final = Manner(momentum=0.9, batches=4)
 SETTLED: Final = 0.9
 SOFT_PART: Final = 0.25
 SOFTER: Final = 4.0
+LIVE_PART: Final = 4
 BATCH_FRAMES: Final = 20
 
 
@@ -71,6 +72,15 @@ class Schedule:
     def first_picture(self) -> int:
         """Steps after which there is something to see."""
         return 3 if self._parameters.algorithm == "auto" else 10
+
+    def wished(self, took_s: float) -> int:
+        """Steps that a scan wants before its last ones, after it took `took_s` [s] to arrive.
+
+        One that took longer than the patience was watched while it ran; a part is enough, so that its end is not late.
+        """
+        known = self._parameters
+        part = LIVE_PART if took_s > known.patience_s else 1
+        return max(0, known.iterations // part - known.polish_iterations)
 
     def next(self, condition: Condition, outlook: Outlook) -> Step:
         """The next step."""

@@ -91,6 +91,7 @@ class _Pace:
     def __init__(self, work: Reconstruction, schedule: Schedule) -> None:
         self.work = work
         self.schedule = schedule
+        self.started_s = perf_counter()
         self._steps_s: deque[float] = deque(maxlen=RECENT)
         self._picture_s: float | None = None
         self._error_s: float | None = None
@@ -157,14 +158,14 @@ def _busy(work: Reconstruction, parameters: SolveParameters) -> bool:
 def _end_game(pace: _Pace, parameters: SolveParameters, context: Context) -> Iterator[Outlook]:
     """What is left to do after the last frame.
 
-    What the whole run still lacks of the wished iterations (nothing after a scan in real time), for `patience_s` at
-    most. Then, in `polish_s` or what is left of the patience, more iterations and the last steps by projections. The
-    time of the last version is kept free; one projection is done whatever it costs.
+    What the whole run still lacks of the wished iterations, for `patience_s` at most. Then, in `polish_s` or what is
+    left of the patience, more iterations and the last steps by projections. The time of the last version is kept free;
+    one projection is done whatever it costs.
     """
     work = pace.work
     if work.engine is None:
         return
-    wished = max(0, parameters.iterations - parameters.polish_iterations - work.engine.iteration)
+    wished = max(0, pace.schedule.wished(perf_counter() - pace.started_s) - work.engine.iteration)
     ends_s = perf_counter() + (parameters.patience_s if wished else 0.0)
     for done in range(wished):
         if context.stopping() or perf_counter() + pace.step_s > ends_s:

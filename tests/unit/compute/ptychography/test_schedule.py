@@ -62,3 +62,9 @@ def test_admm_is_soft_first_and_never_ends_with_projections():
     (Manner(frames=20), 401, 21), (Manner(frames=20), 1, 1)])
 def test_a_sweep_has_batches_of_enough_frames(manner, count, batches):
     assert manner.split(count) == batches
+
+
+def test_a_scan_that_was_watched_wants_less_at_its_end():
+    schedule = Schedule(SolveParameters(iterations=40, polish_iterations=5, patience_s=10.0))
+    assert schedule.wished(took_s=1.0) == 35
+    assert schedule.wished(took_s=11.0) == 5
