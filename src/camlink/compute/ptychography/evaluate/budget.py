@@ -92,11 +92,15 @@ class Stopwatch:
 
     @property
     def left(self) -> int:
-        """Iterations that are likely to fit in what is left."""
+        """Iterations that are likely to fit in what is left, as long as those of the last stretch.
+
+        The first stretch tells nothing: it makes and records what the others only use.
+        """
         left = self.budget.iterations - self.iteration
-        if self.budget.seconds and self.step_s:
-            left = min(left, int((self.budget.seconds - self.seconds) / self.step_s))
-        return max(left, 0)
+        rest_s = self.budget.seconds - self.seconds
+        if self.budget.seconds and len(self._stretches_s) > 1:
+            left = min(left, int(rest_s / self._stretches_s[-1]))
+        return max(left, 0) if rest_s > 0 or not self.budget.seconds else 0
 
     @property
     def spent(self) -> bool:

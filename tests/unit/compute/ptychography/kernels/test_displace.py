@@ -21,7 +21,7 @@ def test_sums_agree_with_the_array_code(count, modes, shifts, frame):
     def field(*shape):
         return rng.standard_normal((*shape, 2), np.float32).view(np.complex64)[..., 0]
 
-    probes, image, waves = field(shifts, modes, *frame), field(90, 100), field(count, modes, *frame)
+    probes, image, waves = field(shifts, modes, *frame), field(104, 104), field(count, modes, *frame)
     corners, rows = rng.integers(0, 40, (count, 2)), rng.integers(0, shifts, count)
     found = []
     for space in (np, cupy):
