@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Array, CountFrames, Header, Scan
+from camlink.capture.moment import wait_until
 from camlink.carry.formats.any_file import open_recorded
 from camlink.carry.formats.cxi_layout import MASK_NO_DEFECT
 from camlink.carry.formats.recorded import Recorded, Stack, span_m
@@ -21,7 +22,6 @@ from camlink.settings import read_settings
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about
 
-_LOOK_S: Final = 0.1
 _TOGETHER_S: Final = 0.05
 _MOST_BLOCK_BYTES: Final = 64 << 20
 
@@ -80,7 +80,7 @@ def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) ->
     bad = None if recorded.mask is None else (recorded.mask & np.uint32(~MASK_NO_DEFECT & 0xFFFFFFFF)) != 0
     began_s = time.monotonic()
     for first, end in batches(due_s, _most_frames(parameters, stack)):
-        if not _wait_until(began_s + due_s[end - 1], context):
+        if not wait_until(began_s + due_s[end - 1], context):
             return
         index = sent[first:end]
         source = rows[index]
@@ -151,15 +151,6 @@ def _due_s(time_s: NDArray[np.float64], parameters: ReplayParameters) -> NDArray
 def _most_frames(parameters: ReplayParameters, stack: Stack) -> int:
     _, ny, nx = stack.shape
     return max(1, min(parameters.block_frames, _MOST_BLOCK_BYTES // max(1, 4 * ny * nx)))
-
-
-def _wait_until(moment_s: float, context: Context) -> bool:
-    while not context.stopping():
-        left_s = moment_s - time.monotonic()
-        if left_s <= 0:
-            return True
-        time.sleep(min(left_s, _LOOK_S))
-    return False
 
 
 def _read(stack: Stack, rows: NDArray[np.intp], bad: NDArray[np.bool_] | None) -> NDArray[np.float32]:

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.capture.fastccd.wire import HEADER_BYTES, Layout
-from camlink.errors import ParameterError, UnknownName
+from camlink.capture.fault_set import FaultSet, Probability
 
-Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 NEVER: Final = -1
 
 
-class Faults(msgspec.Struct, frozen=True, kw_only=True):
+class Faults(FaultSet, frozen=True, kw_only=True):
     """Probabilities per packet or frame, and numbers.
 
     drop_packets, duplicate, reorder, truncate, garbage: per packet with samples; each lost packet takes `burst` - 1
@@ -36,26 +35,6 @@ class Faults(msgspec.Struct, frozen=True, kw_only=True):
     stop_after: Annotated[int, msgspec.Meta(ge=NEVER)] = NEVER
     stall_after: Annotated[int, msgspec.Meta(ge=NEVER)] = NEVER
     stall_s: Annotated[float, msgspec.Meta(ge=0.0, le=600.0)] = 2.0
-
-    @classmethod
-    def parse(cls, text: str) -> Faults:
-        """Faults from a text such as "drop-packets=0.01,burst=4"; an empty text means none.
-
-        Raises UnknownName for a fault that does not exist, ParameterError for a value that is out of bounds.
-        """
-        values: dict[str, str] = {}
-        for part in filter(None, (piece.strip() for piece in text.split(","))):
-            name, equals, value = part.partition("=")
-            field = name.strip().replace("-", "_")
-            if field not in cls.__struct_fields__:
-                raise UnknownName("fault", name.strip(), (f.replace("_", "-") for f in cls.__struct_fields__))
-            if not equals:
-                raise ParameterError(f"fault '{part}' has no value; write {part}=NUMBER")
-            values[field] = value.strip()
-        try:
-            return msgspec.convert(values, cls, strict=False)
-        except msgspec.ValidationError as error:
-            raise ParameterError(f"faults '{text}': {error}") from None
 
 
 NO_FAULTS: Final = Faults()

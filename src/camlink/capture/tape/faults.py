@@ -10,14 +10,14 @@ from typing import Annotated, Any
 import msgspec
 
 from camlink.block import Block
+from camlink.capture.fault_set import FaultSet, Probability
 from camlink.carry.envelope import decode, encode
-from camlink.errors import ParameterError, UnknownName, WireError
+from camlink.errors import WireError
 
-Probability = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 FURTHEST = 8
 
 
-class TapeFaults(msgspec.Struct, frozen=True, kw_only=True):
+class TapeFaults(FaultSet, frozen=True, kw_only=True):
     """Probabilities per block. `late` blocks come `late_s` [s] later, after others; `reordered` ones up to 8 places."""
 
     late: Probability = 0.0
@@ -27,26 +27,6 @@ class TapeFaults(msgspec.Struct, frozen=True, kw_only=True):
     corrupt: Probability = 0.0
     late_s: Annotated[float, msgspec.Meta(ge=0.0, le=60.0)] = 0.5
     seed: int = 0
-
-    @classmethod
-    def parse(cls, text: str) -> TapeFaults:
-        """Faults from a text such as "lost=0.01,seed=3"; an empty text means none.
-
-        Raises UnknownName for a fault that does not exist, ParameterError for a value that is out of bounds.
-        """
-        values: dict[str, str] = {}
-        for part in filter(None, (piece.strip() for piece in text.split(","))):
-            name, equals, value = part.partition("=")
-            field = name.strip().replace("-", "_")
-            if field not in cls.__struct_fields__:
-                raise UnknownName("fault", name.strip(), (f.replace("_", "-") for f in cls.__struct_fields__))
-            if not equals:
-                raise ParameterError(f"fault '{part}' has no value; write {part}=NUMBER")
-            values[field] = value.strip()
-        try:
-            return msgspec.convert(values, cls, strict=False)
-        except msgspec.ValidationError as error:
-            raise ParameterError(f"faults '{text}': {error}") from None
 
 
 class Timed(msgspec.Struct, frozen=True):

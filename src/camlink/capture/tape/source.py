@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 from camlink.block import Block, CountFrames, RawFrames
+from camlink.capture.moment import wait_until
 from camlink.capture.tape.faults import TapeFaults, Timed, spoiled
 from camlink.carry.journal import read_blocks
 from camlink.errors import FormatError, ParameterError
@@ -16,7 +17,6 @@ from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about
 
 PASSED: Final = "passed_s"
-_LOOK_S: Final = 0.1
 
 
 class TapeParameters(Parameters, frozen=True):
@@ -66,7 +66,7 @@ def _play(parameters: TapeParameters, context: Context, kind: type[Any]) -> Iter
     context.tell(frames_expected=len(frames), frames_captured=0)
     begun_s = time.monotonic()
     for timed in spoiled(_timed(path, kind), faults, lost):
-        if not _wait_until(begun_s + timed.due_s / parameters.speed if parameters.speed else 0.0, context):
+        if not wait_until(begun_s + timed.due_s / parameters.speed if parameters.speed else 0.0, context):
             return
         yield timed.block
         given.update((timed.block.header.scan.id, int(index)) for index in timed.block.arrays["index"])
@@ -83,12 +83,3 @@ def _timed(path: Path, kind: type[Any]) -> Iterator[Timed]:
         passed_s = float(block.header.facts.get(PASSED, block.header.made_s))
         begun_s = passed_s if begun_s is None else begun_s
         yield Timed(max(passed_s - begun_s, 0.0), block)
-
-
-def _wait_until(moment_s: float, context: Context) -> bool:
-    while not context.stopping():
-        left_s = moment_s - time.monotonic()
-        if left_s <= 0:
-            return True
-        time.sleep(min(left_s, _LOOK_S))
-    return False
