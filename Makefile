@@ -16,6 +16,8 @@ $(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not 
 $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	sh tests/system/install_chromium.sh
+	sh tests/system/places/install.sh
+	sh tests/system/install_mpi.sh
 	touch $@
 
 ## the main job: a simulated beamline, its scan, the live page at the printed address
@@ -34,10 +36,8 @@ fast: $(VENV)/.tested
 faults: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/system/test_faults.py --full $(ARGS)
 
-## other machines, real ones: Slurm of two nodes, sshd, relay, programs; installs what they need (root)
+## other machines, real ones: Slurm of two nodes, sshd, relay, programs
 sites-test: $(VENV)/.tested
-	sh tests/system/places/install.sh
-	sh tests/system/install_mpi.sh
 	$(BIN)/python -m pytest tests/system/places tests/system/test_relay.py tests/system/test_program.py tests/system/test_cluster.py $(ARGS)
 
 lint: style types layers
