@@ -147,8 +147,9 @@ def _nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     own = tempfile.mkdtemp(prefix="ct-")
     monkeypatch.setenv("XDG_RUNTIME_DIR", own)
     shared = set(Path("/dev/shm").iterdir())
+    before = set(psutil.Process().children(recursive=True))  # servers of other tests of this session
     yield
-    _, alive = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=5)
+    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=5)
     assert [p.cmdline() for p in alive] == []
     assert sockets() == set()
     assert {p for p in Path("/dev/shm").iterdir() if "camlink" in p.name} <= shared
