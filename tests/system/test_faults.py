@@ -11,9 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -32,7 +31,7 @@ from camlink.testing import toys
 from camlink.testing.hostile import PAYLOADS
 from camlink.workflow.graph import Workflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 FRAMES = 200
 OPERATOR = {"source": "camera", "transform": "count", "solver": "add", "writer": "keep", "viewer": "look"}
 
@@ -140,20 +139,6 @@ CASES = [
 
 def sockets() -> set[Path]:
     return set(read_settings().sockets.glob("camlink-*"))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    own = tempfile.mkdtemp(prefix="ct-")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", own)
-    shared = set(Path("/dev/shm").iterdir())
-    before = set(psutil.Process().children(recursive=True))  # servers of other tests of this session
-    yield
-    _, alive = psutil.wait_procs(set(psutil.Process().children(recursive=True)) - before, timeout=5)
-    assert [p.cmdline() for p in alive] == []
-    assert sockets() == set()
-    assert {p for p in Path("/dev/shm").iterdir() if "camlink" in p.name} <= shared
-    Path(own).rmdir()
 
 
 def play(case: Case, folder: Path) -> Report:

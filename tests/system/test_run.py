@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from camlink.testing import toys
 from camlink.testing.context import RecordingScreen
 from camlink.workflow.graph import Site, Workflow
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
 
 def flow(placer: str = "local", *, frames: int = 60, gap_s: float = 0.0, replicas: int = 1, sink: Any = None,
@@ -47,19 +46,6 @@ def links(report: Report) -> dict[str, dict[str, Any]]:
 
 def sockets() -> set[Path]:
     return set(read_settings().sockets.glob("camlink-*"))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Any:
-    own = tempfile.mkdtemp(prefix="ct-")  # short: the path of a socket has 107 bytes; and nobody else's sockets there
-    monkeypatch.setenv("XDG_RUNTIME_DIR", own)
-    yield
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and psutil.Process().children(recursive=True):
-        time.sleep(0.05)
-    assert [p.cmdline() for p in psutil.Process().children(recursive=True)] == []
-    assert sockets() == set()
-    Path(own).rmdir()
 
 
 @pytest.mark.parametrize(("placer", "kinds"), [("local", {"shm"}), ("inline", {"memory"})])
