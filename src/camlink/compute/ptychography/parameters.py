@@ -29,7 +29,7 @@ class SolveParameters(Parameters, frozen=True):
                                      ge=1, le=100_000)] = 40
     polish_iterations: Annotated[int, about("last iterations by alternating projections", ge=0, le=10_000)] = 5
     polish_s: Annotated[float, about("time after the last frame for more iterations, the projections and the last "
-                                     "version of a scan whose iterations are done", unit="s", ge=0, le=3600)] = 0.7
+                                     "version of a scan whose iterations are done", unit="s", ge=0, le=3600)] = 0.6
     patience_s: Annotated[float, about("time after the last frame for the iterations that the scan still lacks",
                                        unit="s", ge=0, le=86_400)] = 10.0
     probe_start: Annotated[int, about("iteration of the first probe update by projections; sweeps begin at once",
