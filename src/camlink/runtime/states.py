@@ -57,7 +57,6 @@ class RunState(Crew):
     begun_s: float = 0.0
     phase_s: float = 0.0
     graph_s: float = 0.0
-    over_s: float = 0.0
     last_s: float = -1.0
     stopped: str = ""
     kill_at_s: float = 0.0
@@ -217,7 +216,6 @@ class RunState(Crew):
                     yield from self.go(worker, at)
         if self.phase == "closing" and all(w.over for w in workers):
             self._enter("over", at)
-            self.over_s = at
             yield Over()
 
     def _enter(self, phase: Phase, at: float) -> None:

@@ -74,7 +74,7 @@ class Reach:
                 self._last = await self._dial(hop, self._last)
                 self._keeping.append(await self._last.create_process("exec cat"))
             self.folder = await self._make_folder()
-        except BaseException:
+        except BaseException:  # a cancellation too: no connection may stay open; it goes on to the caller
             await self._stack.aclose()
             raise
         return self

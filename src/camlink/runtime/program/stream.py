@@ -99,7 +99,6 @@ class _Talk:
         self._scan = first.scan
         self._parts: deque[Any] = deque(memoryview(part).cast("B") for part in encode(first))
         self._moved_s = time.monotonic()
-        self._ended_s: float | None = None
         os.set_blocking(child.stdin.fileno(), False)
 
     def run(self, blocks: Inflow[Block]) -> Iterator[Result]:

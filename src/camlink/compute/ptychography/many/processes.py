@@ -91,7 +91,7 @@ class Processes:
         try:
             for desk in others:
                 self._start(desk)
-        except BaseException:
+        except BaseException:  # whatever it was, no process may outlive it; it goes on to the caller
             self.kill()
             raise
 
