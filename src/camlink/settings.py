@@ -21,12 +21,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     in_ci: bool = False
     mpi_ranks: int = 1
     batch_job: str = ""
+    visible_gpus: tuple[str, ...] | None = None
 
 
 def read_settings() -> Settings:
-    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR, CI and what MPI and Slurm set."""
+    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR, CI, MPI, Slurm and CUDA."""
     default = Settings()
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    runtime, gpus = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("CUDA_VISIBLE_DEVICES")
     return Settings(
         samples=Path(os.environ.get("CAMLINK_SAMPLES", default.samples)),
         runs=Path(os.environ.get("CAMLINK_RUNS", default.runs)),
@@ -34,5 +35,6 @@ def read_settings() -> Settings:
         chromium=os.environ.get("CAMLINK_CHROMIUM", ""),
         in_ci=os.environ.get("CI", "") not in ("", "0", "false"),
         batch_job=os.environ.get("SLURM_JOB_ID", ""),
+        visible_gpus=None if gpus is None else tuple(filter(None, gpus.replace(" ", "").split(","))),
         mpi_ranks=max(int(os.environ[name]) if os.environ.get(name, "").isdecimal() else 1 for name in _MPI_SIZES),
     )

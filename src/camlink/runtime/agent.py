@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any, Final, NamedTuple, Protocol
 
-import psutil
 import zmq
 
 from camlink.errors import PeerLost, WireError
@@ -76,7 +76,7 @@ class Agent:
     """The event loop of one site."""
 
     def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers,
-                 dial: Dial | None = None, has: Inventory | None = None) -> None:
+                 has: Inventory, dial: Dial | None = None) -> None:
         self._site, self._workers, self._dial, self._has = site, workers, dial, has
         self._last_words: set[str] = set()
         self._beat_s = 0.0
@@ -94,9 +94,7 @@ class Agent:
 
     def run(self) -> None:
         """Join the master and serve until it says Bye."""
-        machine = psutil.virtual_memory()
-        self._tell(Joined(site=self._site, pid=psutil.Process().pid, cores=psutil.cpu_count() or 1,
-                          memory_bytes=machine.total, has=self._has))
+        self._tell(Joined(site=self._site, pid=os.getpid(), has=self._has))
         poller = zmq.Poller()
         poller.register(self._up, zmq.POLLIN)
         poller.register(self._down, zmq.POLLIN)

@@ -18,12 +18,17 @@ class Placed(msgspec.Struct, frozen=True):
 
 
 class Begin(Message, kw_only=True):
-    """The run begins; what it is made of, so that its log explains itself: uses by operator, workers, links."""
+    """The run begins; what it is made of, so that its log explains itself.
+
+    Uses by operator, workers, links, agents with their sites, and those on other machines.
+    """
 
     workflow: str = ""
     uses: dict[str, str] = msgspec.field(default_factory=dict)
     workers: tuple[Placed, ...] = ()
     links: tuple[LinkSpec, ...] = ()
+    agents: dict[str, str] = msgspec.field(default_factory=dict)
+    far: frozenset[str] = frozenset()
 
 
 class Tick(Message):

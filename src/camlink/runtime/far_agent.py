@@ -51,7 +51,7 @@ def work(join: str, key: Path, site: str, relay: str = "") -> None:
     address = f"ipc://{sockets}/agent-{site}"
     try:
         with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets, relay) as workers:
-            Agent(site, context, dial.address, address, workers, dial, take_inventory(sockets)).run()
+            Agent(site, context, dial.address, address, workers, take_inventory(sockets), dial).run()
     finally:
         context.destroy(linger=0)
         shutil.rmtree(sockets, ignore_errors=True)

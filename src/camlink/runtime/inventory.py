@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import socket
 import subprocess
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -14,7 +15,7 @@ from typing import Final
 import psutil
 
 from camlink.runtime.messages import Inventory
-from camlink.runtime.place.batch import read_left
+from camlink.runtime.place.job import read_left
 from camlink.settings import read_settings
 
 COMPARED: Final = ("camlink", "numpy", "pyzmq", "msgspec", "h5py", "numba")
@@ -30,7 +31,14 @@ def take_inventory(folder: Path) -> Inventory:
     return Inventory(
         host=platform.node(), system=platform.platform(), cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total, disk_bytes=shutil.disk_usage(folder).free, gpus=_gpus(),
-        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions)
+        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions, network=_network())
+
+
+def _network() -> dict[str, int]:
+    speeds = psutil.net_if_stats()
+    return {found.address: speeds[name].speed for name, addresses in psutil.net_if_addrs().items()
+            for found in addresses if found.family == socket.AF_INET and name in speeds and speeds[name].isup
+            and not found.address.startswith("127.")}
 
 
 def _gpus() -> tuple[str, ...]:
@@ -40,7 +48,8 @@ def _gpus() -> tuple[str, ...]:
         with suppress(OSError):
             lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
             found.append(lines.get("Model", "GPU").strip())
-    return tuple(found)
+    visible = read_settings().visible_gpus
+    return tuple(found if visible is None else found[:len(visible)])
 
 
 def _walltime_left_s(job: str) -> float | None:

@@ -15,7 +15,7 @@ import zmq
 from camlink.errors import InputError, StorageError, WireError
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Placed, Scale, Send, StartAgent, Tick
 from camlink.runtime.harbour import open_harbour
-from camlink.runtime.layout import MASTER, lay_out
+from camlink.runtime.layout import lay_out
 from camlink.runtime.log import EventLog
 from camlink.runtime.messages import Beat, Exited, FromWorker, Joined, Message, Progress, decode, encode
 from camlink.runtime.place.inline import InlinePlacer, make_host
@@ -25,7 +25,7 @@ from camlink.runtime.rundir import make_socket_folder
 from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
 from camlink.runtime.worker import NoScreen
-from camlink.workflow.check import Checked
+from camlink.workflow.check import MASTER, Checked
 from camlink.workflow.operator import Kind, Screen
 
 TICK_S: Final = 0.1
@@ -134,7 +134,7 @@ class Master:
         workers = tuple(Placed(w.spec, w.site, w.killable) for w in self.state.workers.values())
         workflow = self._checked.workflow
         return Begin(workflow=workflow.name, uses={n.name: n.use for n in workflow.nodes.values()}, workers=workers,
-                     links=tuple(self.state.links.values()))
+                     links=tuple(self.state.links.values()), agents=self.state.agents, far=self.state.far)
 
     def _now_s(self) -> float:
         """The time [s, UNIX]; a clock that is set while we run does not touch what silence is."""
@@ -208,8 +208,8 @@ class Master:
             placer: Placer = InlinePlacer(site, self._host)
             address = self._local.getsockopt_string(zmq.LAST_ENDPOINT)
         else:
-            placer = make_placer(self._checked.workflow.sites[site], self._sockets, self._folder,
-                                 self._harbour.port if self._harbour else 0)
+            where = self._checked.workflow.sites[self.state.agents[site]]
+            placer = make_placer(site, where, self._sockets, self._folder, self._harbour.port if self._harbour else 0)
             address = self._control.getsockopt_string(zmq.LAST_ENDPOINT)
         self._placers[site] = placer
         placer.start(address)

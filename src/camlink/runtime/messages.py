@@ -14,6 +14,7 @@ import msgspec
 
 from camlink.carry.account import Snapshot
 from camlink.errors import WireError
+from camlink.workflow.needs import Needs
 
 MAX_CONTROL_BYTES: Final = 16 << 20
 
@@ -51,6 +52,9 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     first_sequence: int = 0
     set_aside: dict[str, str] = {}
+    needs: Needs = Needs()
+    hosts: tuple[str, ...] = ()  # the agents that may host it
+    gpus: tuple[int, ...] = ()  # those of its agent that are for it alone
     passage: bytes = b""  # carry.crossing.Passage, sealed: only who makes links to other machines reads it
 
     @property
@@ -145,7 +149,10 @@ class SetAside(Message):
 
 
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
-    """What the machine of a far agent has, as far as the agent may use it; the walltime is None where there is none."""
+    """What the machine of an agent has, as far as the agent may use it; the walltime is None where there is none.
+
+    `network` gives the speed of each address that others may reach [Mbit/s], 0 where the machine does not say.
+    """
 
     host: str
     system: str
@@ -155,6 +162,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     gpus: tuple[str, ...]
     walltime_left_s: float | None
     versions: dict[str, str]
+    network: dict[str, int] = {}
 
 
 class Joined(Message):
@@ -162,9 +170,7 @@ class Joined(Message):
 
     site: str
     pid: int
-    cores: int
-    memory_bytes: int
-    has: Inventory | None = None
+    has: Inventory
 
 
 class Beat(Message):

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +14,7 @@ import zmq
 
 from camlink.errors import PeerLost
 from camlink.runtime.agent import Agent
+from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import MAX_CONTROL_BYTES, WorkerSpec
 from camlink.runtime.place.local import Processes
 from camlink.runtime.worker import Host, Worker
@@ -37,7 +39,7 @@ def agent(master: str, site: str, sockets: str, parent: str) -> None:
     context: zmq.Context[Any] = zmq.Context()
     address = f"ipc://{sockets}/agent-{site}"
     with Processes(address) as workers:
-        Agent(site, context, master, address, workers).run()
+        Agent(site, context, master, address, workers, take_inventory(Path(sockets))).run()
     context.term()
 
 

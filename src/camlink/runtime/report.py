@@ -75,7 +75,8 @@ def make_report(status: RunStatus, state: RunState, folder: Path, provenance: di
 def _operator(operator: OperatorStatus) -> dict[str, Any]:
     """State, text and facts; what happened to it, where something did."""
     told = {"restarts": operator.restarts, "repeated": operator.repeated, "set_aside": operator.aside}
-    return {"state": operator.state, "text": operator.text, **operator.facts, **{k: v for k, v in told.items() if v}}
+    known = {"state": operator.state, "text": operator.text, "site": operator.site}
+    return {**known, **operator.facts, **{k: v for k, v in told.items() if v}}
 
 
 def _restart(restart: Restart, begun_s: float) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from typing import Any, Self
 
 from camlink.errors import PeerLost
 from camlink.runtime.master import Master
+from camlink.runtime.place.placers import foresee
 from camlink.runtime.report import Report
 from camlink.runtime.status import RunStatus
 from camlink.settings import Settings, read_settings
-from camlink.workflow.check import check
+from camlink.workflow.check import Checked, check
 from camlink.workflow.graph import Workflow
 from camlink.workflow.operator import Screen
 from camlink.workflow.provenance import provenance
@@ -31,11 +32,16 @@ def new_folder(workflow: Workflow, settings: Settings) -> Path:
     raise PeerLost(f"{settings.runs}: a thousand runs began in this second")
 
 
+def check_here(workflow: Workflow) -> Checked:
+    """Check a workflow, with its needs held against what is known of the machines of its sites before they come."""
+    return check(workflow, offers=foresee(workflow))
+
+
 def make_master(workflow: Workflow, *, folder: Path | None = None, screen: Screen | None = None,
                 watch: Callable[[RunStatus], None] = lambda _: None) -> Master:
     """The master of a run that has not begun; raises WorkflowError with every problem of the workflow."""
     settings = read_settings()
-    checked = check(workflow).must_run()
+    checked = check_here(workflow).must_run()
     return Master(checked, folder or new_folder(workflow, settings), provenance=provenance(write_workflow(workflow)),
                   sockets=settings.sockets, screen=screen, watch=watch)
 

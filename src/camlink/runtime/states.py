@@ -15,6 +15,7 @@ from typing import Final, Literal
 
 from camlink.runtime.crew import MOST_RESTARTS, WINDOW_S, Crew, WorkerState
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Scale, Send, StartAgent
+from camlink.runtime.hosting import settle
 from camlink.runtime.messages import (
     Beat,
     Bye,
@@ -51,7 +52,7 @@ class RunState(Crew):
     phase: Phase = "resources"
     joined: dict[str, Joined] = field(default_factory=dict)
     beats: dict[str, float] = field(default_factory=dict)
-    sites: tuple[str, ...] = ()
+    agents: dict[str, str] = field(default_factory=dict)
     far: frozenset[str] = frozenset()
     queue_s: float = 0.0
     begun_s: float = 0.0
@@ -89,9 +90,9 @@ class RunState(Crew):
             elif event.attempt == worker.spec.attempt:  # an earlier attempt has nothing to say any more
                 yield from self._worker(worker, event, at)
         elif isinstance(event, Begin):
-            self.sites = tuple(dict.fromkeys(w.site for w in self.workers.values()))
+            self.agents = self.agents or {w.site: w.spec.site for w in self.workers.values()}
             self.begun_s = self.phase_s = at
-            yield from (StartAgent(site) for site in self.sites)
+            yield from (StartAgent(agent) for agent in self.agents)
         elif isinstance(event, Joined):
             self.joined[event.site] = event
             self.beats[event.site] = at
@@ -192,7 +193,11 @@ class RunState(Crew):
             self.troubles.append(self.broke)
             self._enter("closing", at)
             yield from self._end_all(at)
-        elif self.phase == "resources" and len(self.joined) == len(self.sites):
+        elif self.phase == "resources" and len(self.joined) == len(self.agents):
+            self.broke = settle(self.workers, self.links, self.joined, self.agents, self.far)
+            if self.broke:
+                yield from self._advance(at)
+                return
             self._enter("services", at)
             for worker in workers:
                 worker.state = "starting"
@@ -265,7 +270,7 @@ class RunState(Crew):
 
     def _missing(self) -> str:
         if self.phase == "resources":
-            return "the agents of " + ", ".join(s for s in self.sites if s not in self.joined)
+            return "the agents of " + ", ".join(s for s in self.agents if s not in self.joined)
         waiting = [w.spec.operator for w in self.workers.values() if w.state in ("waiting", "starting")]
         unlinked = [name for w in self.workers.values() for name in {s.name for s in w.spec.outputs} - w.linked]
         return ", ".join(waiting if self.phase == "services" else unlinked) or "nothing"

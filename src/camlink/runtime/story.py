@@ -16,6 +16,7 @@ from camlink.runtime.porter import DEAD_LETTERS, JOURNALS
 from camlink.runtime.states import RunState
 from camlink.runtime.status import STEPS, RunStatus
 from camlink.runtime.watch import Watch
+from camlink.workflow.needs import say_bytes
 
 EVENTS: Final = "events.jsonl"
 _PHASES: Final = {"services": 0, "network": 1, "graph": 2}
@@ -40,7 +41,8 @@ def replay(folder: Path) -> Iterator[Moment]:
         if isinstance(entry.event, Begin):
             workers = {(p.spec.operator, p.spec.replica): WorkerState(p.spec, p.site, killable=p.killable)
                        for p in entry.event.workers}
-            state = RunState(workers, {link.name: link for link in entry.event.links})
+            state = RunState(workers, {link.name: link for link in entry.event.links}, agents=entry.event.agents,
+                             far=entry.event.far)
         if state is None:
             raise FormatError(f"{path}: does not begin with the begin of a run")
         yield Moment(entry, state.handle(entry.event, entry.at), state)
@@ -71,7 +73,10 @@ class _Teller:
             self.begin = event
             yield f"workflow '{event.workflow}' begins: {', '.join(event.uses)}"
         elif isinstance(event, Joined):
-            yield f"the agent of site '{event.site}' joined: {event.cores} cores, {event.memory_bytes / 2**30:.0f} GiB"
+            has = event.has
+            gpus = f", {len(has.gpus)} x {has.gpus[0]}" if has.gpus else ""
+            yield (f"the agent '{event.site}' joined from {has.host}: {has.cores} cores, "
+                   f"{say_bytes(has.memory_bytes)}{gpus}")
         elif isinstance(event, Failed):
             at = f" at {event.place}" if event.place else ""
             yield f"{event.operator}/{event.replica} raised{at}{_holding(event.holding)}: {event.text}"

@@ -52,7 +52,8 @@ class Watch:
                    default=replicas[0])
         facts = dict(lead.facts) if len(replicas) == 1 else _summed([w.facts for w in replicas])
         return OperatorStatus(
-            name=name, use=self._uses[name], kind=lead.spec.kind, site=lead.site, state=lead.state, text=lead.text,
+            name=name, use=self._uses[name], kind=lead.spec.kind, state=lead.state, text=lead.text,
+            site=", ".join(sorted({w.site for w in replicas if w.state != "failed"} or {lead.site})),
             facts=facts, replicas=sum(not w.over for w in replicas), restarts=sum(len(w.restarts) for w in replicas),
             repeated=sum(w.past_repeated + w.repeated for w in replicas), aside=_summed([w.aside for w in replicas]))
 
@@ -115,7 +116,7 @@ def steps(state: RunState) -> tuple[StepStatus, ...]:
     links = sum(len(w.spec.outputs) for w in workers)
     linked = sum(len(w.linked) for w in workers)
     ended = sum(w.over for w in workers)
-    counts = ((len(state.joined), len(state.sites)), (ready, len(workers)), (linked, links), (ended, len(workers)))
+    counts = ((len(state.joined), len(state.agents)), (ready, len(workers)), (linked, links), (ended, len(workers)))
     words = ("agents joined", "operators ready", "links connected", "operators ended")
     reached = _PHASES.index(state.phase) if state.phase in _PHASES else len(_PHASES)
     out = []

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from camlink.errors import InputError, UnknownName, WorkflowError
 from camlink.registry import Registry
+from camlink.workflow.assignment import Unmet, Want, assign
 from camlink.workflow.graph import Node, Wire, Workflow
+from camlink.workflow.needs import ANY, Needs, Offer, read_needs
+from camlink.workflow.operator import Kind as OperatorKind
 from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import Parameters, build
 from camlink.workflow.policy import Kind, Policy
 from camlink.workflow.port import Port
 
 PLACERS: Final = ("inline", "local", "slurm", "ssh")
+MASTER: Final = "master"
+"""The agent in the process of the master: it hosts views, and what is placed `inline`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,11 @@ class Checked:
     parameters: dict[str, Parameters]
     links: tuple[Link, ...]
     problems: tuple[str, ...]
+    needs: Mapping[str, Needs] = field(default_factory=dict)
+
+    def hosts(self, name: str) -> tuple[str, ...]:
+        """The agents that may host the workers of an operator."""
+        return _hosts(self.workflow, self.workflow.nodes[name], self.operators[name])
 
     def must_run(self) -> Checked:
         """Itself; raises WorkflowError with every problem when there is one."""
@@ -54,9 +64,21 @@ class Checked:
         return self
 
 
-def check(workflow: Workflow, find: Callable[[str], Operator] | None = None) -> Checked:
-    """Resolve and check a workflow; `find` gives an operator by name (default: installed ones and module:name)."""
-    return _Check(workflow, find or _finder(workflow)).run()
+def check(workflow: Workflow, find: Callable[[str], Operator] | None = None,
+          offers: Mapping[str, Offer] | None = None) -> Checked:
+    """Resolve and check a workflow; `find` gives an operator by name (default: installed ones and module:name).
+
+    `offers` tells what each agent is going to have, as far as it is known; needs are held against them.
+    """
+    return _Check(workflow, find or _finder(workflow), offers).run()
+
+
+def _hosts(workflow: Workflow, node: Node, op: Operator) -> tuple[str, ...]:
+    if op.kind is OperatorKind.VIEW:
+        return (MASTER,)
+    sites = workflow.sites.values() if node.at == ANY else [workflow.sites[node.at]]
+    return tuple(dict.fromkeys(name for site in sites for name in (
+        (MASTER,) if site.placer == "inline" else site.names)))
 
 
 def _finder(workflow: Workflow) -> Callable[[str], Operator]:
@@ -86,12 +108,14 @@ def _import(name: str) -> Operator:
 
 
 class _Check:
-    def __init__(self, workflow: Workflow, find: Callable[[str], Operator]) -> None:
-        self.flow, self.find = workflow, find
+    def __init__(self, workflow: Workflow, find: Callable[[str], Operator],
+                 offers: Mapping[str, Offer] | None) -> None:
+        self.flow, self.find, self.offers = workflow, find, offers
         self.problems: list[str] = []
         self.operators: dict[str, Operator] = {}
         self.parameters: dict[str, Parameters] = {}
         self.links: list[Link] = []
+        self.needs: dict[str, Needs] = {}
         self.broken: set[str] = set()
 
     def run(self) -> Checked:
@@ -105,7 +129,8 @@ class _Check:
         self.missing()
         self.cycles()
         self.placing()
-        return Checked(self.flow, self.operators, self.parameters, tuple(self.links), tuple(self.problems))
+        self.meeting()
+        return Checked(self.flow, self.operators, self.parameters, tuple(self.links), tuple(self.problems), self.needs)
 
     def fault(self, text: str, *path: str) -> None:
         self.problems.append(text + self.flow.at_line("operators", *path))
@@ -216,7 +241,7 @@ class _Check:
 
     def placing(self) -> None:
         for node in self.flow.nodes.values():
-            if node.at not in self.flow.sites:
+            if node.at not in self.flow.sites and node.at != ANY:
                 error = UnknownName("site", node.at, self.flow.sites)
                 self.fault(f"{node.name}.at: {error}", node.name, "at")
             op = self.operators.get(node.name)
@@ -227,6 +252,26 @@ class _Check:
             if site.placer not in PLACERS:
                 error = UnknownName("placer", site.placer, PLACERS)
                 self.problems.append(f"site {site.name}: {error}" + self.flow.at_line("sites", site.name, "placer"))
+            if site.name in (MASTER, ANY):
+                self.problems.append(f"site {site.name}: the name is taken; choose another"
+                                     + self.flow.at_line("sites", site.name))
+
+    def meeting(self) -> None:
+        """Read what operators need, and hold it against what is known of the machines: every need that is not met."""
+        wants: dict[str, Want] = {}
+        for node in self.flow.nodes.values():
+            try:
+                needs = self.needs[node.name] = read_needs(node.needs, node.name)
+            except InputError as error:
+                self.fault(str(error), node.name, "needs", str(error).partition(" = ")[0].rpartition(".")[2])
+                continue
+            op = self.operators.get(node.name)
+            if self.offers is not None and op is not None and (node.at in self.flow.sites or node.at == ANY):
+                want = Want(node.name, needs, _hosts(self.flow, node, op))
+                wants |= {f"{node.name}/{replica}": want for replica in range(node.replicas)}
+        while isinstance(unmet := assign(wants, self.offers or {}), Unmet):
+            self.fault(unmet.text, unmet.operator, "needs")
+            wants = {name: want for name, want in wants.items() if want.operator != unmet.operator}
 
 
 def _type(port: Port) -> str:

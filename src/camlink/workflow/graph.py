@@ -68,6 +68,12 @@ class Site:
     name: str
     placer: str = "local"
     options: Mapping[str, Any] = field(default_factory=dict)
+    agents: int = 1
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names of its agents: its own for one, `cluster.1`, `cluster.2` ... for several."""
+        return (self.name,) if self.agents == 1 else tuple(f"{self.name}.{n + 1}" for n in range(self.agents))
 
 
 @dataclass
@@ -89,8 +95,9 @@ class Workflow:
         if isinstance(use, Operator):
             self.used[use.name] = use
             use = use.name
-        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs or {}, parameters,
-                    link)
+        needs = dict(needs or {})
+        at = needs.pop("at", at)
+        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs, parameters, link)
         self.nodes[name] = node
         return node
 

@@ -130,8 +130,11 @@ class _Reader:
     def site(self, name: str, node: yaml.Node) -> Site:
         path = ("sites", name)
         found = self.mapping(node, path, f"site '{name}'")
+        if not _NAME.fullmatch(name):
+            self.fault(f"site name '{name[:70]}': use letters, digits, - and _, starting with a letter", path)
         placer = self.typed(found, "placer", str, "local", path)
-        return Site(name, placer, {k: self.value(v) for k, v in found.items() if k != "placer"})
+        agents = self.typed(found, "agents", int, 1, path, lambda n: 1 <= n <= 64, "a number from 1 to 64")
+        return Site(name, placer, {k: self.value(v) for k, v in found.items() if k not in ("placer", "agents")}, agents)
 
     def operator(self, name: str, node: yaml.Node) -> Node:
         path = ("operators", name)
@@ -140,14 +143,22 @@ class _Reader:
         found = self.mapping(node, path, f"operator '{name}'")
         if "use" not in found:
             self.fault(f"operator '{name}' lacks `use: OPERATOR`", path)
+        needs = {key: self.value(value) for key, value in self.mapping(
+            found.get("needs"), (*path, "needs"), f"{name}.needs").items()}
+        at = self.typed(found, "at", str, DEFAULT_SITE, path)
+        if "at" in needs:
+            asked = needs.pop("at")
+            if not isinstance(asked, str) or ("at" in found and asked != at):
+                self.fault(f"{name}.needs.at: {asked!r} is not the site of `at`; say one of them", (*path, "needs"))
+            at = str(asked)
         return Node(
             name=name,
             use=self.typed(found, "use", str, "", path),
-            at=self.typed(found, "at", str, DEFAULT_SITE, path),
+            at=at,
             wires=self.wires(found.get("from"), path),
             policy=self.policy(found, path),
             replicas=self.typed(found, "replicas", int, 1, path, lambda n: 1 <= n <= 1024, "a number from 1 to 1024"),
-            needs=self.typed(found, "needs", dict, {}, path),
+            needs=needs,
             link=self.link(found, path),
             parameters={k: self.value(v) for k, v in found.items() if k not in _RESERVED},
         )
@@ -204,7 +215,9 @@ def read_value(text: str) -> Any:
 def write_workflow(workflow: Workflow) -> str:
     """The YAML text of a workflow; defaults are left out."""
     tree: dict[str, Any] = {"workflow": workflow.name}
-    tree["sites"] = {s.name: {"placer": s.placer, **s.options} for s in workflow.sites.values()}
+    tree["sites"] = {
+        s.name: {"placer": s.placer, **({"agents": s.agents} if s.agents != 1 else {}), **s.options}
+        for s in workflow.sites.values()}
     tree["operators"] = {node.name: _node_tree(node) for node in workflow.nodes.values()}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.place.batch import PsijSubmitter, read_left
-from camlink.runtime.place.job import JobSpec, JobState, JobStatus
+from camlink.runtime.place.batch import PsijSubmitter
+from camlink.runtime.place.job import JobSpec, JobState, JobStatus, read_left
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

@@ -63,7 +63,7 @@ def test_an_agent_runs_as_a_job_of_slurm(slurm: Path, tmp_path: Path) -> None:
     nothing_left()
     assert queue() == ""
     assert list((tmp_path / "run/keys").iterdir()) == []
-    assert not (tmp_path / "run/jobs").exists()
+    assert not (tmp_path / "run/jobs-cluster").exists()
 
 
 def test_an_agent_runs_behind_a_jump_host(sshd: Any, tmp_path: Path) -> None:

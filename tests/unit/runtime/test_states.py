@@ -26,6 +26,7 @@ from camlink.runtime.messages import (
     Expect,
     Failed,
     Go,
+    Inventory,
     Joined,
     Kill,
     Launch,
@@ -72,7 +73,8 @@ def only(instructions: list[Instruction], kind: type[Any]) -> Any:
 
 
 def joined(site: str) -> Joined:
-    return Joined(site=site, pid=1, cores=2, memory_bytes=1)
+    return Joined(site=site, pid=1, has=Inventory(host="h", system="s", cores=2, memory_bytes=1 << 30, gpus=(),
+                                                  disk_bytes=1 << 30, walltime_left_s=None, versions={}))
 
 
 def ready(name: str, attempt: int = 0, scheme: str = "ipc") -> Ready:

@@ -7,7 +7,8 @@ import pytest
 from camlink.block import Result
 from camlink.errors import WorkflowError
 from camlink.workflow.check import check
-from camlink.workflow.graph import Wire, Workflow
+from camlink.workflow.graph import Site, Wire, Workflow
+from camlink.workflow.needs import Needs, Offer
 from camlink.workflow.operator import Operator, operator
 from camlink.workflow.text import parse_workflow
 
@@ -98,3 +99,36 @@ def test_a_stream_operator_has_no_replicas(find: Find) -> None:
     flow = Workflow("w")
     flow.add("camera", "toy.camera", replicas=3)
     assert "runs once, not 3 times" in check(flow, find).problems[0]
+
+
+def test_needs_are_held_against_what_is_known_and_say_their_line(find: Find) -> None:
+    text = """workflow: needy
+sites:
+  cluster: {placer: slurm, agents: 2}
+  lab: {placer: ssh}
+operators:
+  camera: {use: toy.camera, needs: {at: lab, gpu: 4}}
+  reduce: {use: toy.reduce, from: camera, at: cluster, replicas: 3, needs: {cores: 2}}
+  solve: {use: toy.solve, from: reduce,
+          needs: {gpu: 1, memory: 8 GiB}}
+  look: {use: toy.view, from: solve, needs: {memmory: 1}}
+"""
+    poor = Offer(cores=2, memory_bytes=1 << 30, gpus=0)
+    offers = {"here": poor, "master": poor, "cluster.1": Offer(cores=2), "cluster.2": Offer(cores=2), "lab": Offer()}
+    checked = check(parse_workflow(text), find, offers)
+    assert checked.workflow.nodes["camera"].at == "lab"
+    assert set(checked.problems) == {
+        "unknown need of look 'memmory'; did you mean 'memory'? (known: cores, disk, gpu, memory, time) "
+        "(line 10, column 38)",
+        "solve needs what no agent has: here lacks GPUs (1 asked, 0 there), memory (8 GiB asked, 1 GiB there) "
+        "(line 9, column 11)",
+        "reduce need together 6 cores, and cluster.1, cluster.2 cannot host them all; ask for less, or for more agents "
+        "(line 7, column 69)"}
+
+
+def test_an_operator_may_work_at_any_site(find: Find) -> None:
+    flow = Workflow("w", sites={"here": Site("here"), "cluster": Site("cluster", "slurm", agents=2)})
+    flow.add("camera", "toy.camera", at="any", needs={"gpu": 1})
+    checked = check(flow, find, {"here": Offer(gpus=0), "cluster.1": Offer(gpus=0), "cluster.2": Offer(gpus=1)})
+    assert checked.must_run().hosts("camera") == ("here", "cluster.1", "cluster.2")
+    assert checked.needs == {"camera": Needs(gpus=1)}

@@ -10,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 
 from camlink.display.terminal.options import Values, read_sets
-from camlink.workflow.check import check as check_workflow
+from camlink.runtime.run import check_here
 from camlink.workflow.check import table
 from camlink.workflow.text import read_workflow
 
 
 def check(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")], values: Values = None) -> None:
-    """Check a workflow: names, types, parameters, links and cycles, all in one report."""
-    checked = check_workflow(read_workflow(file).with_values(read_sets(values))).must_run()
+    """Check a workflow: names, types, parameters, links, cycles and needs, all in one report."""
+    checked = check_here(read_workflow(file).with_values(read_sets(values))).must_run()
     grid = Table(box=None, header_style="dim")
     for title in ("name", "use", "kind", "at", "inputs", "outputs"):
         grid.add_column(title)

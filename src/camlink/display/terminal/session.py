@@ -20,9 +20,8 @@ from camlink.display.live import Live
 from camlink.display.terminal.console import draw_status, print_report
 from camlink.display.terminal.sketch import sketches, sparkline
 from camlink.runtime.report import Report
-from camlink.runtime.run import OpenRun, make_master
+from camlink.runtime.run import OpenRun, check_here, make_master
 from camlink.runtime.status import RunStatus
-from camlink.workflow.check import check
 from camlink.workflow.graph import Workflow
 
 LEAVE_AFTER_S: Final = 5.0
@@ -51,7 +50,7 @@ def present(workflow: Workflow, choices: Choices, console: Console,
     from camlink.display.web.action import Action
     from camlink.display.web.server import PageServer
 
-    check(workflow).must_run()
+    check_here(workflow).must_run()
     live = Live()
     page = PageServer(live, host=choices.host, port=choices.port)
     try:

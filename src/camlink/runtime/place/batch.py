@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.place.job import JobSpec, JobState, JobStatus
+from camlink.runtime.place.job import JobSpec, JobState, JobStatus, read_left
 
 POLL_S: Final = 1
 CALL_S: Final = 30.0
 ENVIRONMENT: Final = {"PATH": os.defpath, "SLURM_EXPORT_ENV": "ALL"}  # else srun gives its tasks none of the job's
 SYSTEMS: Final = ("slurm", "pbs", "lsf")
-_LEFT: Final = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 
 
 class PsijSubmitter:
@@ -98,15 +96,6 @@ class PsijSubmitter:
             inherit_environment=False, environment={**ENVIRONMENT, **spec.environment}, stdout_path=spec.output,
             stderr_path=spec.output.with_suffix(".err"), resources=resources, attributes=attributes,
             launcher="srun" if self.system == "slurm" else "mpirun" if spec.nodes > 1 else "single"))
-
-
-def read_left(text: str) -> float | None:
-    """Seconds in Slurm's [days-][hours:]minutes:seconds; None for words such as UNLIMITED or for nothing."""
-    found = _LEFT.fullmatch(text.strip())
-    if found is None:
-        return None
-    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 async def _call(*argv: str) -> str:

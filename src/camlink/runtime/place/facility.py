@@ -17,8 +17,8 @@ import msgspec
 
 from camlink.carry.keys import read_private
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.place.batch import ENVIRONMENT, read_left
-from camlink.runtime.place.job import JobSpec, JobState, JobStatus
+from camlink.runtime.place.batch import ENVIRONMENT
+from camlink.runtime.place.job import JobSpec, JobState, JobStatus, read_left
 
 CALL_S: Final = 30.0
 TASK_S: Final = 120.0

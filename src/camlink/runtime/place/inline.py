@@ -10,9 +10,11 @@ from typing import Any
 import zmq
 
 from camlink.runtime.agent import Agent, Ending
+from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.place.local import END_S
 from camlink.runtime.worker import Host, Worker
+from camlink.settings import read_settings
 
 
 class InlinePlacer:
@@ -25,7 +27,8 @@ class InlinePlacer:
 
     def start(self, master: str) -> None:
         """Start the agent's thread; it dials the master's address."""
-        agent = Agent(self._site, self._host.context, master, self._host.control, self._workers)
+        agent = Agent(self._site, self._host.context, master, self._host.control, self._workers,
+                      take_inventory(read_settings().sockets))
         self._thread = threading.Thread(target=agent.run, name=f"agent {self._site}", daemon=True)
         self._thread.start()
 

@@ -12,6 +12,7 @@ import msgspec
 from camlink.errors import InputError
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_LEFT: Final = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # stands in job scripts
 
 
@@ -89,3 +90,12 @@ class Submitter(Protocol):
     async def close(self) -> None:
         """Forget everything that belongs to this submitter; its jobs go on."""
         ...
+
+
+def read_left(text: str) -> float | None:
+    """Seconds in Slurm's [days-][hours:]minutes:seconds; None for words such as UNLIMITED or for nothing."""
+    found = _LEFT.fullmatch(text.strip())
+    if found is None:
+        return None
+    days, hours, minutes, seconds = (float(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds

@@ -17,6 +17,7 @@ import psutil
 from camlink.runtime.agent import Ending
 from camlink.runtime.hand import read_hand
 from camlink.runtime.messages import WorkerSpec
+from camlink.settings import read_settings
 
 END_S: Final = 3.0
 _TAIL_BYTES: Final = 2000
@@ -31,6 +32,14 @@ def _environment() -> dict[str, str]:
     fixed = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     paths = os.pathsep.join(p for p in sys.path if p)
     return {**fixed, **os.environ, "PYTHONPATH": paths}
+
+
+def _seeing(gpus: tuple[int, ...]) -> dict[str, str] | None:
+    """The environment of a worker that has GPUs for it alone; one that asked for none sees what its agent sees."""
+    if not gpus:
+        return None
+    seen = read_settings().visible_gpus
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(seen[gpu] if seen else str(gpu) for gpu in gpus)}
 
 
 class LocalPlacer:
@@ -78,7 +87,7 @@ class Processes:
         path.parent.mkdir(exist_ok=True)
         with path.open("ab") as log:
             process = subprocess.Popen(_command("worker", self._address, spec.line), stdin=subprocess.PIPE,
-                                       stdout=log, stderr=log)
+                                       stdout=log, stderr=log, env=_seeing(spec.gpus))
         assert process.stdin is not None
         with suppress(BrokenPipeError), process.stdin as pipe:  # one that is dead already is reaped
             pipe.write(msgspec.msgpack.encode(spec))

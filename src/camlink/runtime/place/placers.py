@@ -1,4 +1,4 @@
-"""Placers by name: how the agent of a site gets onto its machine."""
+"""Placers by name: how the agent of a site gets onto its machine, and what is known of it before."""
 
 from __future__ import annotations
 
@@ -8,25 +8,47 @@ from typing import Any
 import msgspec
 
 from camlink.errors import InputError
+from camlink.runtime.hosting import HERE, offer_of
+from camlink.runtime.inventory import take_inventory
 from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.place.remote import RemotePlacer
 from camlink.runtime.place.slurm_site import SlurmOptions, SlurmPlace
 from camlink.runtime.place.ssh_site import SshOptions, SshPlace
-from camlink.workflow.graph import Site
+from camlink.settings import read_settings
+from camlink.workflow.check import MASTER
+from camlink.workflow.graph import Site, Workflow
+from camlink.workflow.needs import Offer
 
 
-def make_placer(site: Site, sockets: Path, folder: Path, relay: int = 0) -> LocalPlacer | RemotePlacer:
-    """The placer of a site; `relay` is the port of the run's harbour.
+def make_placer(agent: str, site: Site, sockets: Path, folder: Path, relay: int = 0) -> LocalPlacer | RemotePlacer:
+    """The placer of an agent of a site; `relay` is the port of the run's harbour.
 
     Raises InputError for options that its kind does not know.
     """
     if site.placer == "slurm":
         slurm = _options(site, SlurmOptions)
-        return RemotePlacer(site.name, SlurmPlace(slurm, folder), slurm.address, folder, relay)
+        return RemotePlacer(agent, SlurmPlace(slurm, folder), slurm.address, folder, relay)
     if site.placer == "ssh":
         ssh = _options(site, SshOptions)
-        return RemotePlacer(site.name, SshPlace(ssh), "127.0.0.1", folder, relay)
-    return LocalPlacer(site.name, sockets, folder)
+        return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
+    return LocalPlacer(agent, sockets, folder)
+
+
+def foresee(workflow: Workflow) -> dict[str, Offer]:
+    """What each agent of a workflow is going to have, as far as it can be known before it comes.
+
+    Agents of this machine have what it has, those of a job what their site asks for; of others nothing is known.
+    """
+    here = offer_of(take_inventory(read_settings().sockets), HERE)
+    offers = {MASTER: here}
+    for site in workflow.sites.values():
+        offer = here if site.placer in ("inline", "local") else Offer()
+        if site.placer == "slurm":
+            slurm: SlurmOptions = _options(site, SlurmOptions)
+            offer = Offer(cores=slurm.cpus, gpus=slurm.gpus, memory_bytes=slurm.memory_bytes or None,
+                          time_s=slurm.walltime_s)
+        offers |= dict.fromkeys(site.names, offer)
+    return offers
 
 
 def _read_path(kind: type, value: Any) -> Any:

@@ -31,20 +31,22 @@ class SlurmPlace:
 
     def __init__(self, options: SlurmOptions, folder: Path) -> None:
         self._options, self._folder = options, folder
+        self._key: Path | None = None
 
     async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[PsijSubmitter, JobSpec]:
         """The submitter, and the job that is the agent."""
         options = self._options
-        key = write_keys(keys, self._folder / "keys")
+        key = self._key = write_keys(keys, self._folder / "keys" / site)
         address = f"tcp://{options.address}:{port}"
         argv = (options.python, "-m", "camlink", "agent", "--join", address, "--key", str(key), "--site", site,
                 "--relay", f"{options.address}:{relay}")
-        return PsijSubmitter("slurm", self._folder / "jobs"), JobSpec(
+        return PsijSubmitter("slurm", self._folder / f"jobs-{site}"), JobSpec(
             argv=argv, name=f"camlink-{site}", folder=self._folder, output=self._folder / f"agent-{site}.log",
             cpus=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes, walltime_s=options.walltime_s,
             queue=options.queue, account=options.account)
 
     async def close(self) -> None:
         """Remove the key."""
-        for path in (self._folder / "keys").glob("*.key"):
-            path.unlink()
+        if self._key is not None:
+            self._key.unlink(missing_ok=True)
+            self._key.parent.rmdir()
