@@ -17,6 +17,7 @@ from camlink.capture.moment import wait_until
 from camlink.carry.formats.any_file import open_recorded
 from camlink.carry.formats.cxi_layout import MASK_NO_DEFECT
 from camlink.carry.formats.recorded import Recorded, Stack, span_m
+from camlink.clock import now_s
 from camlink.errors import FormatError, ParameterError
 from camlink.settings import read_settings
 from camlink.workflow.operator import Context, operator
@@ -88,10 +89,10 @@ def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) ->
             "frames": _read(stack, source, bad), "index": index.astype(np.int64),
             "point": point[index].astype(np.int64),
             "kind": recorded.kind[source], "dwell_s": recorded.dwell_s[source],
-            "position_m": position_m[source], "time_s": np.full(len(index), time.time())}
+            "position_m": position_m[source], "time_s": np.full(len(index), now_s())}
         if first == 0 and recorded.probe is not None:
             arrays["probe"] = recorded.probe
-        yield CountFrames.checked(Header(scan=scan, made_s=time.time()), arrays)
+        yield CountFrames.checked(Header(scan=scan, made_s=now_s()), arrays)
         context.tell(frames_captured=end)
 
 
@@ -134,7 +135,7 @@ def _chosen(count: int, parameters: ReplayParameters, where: str) -> NDArray[np.
 
 def _scan(recorded: Recorded, rows: NDArray[np.intp], position_m: NDArray[np.float64]) -> Scan:
     return msgspec.structs.replace(
-        recorded.scan, expected=len(rows), points=len(np.unique(recorded.point[rows])), started_s=time.time(),
+        recorded.scan, expected=len(rows), points=len(np.unique(recorded.point[rows])), started_s=now_s(),
         span_m=span_m(position_m[rows]))
 
 

@@ -5,13 +5,13 @@ What a block costs (a head, a message, a wake-up) is the same for one frame and 
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from camlink.block import FrameKind, Frames, Header, Scan
+from camlink.clock import now_s
 
 DEFAULT_BATCH_BYTES: Final = 1 << 20
 DEFAULT_AGE_S: Final = 0.002
@@ -44,24 +44,24 @@ class Batch(Generic[F]):
             dwell_s: float = 0.0, position_m: tuple[float, float] = (0.0, 0.0),
             time_s: float | None = None) -> F | None:
         """Copy a frame (y, x) in, with its row of facts; the block when that makes the batch full or old."""
-        now_s = time.time()
+        at_s = now_s()
         n = self._count
         if not n:
-            self._made_s = now_s
+            self._made_s = at_s
         self._frames[n] = frame
         self._index[n] = index
         self._point[n] = index if point is None else point
         self._kind[n] = kind
         self._dwell_s[n] = dwell_s
         self._position_m[n] = position_m
-        self._time_s[n] = now_s if time_s is None else time_s
+        self._time_s[n] = at_s if time_s is None else time_s
         self._count = n + 1
-        return self.take() if self._count == self._room or now_s - self._made_s >= self._max_age_s else None
+        return self.take() if self._count == self._room or at_s - self._made_s >= self._max_age_s else None
 
     @property
     def due(self) -> bool:
         """Whether the oldest frame is as old as a frame may get here."""
-        return bool(self._count) and time.time() - self._made_s >= self._max_age_s
+        return bool(self._count) and now_s() - self._made_s >= self._max_age_s
 
     def take(self) -> F | None:
         """The block of what is there; None when nothing is."""

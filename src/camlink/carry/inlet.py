@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from collections import deque
 from typing import Any
@@ -11,6 +10,7 @@ import msgspec
 
 from camlink.block import Block
 from camlink.carry.account import Account
+from camlink.clock import now_s
 
 
 class CountingInlet(ABC):
@@ -53,8 +53,8 @@ class CountingInlet(ABC):
 
     def _took(self, block: Block, number: int, again: int, sent_s: float) -> Block:
         """Count a block that arrived; one that comes again is marked."""
-        now_s, frames = time.time(), block.count
-        self.account.count_received(frames, block.nbytes, now_s, block.header.made_s, sent_s)
+        at_s, frames = now_s(), block.count
+        self.account.count_received(frames, block.nbytes, at_s, block.header.made_s, sent_s)
         self._held.append((number, frames))
         if not again:
             return block

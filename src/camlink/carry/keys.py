@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Final
@@ -16,6 +15,7 @@ from typing import Annotated, Final
 import msgspec
 import zmq
 
+from camlink.clock import now_s
 from camlink.errors import InputError, StorageError
 
 LIFE_S: Final = 24 * 3600.0
@@ -49,7 +49,7 @@ class Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 def make_keys(run: str, pins: Mapping[str, Iterable[str]], life_s: float = LIFE_S) -> dict[str, Keys]:
     """A key for each role of a run; `pins` tells which roles each one talks to."""
     pairs = {role: zmq.curve_keypair() for role in pins}
-    until_s = time.time() + life_s
+    until_s = now_s() + life_s
     return {role: Keys(run=run, role=role, public=public.decode(), secret=secret.decode(), until_s=until_s,
                        pins={other: pairs[other][0].decode() for other in pins[role]})
             for role, (public, secret) in pairs.items()}
@@ -104,6 +104,6 @@ def read_keys(path: Path) -> Keys:
         keys = msgspec.json.decode(read_private(path), type=Keys)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise InputError(f"{path}: this is no key file of camlink") from None  # the reason might quote the secret
-    if time.time() >= keys.until_s:
+    if now_s() >= keys.until_s:
         raise InputError(f"{path}: the life of this key is over; start a new run")
     return keys

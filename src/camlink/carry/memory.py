@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections import deque
 from typing import Any
 
@@ -13,6 +12,7 @@ from camlink.carry.inlet import CountingInlet
 from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
+from camlink.clock import now_s
 from camlink.errors import WireError
 
 
@@ -102,7 +102,7 @@ class MemoryOutlet(KeepingOutlet):
         self._inlets.pop(receiver.name, None)
 
     def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
-        self._inlets[receiver.name].push((parcel.block, parcel.number, parcel.again + 1, time.time()))
+        self._inlets[receiver.name].push((parcel.block, parcel.number, parcel.again + 1, now_s()))
         return True
 
     def _say_ending(self, receiver: Receiver) -> bool:

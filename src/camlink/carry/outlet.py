@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from abc import ABC, abstractmethod
 from typing import Any
 
@@ -11,6 +10,7 @@ from camlink.carry.account import Account
 from camlink.carry.ledger import Ledger, Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.policy import read_policy
+from camlink.clock import now_s
 from camlink.errors import WireError
 
 
@@ -148,7 +148,7 @@ class KeepingOutlet(ABC):
         while (chosen := ledger.next()) is not None:
             receiver, parcel = chosen
             if self._carry(receiver, parcel):
-                ledger.went(receiver, time.time())
+                ledger.went(receiver, now_s())
             elif receiver.name in ledger.receivers:
                 break
         ledger.trim()

@@ -22,7 +22,6 @@ import os
 import select
 import socket
 import struct
-import time
 import weakref
 from collections import deque
 from pathlib import Path
@@ -34,6 +33,7 @@ from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
 from camlink.carry.zmq import read_hello
+from camlink.clock import now_s
 from camlink.errors import AddressInUse, InputError, StorageError, WireError
 
 RECORD: Final = struct.Struct("<cxHIQQQd")  # kind, arena, again, parcel, offset, bytes, sent
@@ -287,7 +287,7 @@ class RingOutlet(KeepingOutlet):
         if arena is not None and not self._show(peer, arena.number, arena.fd, arena.nbytes):
             return False
         kind, number = (b"P", 0) if arena is None else (b"B", arena.number)
-        record = RECORD.pack(kind, number, parcel.again + 1, parcel.number, extent.offset, extent.nbytes, time.time())
+        record = RECORD.pack(kind, number, parcel.again + 1, parcel.number, extent.offset, extent.nbytes, now_s())
         if not self._tell(peer, record, extent.fd):
             return False
         extent.lookers += 1

@@ -8,7 +8,6 @@ sender -> receiver   B {again, number, sent} block parts   W nothing new follows
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from camlink.carry.inlet import CountingInlet
 from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
+from camlink.clock import now_s
 from camlink.errors import WireError
 
 HELLO, DONE, REFUSED, LEAVING, FINISHED, BLOCK, ENDING, END = b"H", b"D", b"R", b"L", b"F", b"B", b"W", b"E"
@@ -127,7 +127,7 @@ class ZmqOutlet(KeepingOutlet):
 
     def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
         head, *arrays = parcel.payload
-        first = _PREFIX.pack(BLOCK, parcel.again + 1, parcel.number, time.time()) + head
+        first = _PREFIX.pack(BLOCK, parcel.again + 1, parcel.number, now_s()) + head
         return self._reach([self._identities[receiver.name], first, *arrays])
 
     def _say_ending(self, receiver: Receiver) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import Annotated
 
 import msgspec
 
 from camlink.block import Block
 from camlink.carry.journal import write_blocks
+from camlink.clock import now_s
 from camlink.deliver.file_name import file_in
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about
@@ -32,7 +32,7 @@ def tap(blocks: Inflow[Block], *, parameters: TapParameters, context: Context) -
         path.unlink(missing_ok=True)  # everything comes once more
     written = 0
     for block in blocks:
-        facts = {**block.header.facts, "passed_s": time.time()}
+        facts = {**block.header.facts, "passed_s": now_s()}
         write_blocks(path, type(block)(msgspec.structs.replace(block.header, facts=facts), block.arrays))
         written += block.count
         context.tell(frames_written=written, files=[str(path)])

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 
 import zmq
 
+from camlink.clock import now_s
 from camlink.errors import InputError, StorageError, WireError
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Placed, Scale, Send, StartAgent, Tick
 from camlink.runtime.harbour import open_harbour
@@ -85,7 +86,6 @@ class Master:
         self._log = EventLog(folder / EVENTS)
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
-        self._origin_s = time.time() - time.monotonic()
 
     @property
     def folder(self) -> Path:
@@ -122,9 +122,9 @@ class Master:
                     self._listen(socket)
                 self._look_around()
                 if time.monotonic() - shown > TICK_S:
-                    self._show(self._watch.status(self.state, self._now_s()))
+                    self._show(self._watch.status(self.state, now_s()))
                     shown = time.monotonic()
-            status = self._watch.status(self.state, self._now_s())
+            status = self._watch.status(self.state, now_s())
             self._show(status)
             return make_report(status, self.state, self._folder, self._provenance)
         finally:
@@ -135,10 +135,6 @@ class Master:
         workflow = self._checked.workflow
         return Begin(workflow=workflow.name, uses={n.name: n.use for n in workflow.nodes.values()}, workers=workers,
                      links=tuple(self.state.links.values()), agents=self.state.agents, far=self.state.far)
-
-    def _now_s(self) -> float:
-        """The time [s, UNIX]; a clock that is set while we run does not touch what silence is."""
-        return self._origin_s + time.monotonic()
 
     def _listen(self, socket: zmq.Socket[bytes]) -> None:
         while True:
@@ -164,7 +160,7 @@ class Master:
         self._handle(Tick())
 
     def _handle(self, event: Message) -> None:
-        at = self._now_s()
+        at = now_s()
         instructions = self.state.handle(event, at)
         if instructions or self._worth_logging(event, at):
             self._write_log(event, at)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 import zmq
 
+from camlink.clock import keep_origin
 from camlink.errors import PeerLost
 from camlink.runtime.agent import Agent
 from camlink.runtime.inventory import take_inventory
@@ -32,9 +33,10 @@ def end_with_parent(parent: int, with_signal: signal.Signals) -> None:
         raise PeerLost(f"the process {parent} that started this one ended before it was ready")
 
 
-def agent(master: str, site: str, sockets: str, parent: str) -> None:
+def agent(master: str, site: str, sockets: str, parent: str, origin_s: str) -> None:
     """An agent that starts each worker in a process of its own."""
     end_with_parent(int(parent), signal.SIGTERM)
+    keep_origin(float(origin_s))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     context: zmq.Context[Any] = zmq.Context()
     address = f"ipc://{sockets}/agent-{site}"
@@ -43,9 +45,10 @@ def agent(master: str, site: str, sockets: str, parent: str) -> None:
     context.term()
 
 
-def worker(control: str, _name: str, parent: str) -> None:
+def worker(control: str, _name: str, parent: str, origin_s: str) -> None:
     """A worker, named for those who look at processes; reads its WorkerSpec as msgpack from standard input."""
     end_with_parent(int(parent), signal.SIGKILL)
+    keep_origin(float(origin_s))
     spec = msgspec.msgpack.decode(sys.stdin.buffer.read(MAX_CONTROL_BYTES), type=WorkerSpec)
     context: zmq.Context[Any] = zmq.Context()
     host = Host(context, control)

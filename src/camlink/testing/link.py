@@ -11,6 +11,7 @@ import numpy as np
 from camlink.block import Header, Result, Scan
 from camlink.carry.envelope import encode
 from camlink.carry.link import Inlet, Outlet
+from camlink.clock import now_s
 
 NBYTES: Final = 1000
 PATIENCE_S: Final = 5.0
@@ -30,7 +31,7 @@ Make = Callable[[str, int, int], Ends]  # policy, limit_bytes, receivers
 
 def numbered(number: int, nbytes: int = NBYTES) -> Result:
     """A block whose every byte is its number modulo 256."""
-    header = Header(scan=_SCAN, made_s=time.time(), source="test", sequence=number)
+    header = Header(scan=_SCAN, made_s=now_s(), source="test", sequence=number)
     return Result(header, {"a": np.full(nbytes, number % 256, np.uint8)})
 
 
@@ -355,7 +356,7 @@ def check_age(make: Make) -> None:
     ends = make("block", 4 * NBYTES, 1)
     inlet = joined(ends)
     block = numbered(0)
-    old = Result(Header(scan=_SCAN, made_s=time.time() - 1.0), block.arrays)
+    old = Result(Header(scan=_SCAN, made_s=now_s() - 1.0), block.arrays)
     ends.outlet.offer(old, encode(old))
     until(lambda: receive(ends, inlet) == 0, "the block")
     snapshot = inlet.account.snapshot()

@@ -11,6 +11,7 @@ from typing import Annotated
 import numpy as np
 
 from camlink.block import Block, CountFrames, FrameKind, Frames, Header, RawFrames, Result, Scan
+from camlink.clock import now_s
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about
 from camlink.workflow.port import Inflow
@@ -28,9 +29,9 @@ def toy_frames(scan: Scan, first: int, count: int) -> RawFrames:
     position = np.zeros((count, 2))
     position[:, 1] = index * (1e-6 / max(scan.expected - 1, 1))
     frames = np.broadcast_to(index[:, None, None].astype(np.uint16), (count, *scan.shape)).copy()
-    return RawFrames(Header(scan=scan, made_s=time.time()), {
+    return RawFrames(Header(scan=scan, made_s=now_s()), {
         "frames": frames, "index": index, "point": index, "kind": np.full(count, FrameKind.EXPOSURE, np.uint8),
-        "dwell_s": np.ones(count), "position_m": position, "time_s": np.full(count, time.time())})
+        "dwell_s": np.ones(count), "position_m": position, "time_s": np.full(count, now_s())})
 
 
 Number = Annotated[int, about("how many", ge=0)]
@@ -101,7 +102,7 @@ def add(frames: Inflow[CountFrames], *, parameters: Slow, context: Context) -> I
 
 
 def _result(block: Block, total: float, *, final: bool) -> Result:
-    return Result(Header(scan=block.scan, made_s=time.time(), facts={"total": total, "final": final}),
+    return Result(Header(scan=block.scan, made_s=now_s(), facts={"total": total, "final": final}),
                   {"object": np.full((2, 2), total)})
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from camlink.beamline.twin.parameters import TwinParameters
 from camlink.block import Plan
+from camlink.clock import now_s
 from camlink.errors import PeerLost, SourceSilent
 from camlink.workflow.operator import Context, operator
 
@@ -59,7 +60,7 @@ def twin(*, parameters: TwinParameters, context: Context) -> Iterator[Plan]:
     from camlink.capture.fastccd.sim import Faults, Simulator
 
     faults = Faults.parse(parameters.faults)
-    experiment = Experiment(parameters, started_s=time.time())
+    experiment = Experiment(parameters, started_s=now_s())
     path = context.folder / TRUTH
     write_truth(path, experiment.truth())
     context.tell(plan=describe(parameters), frames_planned=parameters.frame_count, truth=str(path))

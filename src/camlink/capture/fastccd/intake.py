@@ -13,6 +13,7 @@ from camlink.capture.fastccd.geometry import PRESETS, Geometry, preset
 from camlink.capture.fastccd.parameters import FROM_PLAN, FastCCDParameters
 from camlink.capture.fastccd.receiver import Receiver
 from camlink.capture.fastccd.tray import Tray
+from camlink.clock import now_s
 from camlink.errors import ParameterError, SourceSilent
 from camlink.workflow.operator import Context
 from camlink.workflow.port import Inflow
@@ -81,10 +82,10 @@ class Intake:
         while not self._over():
             for frame in receiver.receive(min(LOOK_S, self._set.block_wait_s) if len(tray) else LOOK_S):
                 yield from self._sort_in(frame)
-            now_s = receiver.now_s()
-            if len(tray) and now_s - tray.oldest_s >= self._set.block_wait_s:
+            at_s = now_s()
+            if len(tray) and at_s - tray.oldest_s >= self._set.block_wait_s:
                 yield tray.take()
-            if now_s - self._told_s >= TELL_S:
+            if at_s - self._told_s >= TELL_S:
                 self._tell()
         self._seen_until = receiver.assembler.newest + 1
         for frame in receiver.flush(None if self._context.stopping() else self._last_number):
@@ -117,14 +118,14 @@ class Intake:
         silent_s = receiver.silent_s
         if silent_s > self._set.deadline_s:
             return True
-        if receiver.now_s() < self._end_s:
+        if now_s() < self._end_s:
             return False
         limit_s = SENDER_DONE_QUIET_S if self._inflow.ended else PLAN_OVER_QUIET_S
         return silent_s > min(max(limit_s, QUIET_PERIODS * self._period_s), self._set.deadline_s)
 
     def _tell(self, ended: bool = False) -> None:
         receiver, counters = self._receiver, self._receiver.counters
-        self._told_s = receiver.now_s()
+        self._told_s = now_s()
         self._context.tell(
             frames_expected=len(self._rows), frames_captured=len(self._captured), frames_damaged=self._damaged,
             frames_unplanned=self._unplanned, frames_lost=self._lost(ended), port=receiver.port,

@@ -18,6 +18,7 @@ from camlink.capture.fastccd.assemble import Allocate, Assembler, Counters, Fram
 from camlink.capture.fastccd.batch import DEFAULT_BUFFER_BYTES, ReceiveBatch, sender_key, sender_text
 from camlink.capture.fastccd.geometry import Geometry
 from camlink.capture.fastccd.wire import MAX_DATAGRAM_BYTES, payloads_of
+from camlink.clock import now_s
 from camlink.errors import AddressInUse, ParameterError, PeerLost
 
 BATCH: Final = 64
@@ -60,8 +61,7 @@ class Receiver:
         self._pause_s = min(COALESCE_S, self.receive_buffer_bytes / 8 / DRAIN_BYTES_PER_S)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._offset_s = time.time() - time.monotonic()
-        self._heard_s = self.now_s()
+        self._heard_s = now_s()
         self._greeted_s = 0.0
         self._heard = False
 
@@ -73,7 +73,7 @@ class Receiver:
     @property
     def silent_s(self) -> float:
         """Seconds since the detector was heard last, or since the start [s]."""
-        return self.now_s() - self._heard_s
+        return now_s() - self._heard_s
 
     @property
     def heard(self) -> bool:
@@ -84,10 +84,6 @@ class Receiver:
     def foreign_senders(self) -> list[str]:
         """Addresses host:port that sent datagrams and are not the detector, at most 16."""
         return sorted(sender_text(key) for key in self.assembler.foreign_senders)
-
-    def now_s(self) -> float:
-        """UNIX time that never steps back [s]."""
-        return time.monotonic() + self._offset_s
 
     def receive(self, timeout_s: float) -> Iterator[Frame]:
         """Frames that are finished by what waits in the socket; waits at most `timeout_s` for the first datagram.
@@ -106,11 +102,11 @@ class Receiver:
         if got:
             yield from self._feed(got)
         if got < BATCH:
-            yield from self.assembler.expire(self.now_s())
+            yield from self.assembler.expire(now_s())
 
     def flush(self, last_number: int | None = None) -> Iterator[Frame]:
         """Close every open frame; frames up to `last_number` that never came are counted as lost."""
-        yield from self.assembler.flush(self.now_s(), last_number)
+        yield from self.assembler.flush(now_s(), last_number)
 
     def dropped_here(self) -> int:
         """Datagrams that this machine threw away because the receive buffer was full; 0 where it does not tell."""
@@ -133,13 +129,13 @@ class Receiver:
         self.close()
 
     def _feed(self, got: int) -> Iterator[Frame]:
-        batch, assembler, now_s = self._batch, self.assembler, self.now_s()
+        batch, assembler, at_s = self._batch, self.assembler, now_s()
         if not assembler.sender:
             self._choose_sender(got)
         before = assembler.seen
-        yield from assembler.feed(batch.datagrams[:got], batch.lengths[:got], batch.senders[:got], now_s)
+        yield from assembler.feed(batch.datagrams[:got], batch.lengths[:got], batch.senders[:got], at_s)
         if assembler.seen != before:
-            self._heard, self._heard_s = True, now_s
+            self._heard, self._heard_s = True, at_s
 
     def _choose_sender(self, got: int) -> None:
         """Keep to the first address that sends a packet with a known header."""
@@ -149,12 +145,12 @@ class Receiver:
             self.assembler.sender = int(batch.senders[found[0]])
 
     def _greet(self) -> None:
-        now_s = self.now_s()
+        at_s = now_s()
         every_s = GREET_AGAIN_S if self._heard else GREET_EVERY_S
-        quiet_s = now_s - max(self._greeted_s, self._heard_s if self._heard else 0.0)
+        quiet_s = at_s - max(self._greeted_s, self._heard_s if self._heard else 0.0)
         if self._target is None or quiet_s < every_s:
             return
-        self._greeted_s = now_s
+        self._greeted_s = at_s
         try:
             self._socket.sendto(GREETING, self._target)
         except (BlockingIOError, ConnectionRefusedError):

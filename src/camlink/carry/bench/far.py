@@ -24,6 +24,7 @@ from camlink.carry.gate import CallGate, OfferGate
 from camlink.carry.keys import Keys, make_keys
 from camlink.carry.relay import Relay
 from camlink.carry.ticket import RelayKey, Ticket
+from camlink.clock import now_s
 from camlink.errors import PeerLost
 
 FRAME_BYTES: Final = 1 << 20
@@ -157,7 +158,7 @@ def _answer(end: Connection) -> Measured:
 
 
 def _block(route: Route, number: int) -> Block:
-    return Result(Header(scan=_SCAN, made_s=time.time(), sequence=number),
+    return Result(Header(scan=_SCAN, made_s=now_s(), sequence=number),
                   {"frame": np.full(route.nbytes, number % DISTINCT, np.uint8)})
 
 

@@ -34,6 +34,7 @@ from camlink.carry.bench.task import (
 from camlink.carry.envelope import encode
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Outlet
+from camlink.clock import now_s
 from camlink.errors import PeerLost
 
 LIMIT_BYTES: Final = 8 << 20
@@ -118,7 +119,7 @@ def produce(task: Task) -> dict[str, Snapshot]:
         position, when = np.zeros((1, 2)), np.zeros(1)
         for n in paced(task):
             one = slice(n, n + 1)
-            sender.send(RawFrames, Header(scan=scan, made_s=time.time()), {
+            sender.send(RawFrames, Header(scan=scan, made_s=now_s()), {
                 "frames": frames[n % PATTERNS][None], "index": index[one], "point": index[one], "kind": kind,
                 "dwell_s": dwell, "position_m": position, "time_s": when})
     return {"frames": sender.close()}

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.carry.account import Snapshot
+from camlink.clock import now_s
 
 SIDE: Final = (1024, 512)  # uint16: 1 MiB
 SMALL: Final = (64, 32)  # uint16: 4 KiB
@@ -71,14 +72,14 @@ class Clock:
 
     def note(self, made_s: float, frames: int) -> None:
         """A block of results came."""
-        now_s = time.time()
-        self._ages[self._blocks] = now_s - made_s
+        at_s = now_s()
+        self._ages[self._blocks] = at_s - made_s
         self._blocks += 1
         if not self._first_s:
-            self._first_s = now_s
+            self._first_s = at_s
         else:
             self._frames += frames
-        self._last_s = now_s
+        self._last_s = at_s
 
     def outcome(self, right: int) -> Outcome:
         """The figures, once all came."""

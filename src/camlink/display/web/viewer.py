@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
+from camlink.clock import now_s
 from camlink.display.image import Lens, Picture, encode
 from camlink.display.live import Live
 from camlink.display.offer import Label
@@ -129,9 +130,9 @@ class Viewer:
                             ("points", self._live.points)):
             if versions[name] != self._seen.get(name, 0) and self._due(name, now, STATUS_PERIOD_S):
                 self._seen[name] = versions[name]
-                await self._socket.send_text(text(name, **{name: value()}, now_ms=time.time() * 1e3))
+                await self._socket.send_text(text(name, **{name: value()}, now_ms=now_s() * 1e3))
         if self._due("tick", now, TICK_S):
-            await self._socket.send_text(text("tick", now_ms=time.time() * 1e3))
+            await self._socket.send_text(text("tick", now_ms=now_s() * 1e3))
 
     def _due(self, name: str, now: float, period_s: float) -> bool:
         if now - self._sent_at.get(name, -period_s) < period_s:

@@ -16,6 +16,7 @@ from camlink.block import Block, Header, RawFrames, Scan
 from camlink.carry.envelope import encode
 from camlink.carry.journal import write_blocks
 from camlink.carry.kinds import make_inlet, make_outlet
+from camlink.clock import now_s
 from camlink.errors import PeerLost, StorageError
 from camlink.runtime.doctor.finding import Finding, graded
 from camlink.runtime.messages import LinkSpec
@@ -115,6 +116,6 @@ def _block() -> Block:
     scan = Scan(id="doctor", expected=1, shape=(SIDE, SIDE), pixel_m=(1e-5, 1e-5), distance_m=1.0, energy_eV=800.0,
                 span_m=(0.0, 0.0, 0.0, 0.0))
     one = np.zeros(1, np.int64)
-    return RawFrames(Header(scan=scan, made_s=time.time()), {
+    return RawFrames(Header(scan=scan, made_s=now_s()), {
         "frames": np.zeros((1, SIDE, SIDE), np.uint16), "index": one, "point": one, "kind": np.zeros(1, np.uint8),
         "dwell_s": np.ones(1), "position_m": np.zeros((1, 2)), "time_s": np.ones(1)})

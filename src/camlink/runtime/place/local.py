@@ -14,6 +14,7 @@ from typing import Final, Self
 import msgspec
 import psutil
 
+from camlink.clock import origin_s
 from camlink.runtime.agent import Ending
 from camlink.runtime.hand import read_hand
 from camlink.runtime.messages import WorkerSpec
@@ -24,7 +25,7 @@ _TAIL_BYTES: Final = 2000
 
 
 def _command(role: str, *words: str) -> list[str]:
-    return [sys.executable, "-m", "camlink.runtime.process", role, *words, str(os.getpid())]
+    return [sys.executable, "-m", "camlink.runtime.process", role, *words, str(os.getpid()), repr(origin_s())]
 
 
 def _environment() -> dict[str, str]:

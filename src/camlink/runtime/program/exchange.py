@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Final
@@ -18,6 +17,7 @@ import msgspec
 import numpy as np
 
 from camlink.block import Array, Block, CountFrames, Fact, Header, Result, Scan
+from camlink.clock import now_s
 from camlink.errors import FormatError
 
 MOST_ARRAYS: Final = 64
@@ -81,7 +81,7 @@ def decode_stream(file: BinaryIO) -> Iterator[tuple[Head, dict[str, Array]]]:
 
 def as_result(arrays: Mapping[str, Array], facts: Mapping[str, Fact], scan: Scan) -> Result:
     """A result of the scan, made now."""
-    return Result(Header(scan=scan, made_s=time.time(), facts=dict(facts)), arrays)
+    return Result(Header(scan=scan, made_s=now_s(), facts=dict(facts)), arrays)
 
 
 def as_frames(arrays: Mapping[str, Array], facts: Mapping[str, Fact], like: Block) -> CountFrames:

@@ -27,7 +27,7 @@ from camlink.compute.ptychography.many.orders import (
     read_reply,
     write_letter,
 )
-from camlink.compute.ptychography.many.shared import PATIENCE_S, Desk, SharedCourier, Sheet, heard
+from camlink.compute.ptychography.many.shared import PATIENCE_S, Desk, SharedCourier, Sheet, heard, new_sheet
 from camlink.errors import Closed, PeerLost
 
 Array = NDArray[Any]
@@ -171,7 +171,7 @@ class Processes:
     def _start(self, desk: Desk) -> None:
         orders_in, orders = os.pipe()
         replies, replies_out = os.pipe()
-        sheet = os.memfd_create(f"camlink-orders-{desk.rank}")
+        sheet = new_sheet(f"camlink-orders-{desk.rank}")
         given = Chair(desk, orders_in, replies_out, sheet, self._patience_s)
         command = [sys.executable, "-m", "camlink.compute.ptychography.many.rank", msgspec.json.encode(given).decode()]
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap
 import os
 import select
@@ -42,7 +43,7 @@ class Desk:
     @staticmethod
     def several(ranks: int) -> list[Desk]:
         """Desks for `ranks` ranks; whoever hands one over closes its bells, or the end of a rank is not heard."""
-        sheets = [os.memfd_create(f"camlink-rank-{rank}") for rank in range(ranks)]
+        sheets = [new_sheet(f"camlink-rank-{rank}") for rank in range(ranks)]
         desks = [Desk(rank, tuple(sheets), {}, {}) for rank in range(ranks)]
         for one in desks:
             for other in desks:
@@ -76,8 +77,6 @@ class Sheet:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._places = [(2 * HEAD_BYTES, 0), (2 * HEAD_BYTES, 0)]
-        if os.fstat(descriptor).st_size < 2 * HEAD_BYTES:
-            os.ftruncate(descriptor, 2 * HEAD_BYTES)
         self._memory = mmap.mmap(descriptor, 0)
 
     def write(self, turn: int, entries: Mapping[int, Sequence[Array]]) -> None:
@@ -172,6 +171,14 @@ class SharedCourier:
                                f"{self._patience_s:g} s")
             if not os.read(bell, 1):
                 raise PeerLost(f"rank {other} of the reconstruction is gone")
+
+
+def new_sheet(name: str) -> int:
+    """Anonymous memory that only grows: whoever shrank it would take it from under those who look."""
+    descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    os.ftruncate(descriptor, 2 * HEAD_BYTES)
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+    return descriptor
 
 
 def heard(descriptor: int, timeout_s: float) -> bool:

@@ -1,5 +1,6 @@
 """The courier of one host: what is sent arrives, sums are the same bits everywhere, and nobody waits for ever."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -54,3 +55,13 @@ def test_a_rank_that_is_gone_is_noticed_at_once():
         desk.leave()
     with pytest.raises(PeerLost, match="gone"):
         courier.highest(0.0)
+
+
+def test_memory_cannot_be_taken_from_under_those_who_look():
+    desks = Desk.several(2)
+    try:
+        with pytest.raises(PermissionError):
+            os.ftruncate(desks[0].sheets[1], 4096)
+    finally:
+        for desk in desks:
+            desk.leave()
