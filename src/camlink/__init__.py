@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from camlink.workflow.check import check
     from camlink.workflow.draw import draw_svg, draw_text
     from camlink.workflow.graph import Workflow
+    from camlink.workflow.join import Join
     from camlink.workflow.operator import Context, operator
     from camlink.workflow.parameter import Parameters, about
     from camlink.workflow.port import Inflow, Listed
@@ -28,6 +29,7 @@ _HOMES = {
     "camlink.workflow.check": ("check",),
     "camlink.workflow.draw": ("draw_svg", "draw_text"),
     "camlink.workflow.graph": ("Workflow",),
+    "camlink.workflow.join": ("Join",),
     "camlink.workflow.operator": ("Context", "operator"),
     "camlink.workflow.parameter": ("Parameters", "about"),
     "camlink.workflow.port": ("Inflow", "Listed"),
@@ -36,9 +38,9 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Block", "CamlinkError", "Context", "CountFrames", "Frames", "Inflow", "Listed", "Parameters", "Plan", "RawFrames",
-    "Result", "Scan", "Workflow", "about", "check", "draw_svg", "draw_text", "open_run", "operator", "parse_workflow",
-    "read_workflow", "run", "write_workflow",
+    "Block", "CamlinkError", "Context", "CountFrames", "Frames", "Inflow", "Join", "Listed", "Parameters", "Plan",
+    "RawFrames", "Result", "Scan", "Workflow", "about", "check", "draw_svg", "draw_text", "open_run", "operator",
+    "parse_workflow", "read_workflow", "run", "write_workflow",
 ]
 
 

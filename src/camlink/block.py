@@ -222,6 +222,18 @@ class Frames(Block):
         """Frames in the block."""
         return len(self.arrays["frames"])
 
+    def rows(self, rows: list[int]) -> Self:
+        """The block of these rows, in their order; a view where they follow each other, itself where they are all."""
+        first, count = rows[0], len(rows)
+        if rows == list(range(first, first + count)):
+            if count == self.count:
+                return self
+            chosen: slice | list[int] = slice(first, first + count)
+        else:
+            chosen = rows
+        return type(self)(self.header, {
+            name: array[chosen] if name in self.required else array for name, array in self.arrays.items()})
+
 
 @dataclass(frozen=True, slots=True)
 class RawFrames(Frames):

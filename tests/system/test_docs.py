@@ -42,7 +42,7 @@ def test_the_example_of_the_readme_draws_its_graph(capsys: pytest.CaptureFixture
 
 
 def test_the_operators_of_the_guide_work() -> None:
-    first, second = blocks(ROOT / "docs" / "how-to-write-an-operator.md")
+    first, second, third = blocks(ROOT / "docs" / "how-to-write-an-operator.md")
     bright, mean = run(first, "guide_bright")["bright"], run(second, "guide_mean")["mean"]
     raw = toy_frames(toy_scan(4), 0, 4)
     counts = CountFrames(raw.header, {**raw.arrays, "frames": raw.frames.astype(np.float32)})
@@ -51,6 +51,12 @@ def test_the_operators_of_the_guide_work() -> None:
     assert bright.make(bright.parameters(least=9.0), None)(counts) is None
     (result,) = mean.make(mean.parameters(), None)(Listed([counts]))
     np.testing.assert_allclose(result.arrays["mean"], 1.5)
+    normalise = run(third, "guide_normalise")["normalise"]
+    assert normalise.joins
+    body = normalise.make(normalise.parameters(), None)
+    assert body(counts, None) is counts
+    lit = counts.rows([1, 2, 3])  # frame 0 is dark
+    np.testing.assert_allclose(body(lit, lit).frames.sum(axis=(1, 2)), 1)
 
 
 def test_every_command_of_the_readme_exists() -> None:

@@ -17,7 +17,7 @@ from camlink.carry.link import Inlet, Outlet
 from camlink.errors import Closed
 from camlink.runtime.porter import Porter
 
-_SLICE_S: Final = 0.1
+SLICE_S: Final = 0.1
 _LOOK_S: Final = 0.02
 DRAIN_S: Final = 60.0
 
@@ -56,6 +56,11 @@ class Inbox:
         """One more sender feeds this port."""
         self._inlets.append(inlet)
 
+    @property
+    def ends(self) -> list[Inlet]:
+        """The links that may still bring something."""
+        return [inlet for inlet in self._inlets if not inlet.ended]
+
     def take(self, timeout_s: float = 0.0) -> Block | None:
         """The next block of any link in turn, or None when none came in time or all have ended."""
         self.done()
@@ -68,7 +73,7 @@ class Inbox:
             left = deadline - time.monotonic()
             if left <= 0 or self.ended:
                 return None
-            self._wait(min(left, _SLICE_S))
+            self.wait(min(left, SLICE_S))
 
     def done(self, waits: Sent = ()) -> None:
         """The operator is done with what it took; it is acknowledged once `waits` are settled."""
@@ -88,7 +93,7 @@ class Inbox:
         """Wait until everything that was taken is settled and acknowledged."""
         self.done()
         while self._taken:
-            self._wait(_SLICE_S)
+            self.wait(SLICE_S)
 
     @property
     def ended(self) -> bool:
@@ -165,8 +170,9 @@ class Inbox:
                 return inlet, block
         return None
 
-    def _wait(self, timeout_s: float) -> None:
-        ends = [inlet for inlet in self._inlets if not inlet.ended]
+    def wait(self, timeout_s: float, *others: Inbox) -> None:
+        """Wait until a block may have come to this port or to one of the `others`, with an eye on everything else."""
+        ends = [end for inbox in (self, *others) for end in inbox.ends]
         for outbox in self._outboxes:
             outbox.pump()
         wait([*ends, *(end for outbox in self._outboxes for end in outbox.outlets)], timeout_s)
@@ -194,7 +200,7 @@ class Outbox:
         self._look()
         for outlet in self.outlets:
             while not outlet.offer(stamped, parts):
-                wait(self.outlets, _SLICE_S)
+                wait(self.outlets, SLICE_S)
                 self._look()
                 self.pump()
         return header.sequence
@@ -218,7 +224,7 @@ def finish(outlets: list[Outlet], look: Callable[[], None]) -> None:
         outlet.finish()
     seen, since = -1, time.monotonic()
     while not all(outlet.finished for outlet in outlets):
-        wait(outlets, _SLICE_S)
+        wait(outlets, SLICE_S)
         look()
         for outlet in outlets:
             outlet.pump()

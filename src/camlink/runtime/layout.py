@@ -38,7 +38,8 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance, needs=checked.needs[name], hosts=hosts,
-                site=node.at, first_sequence=replica * REPLICA_SEQUENCES, passage=passage)
+                site=node.at, first_sequence=replica * REPLICA_SEQUENCES, passage=passage,
+                join=node.join)
             workers[name, replica] = WorkerState(spec, hosts[0], killable=hosts != (MASTER,))
     agents = {agent: site.name for agent, site in sites.items()} | ({MASTER: ""} if MASTER in used else {})
     queue_s = max((_wait_s(sites[agent]) for agent in far), default=0.0)

@@ -102,7 +102,8 @@ class Master:
         Raises InputError for what has no replicas, or a number out of 1 to 64.
         """
         known = self._checked.operators
-        names = [name for name in known if known[name].kind is Kind.TRANSFORM and not known[name].streams]
+        names = [name for name in known if known[name].kind is Kind.TRANSFORM
+                 and not known[name].streams and not known[name].joins]
         if operator not in names:
             raise InputError(f"'{operator}' has no replicas; those that may have: {', '.join(names) or 'none'}")
         if not 1 <= replicas <= MOST_REPLICAS:

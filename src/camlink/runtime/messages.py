@@ -14,6 +14,7 @@ import msgspec
 
 from camlink.carry.account import Snapshot
 from camlink.errors import WireError
+from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs
 
 MAX_CONTROL_BYTES: Final = 16 << 20
@@ -55,6 +56,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     needs: Needs = Needs()
     hosts: tuple[str, ...] = ()  # the agents that may host it
     gpus: tuple[int, ...] = ()  # those of its agent that are for it alone
+    join: Join | None = None
     passage: bytes = b""  # carry.crossing.Passage, sealed: only who makes links to other machines reads it
 
     @property

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
-from camlink.block import COLUMNS, Block, Frames
+from camlink.block import Block, Frames
 from camlink.carry.journal import SUFFIX, Journal, read_blocks, write_blocks
 from camlink.errors import StorageError
 from camlink.runtime.hand import Hand, key_of
@@ -133,7 +133,4 @@ class Porter:
         rows = [row for row, index in enumerate(indices) if index not in seen]
         self.repeated += len(indices) - len(rows)
         seen.update(indices)
-        if not rows:
-            return None
-        arrays = {name: array[rows] if name in ("frames", *COLUMNS) else array for name, array in block.arrays.items()}
-        return type(block)(head, arrays)
+        return block.rows(rows) if rows else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from camlink.carry.link import Outlet
 from camlink.errors import CamlinkError, OperatorFailed
 from camlink.runtime.flow import Inbox, Outbox, Sent, finish
 from camlink.runtime.hand import Hand
+from camlink.runtime.joined import Joined
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import Porter
 from camlink.workflow.operator import Kind, Operator
@@ -34,6 +35,7 @@ class Work:
         self.outboxes: dict[str, Outbox] = {}
         self.porters = {port.name: self._porter(port.name, hand) for port in operator.inputs}
         self.inboxes: dict[str, Inbox] = {}
+        self.joined: Joined | None = None
         self.leaving = False
 
     def open(self, outlets: dict[str, Outlet]) -> None:
@@ -49,12 +51,16 @@ class Work:
                         for port, porter in self.porters.items()}
         for port, inbox in self.inboxes.items():
             inbox.completed = partial(self._part, port, True)
+        if self._operator.joins and self._spec.join is not None:
+            self.joined = Joined(self._spec.join, self._operator.inputs, self.inboxes, self.porters)
 
     def run(self) -> None:
         """The body from its first to its last block, then the acknowledged end of every link."""
         if self._operator.streams:
             for port, block in self._given(self._body(*self.inboxes.values())):
                 self.outboxes[port].send(block)
+        elif self.joined is not None:
+            self._by_meeting(self.joined)
         else:
             (inbox,), (porter,) = self.inboxes.values(), self.porters.values()
             self._by_block(inbox, porter)
@@ -87,45 +93,56 @@ class Work:
         if operator.kind in (Kind.SOURCE, Kind.VIEW) or not once:
             return Porter(self._spec, port, hand, once=once)
         return Porter(self._spec, port, hand, once=True,
-                       kept="all" if operator.streams else "after" if operator.stateful else "none")
+                       kept="all" if operator.streams or operator.joins else "after" if operator.stateful else "none")
 
     def _by_block(self, inbox: Inbox, porter: Porter) -> None:
         while not self.leaving:
             block = inbox.take(_LOOK_S)
             if block is not None:
-                made = self._make(block, porter)
+                made = self._make({porter: block})
                 inbox.done(self._send(made))
             elif inbox.ended:
                 break
         if self.leaving:
             inbox.leave()
+        self._finish()
+
+    def _by_meeting(self, joined: Joined) -> None:
+        for given in joined:
+            self._send(self._make({self.porters[port]: block for port, block in given.items()}))
+        self._finish()
+
+    def _finish(self) -> None:
         finish = getattr(self._body, "finish", None)
         if finish is not None:
             self._send(self._given(finish()))
 
-    def _make(self, block: Block, porter: Porter) -> list[tuple[str, Block]]:
-        """What the body makes of a block; one on which it raises twice is set aside, and the rest goes on."""
+    def _make(self, given: Mapping[Porter, Block | None]) -> list[tuple[str, Block]]:
+        """What the body makes of its blocks; those on which it raises twice are set aside, and the rest goes on."""
+        there = {porter: block for porter, block in given.items() if block is not None}
         for left in reversed(range(TRIES)):
             try:
-                made = list(self._given(self._body(block)))
+                made = list(self._given(self._body(*given.values())))
             except (CamlinkError, MemoryError):
                 raise  # about more than this block: the input is wrong, the disk is full, the memory is spent
             except Exception as error:  # the code of somebody else
                 self._log(error)
                 if not left:
-                    self._set_aside(block, porter, error)
+                    self._set_aside(there, error)
             else:
                 self._in_a_row = 0
-                porter.keep_after(block, self._body)
+                for porter, block in there.items():
+                    porter.keep_after(block, self._body)
                 return made
         return []
 
-    def _set_aside(self, block: Block, porter: Porter, error: Exception) -> None:
+    def _set_aside(self, there: Mapping[Porter, Block], error: Exception) -> None:
         self._in_a_row += 1
         text = f"{type(error).__name__}: {error}"
         if self._in_a_row >= MOST_IN_A_ROW:
             raise OperatorFailed(f"{text} (and so on {MOST_IN_A_ROW} blocks in a row)") from error
-        porter.put_aside(block, text)
+        for porter, block in there.items():
+            porter.put_aside(block, text)
 
     def _send(self, made: list[tuple[str, Block]] | Iterator[tuple[str, Block]]) -> Sent:
         return tuple((self.outboxes[port], self.outboxes[port].send(block)) for port, block in made)

@@ -295,7 +295,11 @@ class Worker:
         """What the operator told, and the scan that it works on."""
         boxes = self.work.outboxes.values() if self.work is not None else ()
         scan = next((box.scan for box in boxes if box.scan), "")
-        return {**({"scan": scan} if scan else {}), **self.context.facts}
+        joined = self.work.joined.facts() if self.work is not None and self.work.joined is not None else {}
+        told = {**joined, **self.context.facts}
+        if "warnings" in joined and "warnings" in self.context.facts:
+            told["warnings"] = [*joined["warnings"], *_listed(self.context.facts["warnings"])]
+        return {**({"scan": scan} if scan else {}), **told}
 
     def say(self, kind: type[Message], **more: Any) -> None:
         """Send one message to the master."""
@@ -314,6 +318,10 @@ class Worker:
         self.say(Failed, error=type(error).__name__, text=text, place=place, input=isinstance(error, InputError),
                  final=isinstance(error, InputError | StorageError | OperatorFailed) or _is_full(error),
                  holding=self.hand.key if self.hand is not None else "")
+
+
+def _listed(fact: FactValue) -> list[str]:
+    return fact if isinstance(fact, list) else [str(fact)]
 
 
 def _is_full(error: Exception) -> bool:

@@ -84,6 +84,25 @@ def count(frames: RawFrames, *, parameters: Slow) -> CountFrames:
     return CountFrames(frames.header, {**frames.arrays, "frames": frames.frames.astype(np.float32)})
 
 
+@operator("toys.pair")
+def pair(left: CountFrames, right: CountFrames) -> CountFrames:
+    """Multiply by a thousand, for each frame, what one branch has, and add what the other has."""
+    return _paired(left, right)
+
+
+@operator("toys.pair_anyway")
+def pair_anyway(left: CountFrames, right: CountFrames | None) -> CountFrames:
+    """The same, with nothing to add where the other branch has nothing."""
+    return _paired(left, right)
+
+
+def _paired(left: CountFrames, right: CountFrames | None) -> CountFrames:
+    if right is not None and left.index.tolist() != right.index.tolist():
+        raise ValueError(f"frames {left.index.tolist()} were joined with {right.index.tolist()}")
+    more = 0 if right is None else right.frames
+    return CountFrames(left.header, {**left.arrays, "frames": left.frames * 1000 + more})
+
+
 @operator("toys.add", prepare=_start)
 def add(frames: Inflow[CountFrames], *, parameters: Slow, context: Context) -> Iterator[Result]:
     """Add up everything that arrives; a version every ten frames and at the end."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from camlink.block import Frames
 from camlink.errors import InputError, UnknownName, WorkflowError
 from camlink.registry import Registry
 from camlink.workflow.assignment import Unmet, Want, assign
@@ -129,7 +130,9 @@ class _Check:
         self.missing()
         self.cycles()
         self.placing()
-        self.meeting()
+        self.matching()
+        for node in self.flow.nodes.values():
+            self.joining(node)
         return Checked(self.flow, self.operators, self.parameters, tuple(self.links), tuple(self.problems), self.needs)
 
     def fault(self, text: str, *path: str) -> None:
@@ -245,8 +248,9 @@ class _Check:
                 error = UnknownName("site", node.at, self.flow.sites)
                 self.fault(f"{node.name}.at: {error}", node.name, "at")
             op = self.operators.get(node.name)
-            if op is not None and node.replicas > 1 and op.streams:
-                self.fault(f"{node.name}.replicas: a {op.kind} that lives as long as the scan runs once, "
+            if op is not None and node.replicas > 1 and (op.streams or op.joins):
+                which = "joins" if op.joins else "lives as long as the scan"
+                self.fault(f"{node.name}.replicas: a {op.kind} that {which} runs once, "
                            f"not {node.replicas} times", node.name, "replicas")
         for site in self.flow.sites.values():
             if site.placer not in PLACERS:
@@ -256,7 +260,7 @@ class _Check:
                 self.problems.append(f"site {site.name}: the name is taken; choose another"
                                      + self.flow.at_line("sites", site.name))
 
-    def meeting(self) -> None:
+    def matching(self) -> None:
         """Read what operators need, and hold it against what is known of the machines: every need that is not met."""
         wants: dict[str, Want] = {}
         for node in self.flow.nodes.values():
@@ -272,6 +276,42 @@ class _Check:
         while isinstance(unmet := assign(wants, self.offers or {}), Unmet):
             self.fault(unmet.text, unmet.operator, "needs")
             wants = {name: want for name, want in wants.items() if want.operator != unmet.operator}
+
+    def joining(self, node: Node) -> None:
+        op, join = self.operators.get(node.name), node.join
+        if op is None:
+            return
+        if join is None:
+            if op.joins:
+                self.fault(f"{node.name} takes {_and(op.inputs)} together; say which belong to each other: "
+                           "`join: {by: frame}`", node.name)
+            return
+        if not op.joins:
+            what = "reads each input by itself" if len(op.inputs) > 1 else f"has {len(op.inputs)} input"
+            self.fault(f"{node.name}.join: {node.use} {what}, there is nothing to join; leave `join:` out",
+                       node.name, "join")
+        for key, fault in join.faults().items():
+            self.fault(f"{node.name}.join.{key}: {fault}", node.name, "join", key)
+        for port in op.inputs if op.joins else ():
+            if not issubclass(port.block, Frames):
+                self.fault(f"{node.name}.join: {port.name} is a {_type(port)}, which has no {join.by}; "
+                           "only frames are joined", node.name, "join")
+        for link in () if join.faults() or not op.joins else self.links:
+            if link.target == node.name and (apart := self.thinned(link, ())) > join.skew:
+                self.fault(f"{node.name}.join.skew: {link.source} comes to it with one of {apart} frames, so that the "
+                           f"others would wait for more than {join.skew} keys; set skew to {apart} or more",
+                           node.name, "join", "skew")
+
+    def thinned(self, link: Link, seen: tuple[str, ...]) -> int:
+        """Of how many frames one comes through a link, by the `sample(N)` on its way."""
+        own = int(link.policy[7:-1]) if link.policy.startswith("sample(") else 1
+        before = [self.thinned(k, (*seen, link.source)) for k in self.links
+                  if k.target == link.source and k.source not in seen]
+        return own * max(before, default=1)
+
+
+def _and(ports: tuple[Port, ...]) -> str:
+    return " and ".join(port.name for port in ports)
 
 
 def _type(port: Port) -> str:

@@ -64,7 +64,8 @@ def draw_text(checked: Checked) -> str:
         node = flow.nodes[name]
         kind = str(op.kind) if op else "unknown"
         count = f" x{node.replicas}" if node.replicas > 1 else ""
-        return f"{name}{count}  {node.use} ({kind}, at {node.at})"
+        join = f", {node.join}" if node.join else ""
+        return f"{name}{count}  {node.use} ({kind}, at {node.at}{join})"
 
     def grow(name: str, prefix: str) -> None:
         shown.add(name)
@@ -127,13 +128,15 @@ def _corner(spot: Spot) -> tuple[int, int]:
 
 def _box(checked: Checked, name: str, spot: Spot) -> str:
     x, y = _corner(spot)
+    node = checked.workflow.nodes[name]
+    join = f'<text x="{x + 12}" y="{y + 54}" fill="#8b9bb0" font-size="9">{node.join}</text>' if node.join else ""
     op = checked.operators.get(name)
     kind = str(op.kind) if op else "unknown"
     return (f'<g><rect x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="9" fill="#1b2430" '
             f'stroke="{_COLOURS[kind]}" stroke-width="1.6"/>'
-            f'<text x="{x + 12}" y="{y + 24}" fill="#e6ebf2" font-weight="600">{escape(name)}</text>'
-            f'<text x="{x + 12}" y="{y + 44}" fill="{_COLOURS[kind]}" font-size="11">'
-            f"{escape(checked.workflow.nodes[name].use)} · {kind}</text></g>")
+            f'<text x="{x + 12}" y="{y + 22}" fill="#e6ebf2" font-weight="600">{escape(name)}</text>'
+            f'<text x="{x + 12}" y="{y + 40}" fill="{_COLOURS[kind]}" font-size="11">'
+            f"{escape(node.use)} · {kind}</text>{join}</g>")
 
 
 def _edge(checked: Checked, source: Spot, target: Spot, name: str, wire: Wire) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from camlink.errors import UnknownName, WorkflowError
+from camlink.workflow.join import Join
 from camlink.workflow.operator import Operator
 from camlink.workflow.policy import Kind, Policy
 
@@ -51,6 +52,7 @@ class Node:
     needs: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     link: Kind | None = None
+    join: Join | None = None
 
     def __getitem__(self, port: str) -> Wire:
         """The output port `port`, to be wired to another operator."""
@@ -88,7 +90,7 @@ class Workflow:
 
     def add(self, name: str, use: str | Operator, *upstream: Node | Wire | str, at: str = DEFAULT_SITE,
             policy: Policy | None = None, replicas: int = 1, needs: Mapping[str, Any] | None = None,
-            link: Kind | None = None, **parameters: Any) -> Node:
+            link: Kind | None = None, join: Join | None = None, **parameters: Any) -> Node:
         """Add an operator fed by `upstream`; raises WorkflowError when the name is taken."""
         if name in self.nodes:
             raise WorkflowError([f"there are two operators called '{name}'; choose another name for one"], self.name)
@@ -97,7 +99,7 @@ class Workflow:
             use = use.name
         needs = dict(needs or {})
         at = needs.pop("at", at)
-        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs, parameters, link)
+        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs, parameters, link, join)
         self.nodes[name] = node
         return node
 

@@ -108,6 +108,11 @@ class Operator:
         """Whether the body is called once with Inflows; else it is called once a block."""
         return not self.inputs or any(port.streams for port in self.inputs)
 
+    @property
+    def joins(self) -> bool:
+        """Whether the body is called once a meeting, with a block of each input."""
+        return len(self.inputs) > 1 and not self.streams
+
 
 def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
              prepare: Callable[[Any], None] | None = None) -> Callable[[Any], Operator]:
@@ -115,7 +120,10 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
     hint its output: a Block or an iterator of blocks (the port is called `out`, or as you say), or a NamedTuple of
-    blocks for several ports. An argument `parameters` takes the parameter record and `context` the Context;
+    blocks for several ports. Several block-typed arguments take what their links have under the same key, as the
+    `join` of the workflow says; one that is typed `Frames | None` may be missing.
+
+    An argument `parameters` takes the parameter record and `context` the Context;
     keyword-only arguments of plain type become the record by themselves. Of a class, `__init__` takes parameters and
     context, `__call__` blocks, and `finish()` may give last blocks; `needs_again(block)` tells after a block whether a
     replacement would need it (without it: every one). `prepare(parameters)` is called while services
@@ -142,8 +150,8 @@ def _describe(body: Any, name: str, kind: Kind | str | None, out: str,
     record, make = (_class_maker if is_class else _function_maker)(body, name)
     if inputs and len({port.streams for port in inputs}) == 2:
         raise InputError(f"operator '{name}': either every input is an Inflow or none is")
-    if len(inputs) > 1 and not inputs[0].streams:
-        raise InputError(f"operator '{name}': with several inputs each must be an Inflow[...], to say which comes when")
+    if inputs and all(port.optional for port in inputs):
+        raise InputError(f"operator '{name}': at least one input has to be there; take `| None` from its hint")
     return Operator(
         name=name,
         kind=Kind(kind) if kind else _guess(inputs, outputs),
@@ -180,6 +188,10 @@ def _input(arg: str, hint: Any) -> Port | None:
     if get_origin(hint) is Inflow:
         (block,) = get_args(hint)
         return Port(arg, block, streams=True)
+    if get_origin(hint) in (typing.Union, types.UnionType):
+        block, *others = (sub for sub in get_args(hint) if sub is not type(None))
+        if not others and inspect.isclass(block) and issubclass(block, Block):
+            return Port(arg, block, optional=True)
     return None
 
 

@@ -13,11 +13,15 @@ B_co = TypeVar("B_co", bound=Block, covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """A named, typed end of an operator; `streams` tells that the operator reads it as an Inflow."""
+    """A named, typed end of an operator; `streams` tells that the operator reads it as an Inflow.
+
+    `optional` tells of an input of a join that it may be None.
+    """
 
     name: str
     block: type[Block]
     streams: bool = False
+    optional: bool = False
 
     def accepts(self, other: Port) -> bool:
         """Whether blocks of the output port `other` may enter this input port."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,12 +12,14 @@ import yaml
 
 from camlink.errors import FormatError, UnknownName, WorkflowError
 from camlink.workflow.graph import DEFAULT_SITE, Node, Place, Site, Wire, Workflow
+from camlink.workflow.join import KEYS, Join
 from camlink.workflow.policy import KINDS, POLICIES, is_policy
 
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
-_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link")
+_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
+_JOIN: Final = tuple(field.name for field in fields(Join))
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -117,7 +120,7 @@ class _Reader:
             self.faults.append(f"{problem} ({_at(node.start_mark)})")
             return None
 
-    def typed(self, found: dict[str, yaml.Node], key: str, want: type, default: Any, path: tuple[str, ...],
+    def typed(self, found: dict[str, yaml.Node], key: str, want: Any, default: Any, path: tuple[str, ...],
               good: Callable[[Any], bool] = lambda _: True, say: str = "") -> Any:
         if key not in found:
             return default
@@ -160,6 +163,7 @@ class _Reader:
             replicas=self.typed(found, "replicas", int, 1, path, lambda n: 1 <= n <= 1024, "a number from 1 to 1024"),
             needs=needs,
             link=self.link(found, path),
+            join=self.join(found.get("join"), path),
             parameters={k: self.value(v) for k, v in found.items() if k not in _RESERVED},
         )
 
@@ -168,6 +172,18 @@ class _Reader:
 
     def link(self, found: dict[str, yaml.Node], path: tuple[str, ...]) -> Any:
         return self.typed(found, "link", str, None, path, KINDS.__contains__, " or ".join(KINDS))
+
+    def join(self, node: yaml.Node | None, path: tuple[str, ...]) -> Join | None:
+        if node is None:
+            return None
+        path = (*path, "join")
+        found = self.mapping(node, path, f"{path[1]}.join")
+        self.only(found, _JOIN, f"{path[1]}.join", path)
+        if "by" not in found:
+            self.fault(f"{path[1]}.join lacks `by: KEY`", path)
+        usual = Join(KEYS[0])
+        return Join(self.typed(found, "by", str, usual.by, path), self.typed(found, "skew", int, usual.skew, path),
+                    self.typed(found, "wait_s", int | float, usual.wait_s, path, say="seconds"))
 
     def wires(self, node: yaml.Node | None, path: tuple[str, ...]) -> tuple[Wire, ...]:
         if node is None:
@@ -233,6 +249,9 @@ def _node_tree(node: Node) -> dict[str, Any]:
         tree["policy"] = node.policy
     if node.link:
         tree["link"] = node.link
+    if node.join:
+        tree["join"] = {field.name: value for field in fields(Join)
+                        if (value := getattr(node.join, field.name)) != field.default}
     if node.replicas != 1:
         tree["replicas"] = node.replicas
     if node.needs:

@@ -40,7 +40,19 @@ def view(blocks: Inflow[Block]) -> None:
     """Show anything."""
 
 
-TOYS = {op.name: op for op in (camera, reduce, solve, record, view)}
+@operator("toy.pair")
+def pair(left: CountFrames, right: CountFrames) -> CountFrames:
+    """Take both of each frame."""
+    return left
+
+
+@operator("toy.label")
+def label(frames: CountFrames, image: Result) -> CountFrames:
+    """Want a key of what has none."""
+    return frames
+
+
+TOYS = {op.name: op for op in (camera, reduce, solve, record, view, pair, label)}
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from camlink.block import Result
 from camlink.errors import WorkflowError
 from camlink.workflow.check import check
 from camlink.workflow.graph import Site, Wire, Workflow
+from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs, Offer
 from camlink.workflow.operator import Operator, operator
 from camlink.workflow.text import parse_workflow
@@ -132,3 +133,44 @@ def test_an_operator_may_work_at_any_site(find: Find) -> None:
     checked = check(flow, find, {"here": Offer(gpus=0), "cluster.1": Offer(gpus=0), "cluster.2": Offer(gpus=1)})
     assert checked.must_run().hosts("camera") == ("here", "cluster.1", "cluster.2")
     assert checked.needs == {"camera": Needs(gpus=1)}
+
+
+JOINED = """workflow: joined
+operators:
+  camera: {use: toy.camera}
+  left: {use: toy.reduce, from: camera}
+  right: {use: toy.reduce, from: {of: camera, policy: sample(10)}}
+  pair: {use: toy.pair, from: [left, right], join: {by: frame, skew: 16}}
+"""
+
+
+def test_a_join_is_declared_and_each_branch_has_its_port(find: Find) -> None:
+    checked = check(parse_workflow(JOINED), find).must_run()
+    assert [(k.name, k.input.name) for k in checked.links][-2:] == [("left->pair", "left"), ("right->pair", "right")]
+
+
+@pytest.mark.parametrize(("was", "becomes", "told"), [
+    (", join: {by: frame, skew: 16}", "",
+     "pair takes left and right together; say which belong to each other: `join: {by: frame}` (line 6, column 3)"),
+    ("by: frame", "by: colour", "pair.join.by: unknown key 'colour' (known: frame, point) (line 6, column 53)"),
+    ("skew: 16", "skew: 0", "pair.join.skew: 0 is out of 1 to 65536 (line 6, column 64)"),
+    ("skew: 16", "skew: 4", "pair.join.skew: right comes to it with one of 10 frames, so that the others would wait "
+                            "for more than 4 keys; set skew to 10 or more (line 6, column 64)"),
+    ("skew: 16", "wait_s: 0", "pair.join.wait_s: 0 s is out of 0 to 3600 (line 6, column 64)"),
+    ("skew: 16}", "skew: 16}, replicas: 2",
+     "pair.replicas: a transform that joins runs once, not 2 times (line 6, column 75)"),
+    ("left: {use: toy.reduce, from: camera}", "left: {use: toy.reduce, from: camera, join: {by: frame}}",
+     "left.join: toy.reduce has 1 input, there is nothing to join; leave `join:` out (line 4, column 41)"),
+])
+def test_a_join_that_cannot_be_is_refused_with_its_place(find: Find, was: str, becomes: str, told: str) -> None:
+    assert was in JOINED
+    assert problems(JOINED.replace(was, becomes), find) == [told]
+
+
+def test_only_frames_are_joined_and_inflows_are_not(find: Find) -> None:
+    flow = good()
+    flow.add("label", "toy.label", "reduce", "solve", join=Join("frame"))
+    flow.add("keep", "toy.record", "reduce", "solve", join=Join("frame"))
+    assert check(flow, find).problems == (
+        "label.join: image is a Result, which has no frame; only frames are joined",
+        "keep.join: toy.record reads each input by itself, there is nothing to join; leave `join:` out")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from camlink.workflow.check import check
 from camlink.workflow.draw import draw_svg, draw_text, layout
 from camlink.workflow.graph import Workflow
+from camlink.workflow.join import Join
 from camlink.workflow.operator import Operator
 
 
@@ -44,3 +45,13 @@ def test_incomplete_and_cyclic_graphs_are_drawn_too(find: Callable[[str], Operat
 def test_the_svg_has_a_box_for_each_operator_and_no_two_overlap(find: Callable[[str], Operator]) -> None:
     spots = layout(broken())
     assert len(set(spots.values())) == len(spots)
+
+
+def test_a_join_is_drawn_with_its_key_and_skew(find: Callable[[str], Operator]) -> None:
+    flow = Workflow("joined")
+    camera = flow.add("camera", "toy.camera")
+    left, right = (flow.add(name, "toy.reduce", camera) for name in ("left", "right"))
+    flow.add("pair", "toy.pair", left, right, join=Join("frame", 16))
+    checked = check(flow, find)
+    assert "pair  toy.pair (transform, at here, joined by frame, skew 16)" in draw_text(checked)
+    assert "joined by frame, skew 16" in draw_svg(checked)

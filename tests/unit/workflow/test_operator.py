@@ -79,9 +79,19 @@ def test_hints_that_do_not_say_enough_are_refused() -> None:
     with pytest.raises(InputError, match="needs a default"):
         @operator("t")
         def h(frames: RawFrames, *, gain: float) -> None: ...
-    with pytest.raises(InputError, match="several inputs"):
+    with pytest.raises(InputError, match="at least one input"):
         @operator("t")
-        def k(frames: RawFrames, more: Result) -> None: ...
+        def k(frames: RawFrames | None, more: Result | None) -> None: ...
+
+
+def test_several_blocks_are_the_inputs_of_a_join_and_some_may_miss() -> None:
+    @operator("t")
+    def f(frames: RawFrames, more: CountFrames | None) -> RawFrames:
+        return frames
+
+    assert (f.joins, f.streams, f.kind) == (True, False, "transform")
+    assert [(p.name, p.block, p.optional) for p in f.inputs] == [
+        ("frames", RawFrames, False), ("more", CountFrames, True)]
 
 
 @pytest.mark.parametrize(("values", "error", "text"), [

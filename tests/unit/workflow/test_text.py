@@ -9,13 +9,14 @@ from hypothesis import strategies as st
 
 from camlink.errors import FormatError, InputError, UnknownName, WorkflowError
 from camlink.workflow.graph import Site, Wire, Workflow
+from camlink.workflow.join import Join
 from camlink.workflow.text import parse_workflow, read_value, read_workflow, write_workflow
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 VALUES = st.one_of(st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False),
                    st.text(st.characters(codec="utf8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12),
                    st.lists(st.integers(-5, 5), max_size=3))
-RESERVED = {"use", "at", "from", "policy", "replicas", "needs", "link", "name", "upstream", "self"}
+RESERVED = {"use", "at", "from", "policy", "replicas", "needs", "link", "join", "name", "upstream", "self"}
 
 
 @st.composite
@@ -30,7 +31,9 @@ def workflows(draw: st.DrawFn) -> Workflow:
         parameters = draw(st.dictionaries(NAMES.filter(lambda n: n not in RESERVED), VALUES, max_size=3))
         flow.add(name, draw(NAMES), *wires, at=draw(st.sampled_from(["here", "far"])),
                  replicas=draw(st.integers(1, 4)), policy=draw(st.sampled_from([None, "block", "sample(3)"])),
-                 link=draw(st.sampled_from([None, "zmq", "shm"])), **parameters)
+                 link=draw(st.sampled_from([None, "zmq", "shm"])),
+                 join=draw(st.none() | st.builds(Join, st.sampled_from(["frame", "point"]), st.integers(1, 99),
+                                                 st.sampled_from([2, 0.5, 30.0]))), **parameters)
     return flow
 
 
@@ -51,6 +54,10 @@ def test_what_is_written_reads_back_equal(flow: Workflow) -> None:
     ("workflow: x\noperators: {a: {use: b, replicas: many}}", "a.replicas: expected a number from 1 to 1024"),
     ("workflow: x\noperators: {a: {use: b, policy: fast}}", "drop_oldest, sample(N) or spill, got 'fast'"),
     ("workflow: x\noperators: {a: {use: b, from: [{off: c}]}}", "did you mean 'of'?"),
+    ("workflow: x\noperators: {a: {use: b, join: frame}}", "a.join must be `name: value` lines"),
+    ("workflow: x\noperators: {a: {use: b, join: {skew: 3}}}", "a.join lacks `by: KEY` (line 2, column 25)"),
+    ("workflow: x\noperators: {a: {use: b, join: {by: frame, skew: far}}}", "a.join.skew: expected int, got 'far'"),
+    ("workflow: x\noperators: {a: {use: b, join: {by: frame, slack: 3}}}", "unknown key of a.join 'slack'"),
     ("workflow: x\noperators: {a/b: {use: b}}", "operator name 'a/b'"),
     ("workflow: !!python/object:os.system x\noperators: {a: {use: b}}", "could not determine a constructor"),
     ("workflow: x\noperators: {a: {use: b, d: 2020-99-99}}", "month must be in 1..12"),

@@ -1,0 +1,71 @@
+"""Joins in whole runs: a slow branch, one that loses frames, workers that are killed; nothing is ever mixed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from camlink.runtime.run import open_run, run
+from camlink.runtime.status import RunStatus
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Wire, Workflow
+from camlink.workflow.join import Join
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
+
+
+def flow(placer: str = "local", *, frames: int = 200, gap_s: float = 0.0, pair: Any = toys.pair, policy: str = "block",
+         skew: int = 8, **right: Any) -> Workflow:
+    made = Workflow("joined", sites={"here": Site("here", placer)})
+    camera = made.add("camera", toys.camera, frames=frames, gap_s=gap_s)
+    left = made.add("left", toys.count, camera)
+    slow = made.add("right", toys.count, Wire("camera", policy=policy), **right)
+    joined = made.add("pair", pair, left, slow, join=Join("frame", skew))
+    made.add("add", toys.add, joined)
+    return made
+
+
+@pytest.mark.parametrize("placer", ["local", "inline"])
+def test_a_slow_branch_holds_the_other_and_every_frame_finds_its_own(tmp_path: Path, placer: str) -> None:
+    report = run(flow(placer, sleep_s=0.005), folder=tmp_path)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["pair"]["joined"] == report.operators["add"]["distinct"] == 200
+    assert report.operators["add"]["total"] == 1001 * sum(range(200))
+
+
+@pytest.mark.parametrize("pair", [toys.pair, toys.pair_anyway])
+def test_a_branch_that_drops_frames_leaves_meetings_incomplete_and_the_report_says_so(
+        tmp_path: Path, pair: Any) -> None:
+    report = run(flow(pair=pair, policy="sample(4)"), folder=tmp_path)
+    told, added = report.operators["pair"], report.operators["add"]
+    assert report.verdict == "degraded"
+    assert (told["joined"], told["incomplete"]) == (50, {"right": 150})
+    anyway = pair is toys.pair_anyway
+    assert "pair: 150 meetings without right" + ("" if anyway else " were set aside") in report.reasons
+    assert added["distinct"] == (200 if anyway else 50)
+    assert added["total"] == (1000 * sum(range(200)) + sum(range(0, 200, 4)) if anyway else
+                              1001 * sum(range(0, 200, 4)))
+
+
+@pytest.mark.parametrize("whom", ["right", "pair"])
+def test_a_worker_that_is_killed_costs_time_but_no_meeting(tmp_path: Path, whom: str) -> None:
+    statuses: list[RunStatus] = []
+    with open_run(flow(frames=300, gap_s=0.008), folder=tmp_path, watch=statuses.append) as opened:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not (statuses and statuses[-1].frames.get("captured")):
+            time.sleep(0.05)
+        time.sleep(0.5)
+        (pid,) = (p.pid for p in psutil.Process().children(recursive=True)
+                  if any(word.startswith(f"{whom}/0/") for word in p.cmdline()))
+        os.kill(pid, signal.SIGKILL)
+        report = opened.wait(60)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert [r["operator"] for r in report.restarts] == [whom]
+    assert report.operators["add"]["distinct"] == 300
+    assert report.operators["add"]["total"] == 1001 * sum(range(300))
