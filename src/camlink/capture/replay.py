@@ -41,7 +41,7 @@ class ReplayParameters(Parameters, frozen=True):
     seed: Annotated[int, about("Seed of the shuffled order", ge=0)] = 0
 
 
-@operator("replay", kind="source")
+@operator("replay", kind="source", resumes=True)
 def replay(*, parameters: ReplayParameters, context: Context) -> Iterator[CountFrames]:
     """Play a recorded scan again as photon counts.
 
@@ -72,15 +72,17 @@ def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) ->
     stack, position_m = playable(recorded)
     rows = _chosen(len(stack), parameters, str(recorded.path))
     scan = _scan(recorded, rows, position_m)
-    context.tell(frames_expected=len(rows), frames_captured=0, notes=list(recorded.notes))
+    context.tell(frames_expected=len(rows), frames_captured=len(context.given), notes=list(recorded.notes))
     _, point = np.unique(recorded.point[rows], return_inverse=True)
     sent = np.arange(len(rows))
     if parameters.order == "shuffled":
         np.random.default_rng(parameters.seed).shuffle(sent)
     due_s = _due_s(recorded.time_s[rows], parameters)
     bad = None if recorded.mask is None else (recorded.mask & np.uint32(~MASK_NO_DEFECT & 0xFFFFFFFF)) != 0
-    began_s = time.monotonic()
-    for first, end in batches(due_s, _most_frames(parameters, stack)):
+    left = [(first, end) for first, end in batches(due_s, _most_frames(parameters, stack))
+            if not context.given.issuperset(sent[first:end].tolist())]
+    began_s = time.monotonic() - (due_s[left[0][0]] if left and left[0][0] else 0.0)
+    for first, end in left:
         if not wait_until(began_s + due_s[end - 1], context):
             return
         index = sent[first:end]

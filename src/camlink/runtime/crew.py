@@ -19,6 +19,7 @@ from camlink.runtime.messages import (
     Connect,
     Cut,
     Detach,
+    Done,
     Expect,
     Failed,
     Go,
@@ -70,6 +71,7 @@ class WorkerState:
     past_sent: dict[str, Snapshot] = field(default_factory=dict)
     past_received: dict[str, Snapshot] = field(default_factory=dict)
     past_repeated: int = 0
+    before: tuple[dict[str, Snapshot], dict[str, Snapshot]] = field(default_factory=lambda: ({}, {}))
     killable: bool = True
 
     @property
@@ -78,22 +80,30 @@ class WorkerState:
         return self.state in ("ended", "failed")
 
     @property
+    def outputs(self) -> set[str]:
+        """Its outgoing links; a next attempt does not make again those by which everything has arrived."""
+        return {link.name for link in self.spec.outputs}
+
+    @property
     def reachable(self) -> bool:
         """Whether it has said Ready in this attempt and not ended."""
         return self.state in ("ready", "running")
 
     @property
     def replaceable(self) -> bool:
-        """Whether another attempt can go on: a source cannot take its frames again, nor anybody what was not kept."""
-        return self.spec.kind != "source" and not self.unkept
+        """Whether another attempt can go on: a source that resumes, or anybody whose input was kept."""
+        return (self.spec.kind != "source" or self.spec.resumes) and not self.unkept
 
     def hear(self, event: Progress) -> None:
-        """Take in what it says of itself."""
+        """Take in what it says of itself; of an attempt that it repeats, the accounts were taken in already."""
+        if isinstance(event, Done) and event.repeats is not None:
+            self.past_sent, self.past_received = self.before
         self.facts, self.sent, self.received = event.facts, event.sent, event.received
         self.repeated, self.aside, self.busy_s, self.unkept = event.repeated, event.aside, event.busy_s, event.unkept
 
     def next_attempt(self, at: float) -> None:
         """Become the next attempt; what this one did goes to its past."""
+        self.before = dict(self.past_sent), dict(self.past_received)
         for name, account in self.sent.items():
             self.past_sent[name] = merge([self.past_sent.get(name, Snapshot()), settled(account)])
         for name, account in self.received.items():
@@ -147,23 +157,36 @@ class Crew:
     def connect(self, worker: WorkerState) -> Iterator[Instruction]:
         """Tell a worker where its senders are."""
         for link in worker.spec.inputs:
-            senders = [w for w in self.at(link.source) if not w.over]
+            senders = [w for w in self.at(link.source) if not w.over and link.name in w.outputs]
             there = tuple(w.addresses[link.name] for w in senders if link.name in w.addresses)
-            yield self.to(worker, Connect(link=link.name, addresses=there, awaited=len(senders) - len(there)))
+            yield self.to(worker, Connect(link=link.name, addresses=there,
+                                          awaited=self._awaited(link.name, link.source)))
 
     def may_restart(self, worker: WorkerState, at: float) -> bool:
         """Whether the worker is worth another attempt: it can be replaced, and was not too often of late."""
         return worker.replaceable and sum(at - then < WINDOW_S for then in worker.restarts) < MOST_RESTARTS
 
-    def restart(self, worker: WorkerState, text: str, at: float) -> Iterator[Instruction]:
-        """Launch the next attempt of a worker that is gone, after seeing that this one is."""
+    def restart(self, worker: WorkerState, text: str, at: float, *, there: bool = True) -> Iterator[Instruction]:
+        """Launch the next attempt of a worker that is gone, after seeing that this one is.
+
+        When its agent is not `there` yet, the next attempt waits for it.
+        """
         spec = worker.spec
-        yield Send(worker.site, Kill(operator=spec.operator, replica=spec.replica, attempt=spec.attempt))
+        if there:
+            yield Send(worker.site, Kill(operator=spec.operator, replica=spec.replica, attempt=spec.attempt))
         worker.next_attempt(at)
         outputs = tuple(replace(k, receivers=self._listening(k)) for k in spec.outputs if not self._has_all(k))
         worker.spec = replace(worker.spec, outputs=outputs)
         self.restarts.append(Restart(operator=spec.operator, replica=spec.replica, reason=text, down_s=at))
         yield from self.lose(worker, text, spec.attempt)
+        if there:
+            yield from self.launch(worker, at)
+        else:
+            worker.state = "waiting"
+
+    def launch(self, worker: WorkerState, at: float) -> Iterator[Instruction]:
+        """Start a worker at its agent."""
+        worker.state, worker.heard_s = "starting", at
         yield Send(worker.site, Launch(spec=worker.spec))
 
     def lose(self, worker: WorkerState, text: str, attempt: int) -> Iterator[Instruction]:
@@ -219,11 +242,16 @@ class Crew:
 
     def go(self, worker: WorkerState, at: float) -> Iterator[Instruction]:
         """Start the body of the next attempt, once every link is there."""
-        worker.state, worker.heard_s, worker.text = "running", at, ""
+        worker.state, worker.heard_s = "running", at
+        self.up(worker, at)
+        yield self.to(worker, Go())
+
+    def up(self, worker: WorkerState, at: float) -> None:
+        """The next attempt works, or says that everything was done before it."""
+        worker.text = ""
         for known in self.restarts:
             if (known.operator, known.replica) == (worker.spec.operator, worker.spec.replica) and not known.up_s:
                 known.up_s = at
-        yield self.to(worker, Go())
 
     def strike(self, worker: WorkerState, key: str, reason: str, *, raised: bool) -> Iterator[Instruction]:
         """Remember who was holding a block when it was lost; a block that ends those who try it is set aside."""
@@ -256,8 +284,15 @@ class Crew:
                 if worker.state == "failed" or worker.leaving:
                     yield self.to(sender, Expect(link=link.name, receivers=left))
         for link in worker.spec.outputs:
-            address = worker.addresses.get(link.name, "")
-            for receiver in self.at(link.target):
+            address, gone = worker.addresses.get(link.name, ""), worker.gone.get(link.name, ())
+            for receiver in (w for w in self.at(link.target) if w.reachable):
+                if gone:  # nobody waits any more for the attempt that should have come
+                    yield self.to(receiver, Connect(link=link.name, addresses=(), gone=gone,
+                                                    awaited=self._awaited(link.name, link.source)))
                 # one that was replaced may have come too late to hear the end from the sender itself
-                if receiver.reachable and (worker.state == "failed" or receiver.restarts):
+                if worker.state == "failed" or receiver.restarts:
                     yield self.to(receiver, Cut(link=link.name, address=address))
+
+    def _awaited(self, link: str, source: str) -> int:
+        """How many senders of a link are going to have an address."""
+        return sum(not w.over and link in w.outputs and link not in w.addresses for w in self.at(source))

@@ -34,7 +34,7 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
         for replica in range(node.replicas):
             spec = WorkerSpec(
                 operator=name, replica=replica, where=operator.where, kind=str(operator.kind),
-                parameters=msgspec.to_builtins(checked.parameters[name]),
+                resumes=operator.resumes, parameters=msgspec.to_builtins(checked.parameters[name]),
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance, needs=checked.needs[name], hosts=hosts,

@@ -214,6 +214,8 @@ class Master:
     def _close(self) -> None:
         ended = [placer.close() for placer in self._placers.values()]
         self._log.close()
+        for words in (self._folder / "log").glob("*.done"):
+            words.unlink()
         self._control.close()
         self._local.close()
         if self._host.crossing is not None:

@@ -18,6 +18,8 @@ from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs
 
 MAX_CONTROL_BYTES: Final = 16 << 20
+GIVEN_BEFORE: Final = "given_before"
+"""The fact of a source that resumed: so many frames its earlier attempts gave, and nobody needs again."""
 
 
 class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +59,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()  # the agents that may host it
     gpus: tuple[int, ...] = ()  # those of its agent that are for it alone
     join: Join | None = None
+    resumes: bool = False
     passage: bytes = b""  # carry.crossing.Passage, sealed: only who makes links to other machines reads it
 
     @property
@@ -238,7 +241,9 @@ class Progress(FromWorker, kw_only=True):
 
 
 class Done(Progress, kw_only=True):
-    """The body came to its end and every outgoing link was acknowledged."""
+    """The body came to its end and every outgoing link was acknowledged; maybe in an attempt that this one repeats."""
+
+    repeats: int | None = None
 
 
 class Failed(Progress, kw_only=True):

@@ -26,7 +26,6 @@ from camlink.runtime.messages import (
     Go,
     Joined,
     Kill,
-    Launch,
     Linked,
     Message,
     Parted,
@@ -34,6 +33,7 @@ from camlink.runtime.messages import (
     Ready,
     Stop,
 )
+from camlink.runtime.succession import Succession
 
 Phase = Literal["resources", "services", "network", "graph", "closing", "over"]
 PATIENCE_S: Final = {"resources": 30.0, "services": 180.0, "network": 60.0, "closing": 8.0}
@@ -55,6 +55,7 @@ class RunState(Crew):
     agents: dict[str, str] = field(default_factory=dict)
     far: frozenset[str] = frozenset()
     queue_s: float = 0.0
+    succession: Succession = field(default_factory=Succession)
     begun_s: float = 0.0
     phase_s: float = 0.0
     graph_s: float = 0.0
@@ -94,8 +95,7 @@ class RunState(Crew):
             self.begun_s = self.phase_s = at
             yield from (StartAgent(agent) for agent in self.agents)
         elif isinstance(event, Joined):
-            self.joined[event.site] = event
-            self.beats[event.site] = at
+            yield from self._joined(event, at)
         elif isinstance(event, Beat):
             yield from self._beat(event, at)
         elif isinstance(event, AgentLost):
@@ -124,6 +124,8 @@ class RunState(Crew):
             worker.state, worker.addresses = "ready", event.addresses
             if self.phase == "graph":
                 yield from self.rejoin(worker)
+                if self.stopped:  # it was not there when the others were asked
+                    yield self.to(worker, Stop())
         elif isinstance(event, Linked):
             worker.linked.add(event.link)
         elif isinstance(event, Parted) and event.link in self.links:
@@ -133,6 +135,7 @@ class RunState(Crew):
             yield from self.detach(event.link, f"{worker.spec.operator} ended early", late=event.complete)
         elif isinstance(event, Done):
             worker.state = "ended"
+            self.up(worker, at)
             yield from self.part(worker, f"{worker.spec.operator} ended early")
         elif isinstance(event, Failed):
             worker.failure = event
@@ -145,15 +148,43 @@ class RunState(Crew):
             if self.phase == "graph" and worker.spec.line in event.stopped and worker.replaceable and not worker.over:
                 yield from self._kill(worker, "its process was stopped (SIGSTOP)", at)
 
+    def _joined(self, event: Joined, at: float) -> Iterator[Instruction]:
+        self.joined[event.site] = event
+        self.beats[event.site] = at
+        left_s = event.has.walltime_left_s
+        self.succession.joined(event.site, left_s, at)
+        if self.phase == "closing":
+            yield Send(event.site, Bye())
+        elif self.phase == "graph":
+            for worker in self.workers.values():
+                if worker.site == event.site and worker.state == "waiting":
+                    yield from self.launch(worker, at)
+
     def _agent_lost(self, event: AgentLost, at: float) -> Iterator[Instruction]:
+        """The workers of a lost agent go on with its successor, as their next attempts; or they are lost with it."""
         self.joined.pop(event.site, None)
         self.beats.pop(event.site, None)
-        if self.phase != "closing":
-            for worker in self.workers.values():
-                if worker.site == event.site and not worker.over:
-                    yield from self._fail(worker, event.text, at, final=True)
-            if self.phase == "resources":
-                self.broke = event.text
+        self.succession.lost(event.site, at)
+        if self.phase == "closing":
+            return
+        theirs = [w for w in self.workers.values() if w.site == event.site and not w.over]
+        heir = ""
+        if self.phase == "graph" and any(w.replaceable and w.killable for w in theirs):
+            heir = self.succession.heir(event.site, at)
+            yield from self._ask_for(heir, event.site, at)
+        for worker in theirs:
+            worker.site = heir or worker.site
+            yield from self._fail(worker, event.text, at, final=not heir)
+        if self.phase == "resources":
+            self.broke = event.text
+
+    def _ask_for(self, heir: str, agent: str, at: float) -> Iterator[Instruction]:
+        """Place the heir of an agent on the same site, unless that was done."""
+        if heir and heir not in self.joined and heir not in self.succession.asked:
+            self.succession.asked[heir] = at
+            self.agents[heir] = self.agents.get(agent, agent)
+            self.far |= {heir} if agent in self.far else set()
+            yield StartAgent(heir)
 
     def _fail(self, worker: WorkerState, text: str, at: float, *, final: bool = False) -> Iterator[Instruction]:
         """Replace a worker that is gone, or give it up for good."""
@@ -163,9 +194,10 @@ class RunState(Crew):
             yield from self.lose(worker, text, worker.spec.attempt)
             yield from self.part(worker, text)
             return
-        if self.phase == "graph" and not final and worker.site in self.joined:
+        there = worker.site in self.joined
+        if self.phase == "graph" and not final and (there or worker.site in self.succession.asked):
             if self.may_restart(worker, at):
-                yield from self.restart(worker, text, at)
+                yield from self.restart(worker, text, at, there=there)
                 return
             if worker.replaceable:
                 worker.text = f"{text}; given up after {MOST_RESTARTS} restarts in {WINDOW_S:g} s"
@@ -200,13 +232,12 @@ class RunState(Crew):
                 return
             self._enter("services", at)
             for worker in workers:
-                worker.state = "starting"
-                yield Send(worker.site, Launch(spec=worker.spec))
+                yield from self.launch(worker, at)
         elif self.phase == "services" and all(w.state == "ready" for w in workers):
             self._enter("network", at)
             for worker in workers:
                 yield from self.connect(worker)
-        elif self.phase == "network" and all(w.linked >= {s.name for s in w.spec.outputs} for w in workers):
+        elif self.phase == "network" and all(w.linked >= w.outputs for w in workers):
             self._enter("graph", at)
             self.graph_s = at
             for worker in workers:
@@ -217,7 +248,7 @@ class RunState(Crew):
             yield from (Send(site, Bye()) for site in self.joined)
         elif self.phase == "graph":
             for worker in workers:
-                if worker.state == "ready" and worker.linked >= {s.name for s in worker.spec.outputs}:
+                if worker.state == "ready" and worker.linked >= worker.outputs:
                     yield from self.go(worker, at)
         if self.phase == "closing" and all(w.over for w in workers):
             self._enter("over", at)
@@ -250,14 +281,20 @@ class RunState(Crew):
 
     def _watch_graph(self, at: float) -> Iterator[Instruction]:
         """Kill whoever does not answer, is not up in time, or is stuck; an agent that is silent takes its workers."""
+        for agent, since in list(self.succession.asked.items()):
+            patience_s = PATIENCE_S["resources"] + self.queue_s
+            if at - since > patience_s:
+                text = f"the agent '{agent}', asked for in place of one that was lost, did not come in {patience_s:g} s"
+                yield EndAgent(agent, text)
+                yield from self._agent_lost(AgentLost(site=agent, text=text), at)
         for site, then in list(self.beats.items()):
             if at - then > self._silence_s(site):
                 del self.beats[site]
                 yield EndAgent(site, f"the agent of site '{site}' has not answered for {self._silence_s(site):g} s")
         for worker in self.workers.values():
             silent_s = at - worker.heard_s
-            if worker.over or worker.site not in self.beats:
-                continue
+            if worker.over or at - self.beats.get(worker.site, at - SILENCE_S) > AWAY_S:
+                continue  # it speaks by its agent, which is silent itself
             if worker.state == "starting" and silent_s > LAUNCH_S:
                 yield from self._kill(worker, f"was not ready in {LAUNCH_S:g} s", at)
             elif worker.state != "starting" and silent_s > self._silence_s(worker.site):
@@ -272,7 +309,7 @@ class RunState(Crew):
         if self.phase == "resources":
             return "the agents of " + ", ".join(s for s in self.agents if s not in self.joined)
         waiting = [w.spec.operator for w in self.workers.values() if w.state in ("waiting", "starting")]
-        unlinked = [name for w in self.workers.values() for name in {s.name for s in w.spec.outputs} - w.linked]
+        unlinked = [name for w in self.workers.values() for name in w.outputs - w.linked]
         return ", ".join(waiting if self.phase == "services" else unlinked) or "nothing"
 
     def _end_all(self, at: float) -> Iterator[Instruction]:

@@ -20,7 +20,7 @@ class Judged(NamedTuple):
 
 def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus, ...]) -> Judged:
     """The verdict over the state of a run."""
-    frames = count_frames(operators, links)
+    frames = count_frames(operators, links, ended=state.phase == "over" and not state.stopped)
     failed = [*state.troubles, *(f"{o.name}: {o.text}" for o in operators if o.state == "failed" and o.kind != "view")]
     failed = list(dict.fromkeys(failed))
     if state.phase == "over":
@@ -43,7 +43,8 @@ def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[L
     return Judged(verdict, (*failed, *degraded), frames)
 
 
-def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus, ...]) -> dict[str, Any]:
+def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus, ...], *,
+                 ended: bool = False) -> dict[str, Any]:
     """Where every frame of the scan is: expected = delivered + dropped + lost + in flight, once the run is over."""
     sources = [o for o in operators if "frames_expected" in o.facts]
     names = {o.name for o in sources}
@@ -65,6 +66,8 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
     told = sum(int(o.facts.get("frames_captured", 0)) for o in sources)
     sent = max([told, *(link.sent for link in links if link.source in names)])  # facts are told twice a second
     captured = min(sent, at_most)
+    if ended and captured < at_most < 1 << 62 and (gone := [o.name for o in sources if o.restarts]):
+        lost[f"{', '.join(gone)} was replaced, and they came meanwhile"] = at_most - captured
     handed = [link.acknowledged for link in links if link.source in names and link.target not in views]
     downstream = sum(sum(k.lost.values()) for k in links if k.source not in names and k.target not in views)
     return {

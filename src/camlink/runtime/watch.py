@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from camlink.carry.account import Snapshot, merge
 from camlink.runtime.crew import WorkerState
-from camlink.runtime.messages import LinkSpec
+from camlink.runtime.messages import GIVEN_BEFORE, LinkSpec
 from camlink.runtime.states import Phase, RunState
 from camlink.runtime.status import (
     STEPS,
@@ -87,19 +87,32 @@ def accounts(state: RunState, spec: LinkSpec) -> tuple[Snapshot, Snapshot]:
     sent beyond that its next attempt sends again; without one it is lost.
     """
     senders, receivers = state.at(spec.source), state.at(spec.target)
-    sent = merge([part[spec.name] for w in senders for part in (w.past_sent, w.sent) if spec.name in part])
+    sent = merge([part[spec.name] for w in senders for part in (_past(w), w.sent) if spec.name in part])
     received = merge([part[spec.name] for w in receivers for part in (w.past_received, w.received)
                       if spec.name in part])
     beyond = received.acknowledged - sent.acknowledged
-    if beyond > 0 and any(w.restarts for w in senders):
-        sent = replace(sent, offered=sent.offered + beyond, sent=sent.sent + beyond,
-                       acknowledged=received.acknowledged)
+    if any(w.restarts for w in senders):
+        sent = _with_more(sent, beyond)
     receivers_over = all(w.over for w in receivers)
     if sent.in_flight and receivers_over and any(w.state == "failed" for w in senders):
         sent = _settled(sent, received, f"{spec.source} failed")
     elif sent.in_flight and receivers_over and all(w.over for w in senders):
         sent = _settled(sent, received, f"{spec.target} ended early")
     return sent, received
+
+
+def _past(worker: WorkerState) -> dict[str, Snapshot]:
+    """What the earlier attempts of a worker sent; a source that resumed knows that better than its last heartbeat."""
+    given = worker.facts.get(GIVEN_BEFORE, 0)
+    return {name: _with_more(past, given - past.acknowledged) for name, past in worker.past_sent.items()}
+
+
+def _with_more(account: Snapshot, frames: int) -> Snapshot:
+    """The account when so many frames more went and were acknowledged."""
+    if frames <= 0:
+        return account
+    return replace(account, offered=account.offered + frames, sent=account.sent + frames,
+                   acknowledged=account.acknowledged + frames)
 
 
 def _settled(sent: Snapshot, received: Snapshot, reason: str) -> Snapshot:

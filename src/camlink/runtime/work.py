@@ -12,6 +12,7 @@ from camlink.block import Block
 from camlink.carry.link import Outlet
 from camlink.errors import CamlinkError, OperatorFailed
 from camlink.runtime.flow import Inbox, Outbox, Sent, finish
+from camlink.runtime.given import Given
 from camlink.runtime.hand import Hand
 from camlink.runtime.joined import Joined
 from camlink.runtime.messages import WorkerSpec
@@ -37,6 +38,7 @@ class Work:
         self.inboxes: dict[str, Inbox] = {}
         self.joined: Joined | None = None
         self.leaving = False
+        self._noted = Given(spec) if spec.resumes else None
 
     def open(self, outlets: dict[str, Outlet]) -> None:
         """Make the boxes, once the outgoing links are bound."""
@@ -58,7 +60,9 @@ class Work:
         """The body from its first to its last block, then the acknowledged end of every link."""
         if self._operator.streams:
             for port, block in self._given(self._body(*self.inboxes.values())):
-                self.outboxes[port].send(block)
+                sequence = self.outboxes[port].send(block)
+                if self._noted is not None:
+                    self._noted.note(self.outboxes[port], sequence, block)
         elif self.joined is not None:
             self._by_meeting(self.joined)
         else:
@@ -83,6 +87,8 @@ class Work:
 
     def close(self, *, well: bool) -> None:
         """Close the journals; they go when the worker ended well."""
+        if self._noted is not None:
+            self._noted.close(well=well)
         for porter in self.porters.values():
             porter.close(well=well)
 
@@ -90,7 +96,7 @@ class Work:
         operator = self._operator
         links = [link for link in self._spec.inputs if link.input == port]
         once = all(link.policy.partition("(")[0] in LOSSLESS for link in links)
-        if operator.kind in (Kind.SOURCE, Kind.VIEW) or not once:
+        if operator.kind is Kind.VIEW or (operator.kind is Kind.SOURCE and not operator.resumes) or not once:
             return Porter(self._spec, port, hand, once=once)
         return Porter(self._spec, port, hand, once=True,
                        kept="all" if operator.streams or operator.joins else "after" if operator.stateful else "none")

@@ -25,8 +25,11 @@ from camlink.carry.spilling import SpillingOutlet
 from camlink.errors import CamlinkError, Closed, InputError, OperatorFailed, PeerLost, StorageError
 from camlink.runtime.control import Line
 from camlink.runtime.flow import given_up
+from camlink.runtime.given import read_given
 from camlink.runtime.hand import Hand
+from camlink.runtime.last_words import read_last_words, write_last_words
 from camlink.runtime.messages import (
+    GIVEN_BEFORE,
     Connect,
     Cut,
     Detach,
@@ -103,6 +106,7 @@ class WorkerContext:
         self.site = spec.site
         self.folder = Path(spec.folder)
         self.attempt = spec.attempt
+        self.given = read_given(spec) if spec.kind == "source" else frozenset()
         self.provenance: Mapping[str, str] = spec.provenance
         self.screen = screen
         self.stopping = stopping
@@ -135,9 +139,13 @@ class Worker:
         """Work until the end; whatever happens is told to the master, never raised."""
         well = False
         try:
+            if (said := read_last_words(self.spec)) is not None:
+                self.line.say(said)
+                return
             self.prepare().run()
-            well = True
-            self.say(Done)
+            done = Done(**self.state())
+            well = write_last_words(self.spec, done)
+            self.line.say(done)
         except Closed:
             self.say(Failed, error="Closed", text="given up before its end", place="", final=True)
         except Exception as error:
@@ -295,8 +303,9 @@ class Worker:
         """What the operator told, and the scan that it works on."""
         boxes = self.work.outboxes.values() if self.work is not None else ()
         scan = next((box.scan for box in boxes if box.scan), "")
+        given = {GIVEN_BEFORE: len(self.context.given)} if self.context.given else {}
         joined = self.work.joined.facts() if self.work is not None and self.work.joined is not None else {}
-        told = {**joined, **self.context.facts}
+        told = {**given, **joined, **self.context.facts}
         if "warnings" in joined and "warnings" in self.context.facts:
             told["warnings"] = [*joined["warnings"], *_listed(self.context.facts["warnings"])]
         return {**({"scan": scan} if scan else {}), **told}

@@ -28,6 +28,7 @@ class RecordingContext:
         self.site = "here"
         self.folder = folder
         self.attempt = 0
+        self.given: frozenset[int] = frozenset()
         self.provenance: Mapping[str, str] = provenance or {}
         self.screen = RecordingScreen()
         self.facts: dict[str, FactValue] = {}

@@ -44,13 +44,13 @@ def _fault(index: int, raise_at: int, raise_from: int = -1) -> None:
         raise ValueError(f"frame {index} is poison")
 
 
-@operator("toys.camera")
+@operator("toys.camera", resumes=True)
 def camera(*, frames: Number = 100, side: Number = 16, gap_s: Seconds = 0.0, raise_at: Index = -1,
            context: Context) -> Iterator[RawFrames]:
     """Give frames that hold their index."""
     scan = toy_scan(frames, side)
-    context.tell(frames_expected=frames, frames_captured=0)
-    for index in range(frames):
+    context.tell(frames_expected=frames, frames_captured=len(context.given))
+    for index in (index for index in range(frames) if index not in context.given):
         if context.stopping():
             return
         _fault(index, raise_at)

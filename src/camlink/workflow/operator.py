@@ -6,7 +6,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, get_args, get_origin
@@ -67,6 +67,11 @@ class Context(Protocol):
         ...
 
     @property
+    def given(self) -> frozenset[int]:
+        """Indices of the frames that earlier attempts of this source gave, and that need not come again."""
+        ...
+
+    @property
     def provenance(self) -> Mapping[str, str]:
         """Versions, workflow text and its hash, for the record."""
         ...
@@ -102,6 +107,7 @@ class Operator:
     where: str
     prepare: Callable[[Any], None] | None = None
     stateful: bool = False
+    resumes: bool = False
 
     @property
     def streams(self) -> bool:
@@ -115,7 +121,7 @@ class Operator:
 
 
 def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
-             prepare: Callable[[Any], None] | None = None) -> Callable[[Any], Operator]:
+             prepare: Callable[[Any], None] | None = None, resumes: bool = False) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
@@ -127,13 +133,17 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     keyword-only arguments of plain type become the record by themselves. Of a class, `__init__` takes parameters and
     context, `__call__` blocks, and `finish()` may give last blocks; `needs_again(block)` tells after a block whether a
     replacement would need it (without it: every one). `prepare(parameters)` is called while services
-    are launched: compile and load there what the first frame must not wait for.
+    are launched: compile and load there what the first frame must not wait for. A source that `resumes` can be started
+    again after it was killed: it goes on without the frames at `context.given`.
 
     Raises InputError when the hints do not say what the ports are.
     """
 
     def wrap(body: Any) -> Operator:
-        return _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind, out, prepare)
+        made = _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind, out, prepare)
+        if resumes and made.kind is not Kind.SOURCE:
+            raise InputError(f"operator '{made.name}': only a source resumes; others are fed again by themselves")
+        return replace(made, resumes=resumes)
 
     return wrap
 

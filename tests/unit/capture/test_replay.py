@@ -24,6 +24,7 @@ class Told:
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}
+        self.given: frozenset[int] = frozenset()
         self.asked = threading.Event()
 
     def stopping(self) -> bool:
@@ -80,6 +81,16 @@ def test_the_first_block_alone_carries_the_probe(tmp_path: Path) -> None:
     assert blocks[0].arrays["probe"].shape == (2, 8, 8)
     assert "probe" not in blocks[1].arrays
     assert "probe" not in play(file=str(recorded(tmp_path / "b.cxi", probe=False)))[0].arrays
+
+
+def test_started_again_it_plays_only_what_was_not_given(tmp_path: Path) -> None:
+    told = Told()
+    told.given = frozenset(range(8))
+    blocks = play(told, file=str(recorded(tmp_path / "star.cxi", period_s=20.0)), speed=1000.0, block_frames=2)
+    assert np.concatenate([b.index for b in blocks]).tolist() == [8, 9]
+    assert told.facts["frames_captured"] == told.facts["frames_expected"] == COUNT
+    told.given = frozenset(range(COUNT))
+    assert play(told, file=str(tmp_path / "star.cxi")) == []
 
 
 def test_a_part_is_numbered_anew(tmp_path: Path) -> None:

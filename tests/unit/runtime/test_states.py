@@ -6,6 +6,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -339,10 +340,54 @@ def test_a_silent_worker_is_killed_and_replaced() -> None:
     assert messages(told, Launch) == ["here"]
 
 
-def test_the_loss_of_an_agent_fails_its_workers() -> None:
+def test_the_workers_of_a_lost_agent_wait_for_its_successor_and_go_on_there() -> None:
     state = started()
+    lost = state.handle(AgentLost(site="here", text="the agent died"), 3.0)
+    assert [i for i in lost if not isinstance(i, Send)] == [StartAgent("here.next1")]
+    assert [w.state for w in state.workers.values()] == ["failed", "waiting", "running"]  # that camera cannot resume
+    assert messages(lost, Launch) == []
+    launched = state.handle(joined("here.next1"), 5.0)
+    assert messages(launched, Launch) == ["here.next1"]
+    assert only(launched, Launch).spec.line == "solve/0/1"
+    met = state.handle(ready("solve", 1, "new"), 6.0)
+    assert [i.site for i in met if isinstance(i, Send) and i.worker == "solve/0/1"] == ["here.next1"]
+    assert messages(met, Cut) == []
+
+
+def test_a_successor_that_does_not_come_is_asked_for_again_and_then_no_more() -> None:
+    state, at, asked = started(), 3.0, []
+    told = state.handle(AgentLost(site="here", text="the agent died"), at)
+    while state.workers["solve", 0].state == "waiting":
+        asked += [i.site for i in told if isinstance(i, StartAgent)]
+        state.handle(Beat(site="master"), at)
+        state.handle(progress(Progress, "look"), at)
+        at += 1.0
+        told = state.handle(Tick(), at)
+        assert at < 200.0
+    assert asked == ["here.next1", "here.next2", "here.next3"]
+    assert state.workers["solve", 0].state == "failed"
+    assert "did not come in 30 s" in state.workers["solve", 0].text
+    (cut,) = [i.message for i in told if isinstance(i, Send) and isinstance(i.message, Connect)]
+    assert (cut.gone, cut.awaited) == (("ipc://solve->look",), 0)  # nobody waits for what will never come
+
+
+def test_a_source_that_resumes_is_replaced() -> None:
+    state = started()
+    camera = state.workers["camera", 0]
+    camera.spec = msgspec.structs.replace(camera.spec, resumes=True)
+    assert only(state.handle(died("camera"), 3.0), Launch).spec.line == "camera/0/1"
+
+
+def test_a_done_that_died_with_its_agent_is_said_again_and_counted_once() -> None:
+    state = started()
+    state.handle(Progress(operator="solve", replica=0, facts={}, received={},
+                          sent={"solve->look": Snapshot(sent=3, acknowledged=3)}), 2.0)
     state.handle(AgentLost(site="here", text="the agent died"), 3.0)
-    assert [w.state for w in state.workers.values()] == ["failed", "failed", "running"]
+    state.handle(joined("here.next1"), 4.0)
+    state.handle(Done(operator="solve", replica=0, attempt=1, repeats=0, facts={"n": 1}, received={},
+                      sent={"solve->look": Snapshot(sent=5, acknowledged=5)}), 5.0)
+    solve = state.workers["solve", 0]
+    assert (solve.state, solve.facts, solve.past_sent, state.restarts[0].up_s) == ("ended", {"n": 1}, {}, 5.0)
 
 
 def test_the_log_replays_to_the_same_state(tmp_path: Path) -> None:
@@ -418,9 +463,20 @@ class AnyOrder(RuleBasedStateMachine):
     def cancel(self, force: bool) -> None:
         self.say(Cancel(reason="Ctrl-C", force=force))
 
-    @rule(site=st.sampled_from(["here", "master"]))
+    @rule(site=st.sampled_from(["here", "here.next1", "here.next2", "master"]))
     def lose(self, site: str) -> None:
         self.say(AgentLost(site=site, text="gone"))
+
+    @precondition(lambda self: self.state.succession.asked)
+    @rule()
+    def come(self) -> None:
+        self.say(joined(next(iter(self.state.succession.asked))))
+
+    @invariant()
+    def who_waits_in_the_graph_waits_for_an_agent_that_was_asked_for(self) -> None:
+        for worker in self.state.workers.values():
+            if self.state.phase == "graph" and worker.state == "waiting":
+                assert worker.site in self.state.succession.asked
 
     @invariant()
     def restarts_are_bounded_and_an_attempt_is_never_launched_twice(self) -> None:

@@ -53,6 +53,8 @@ class Intake:
         self._first = int(told) if parameters.first_number == FROM_PLAN else parameters.first_number
         self._last_number = int(index.max()) + self._first
         self._rows = {int(i): row for row, i in enumerate(index)}
+        self._given = context.given & self._rows.keys()
+        self._from = max(self._given, default=int(index.min()) - 1) + 1  # where this attempt may begin to miss frames
         self._time_s = plan.arrays["time_s"]
         steps_s = np.diff(np.sort(self._time_s))
         self._period_s = float(np.median(steps_s)) if len(steps_s) else 0.0
@@ -65,7 +67,7 @@ class Intake:
         self._address = parameters.address or plan.address
         self._receiver = Receiver(
             geometry_of(parameters.detector, plan.scan.shape), address=self._address, host=parameters.host,
-            port=0 if parameters.port == "auto" else parameters.port, first_number=self._first + int(index.min()),
+            port=0 if parameters.port == "auto" else parameters.port, first_number=self._first + self._from,
             receive_buffer_bytes=parameters.receive_buffer_bytes, allocate=self._tray.place,
             deadline_s=max(LEAST_DEADLINE_S, parameters.frame_deadline_periods * self._period_s))
 
@@ -93,15 +95,17 @@ class Intake:
         if len(tray):
             yield tray.take()
         self._tell(ended=True)
-        if not self._captured and not self._context.stopping():
+        if not self._captured and not self._given and not self._context.stopping():
             raise SourceSilent(self._silence())
 
     def _sort_in(self, frame: Frame) -> Iterator[RawFrames]:
         index = frame.number - self._first
         row = self._rows.get(index)
-        if row is None or index in self._captured:
+        if row is None or index in self._captured or index in self._given:
             self._unplanned += 1
             return
+        if not self._captured and self._context.attempt:
+            self._from = index  # what came while the camera had no receiver is told by the verdict
         if not self._captured and self._period_s > 0:
             self._end_s = frame.time_s + float(self._time_s.max() - self._time_s[row])
         self._captured.add(index)
@@ -127,7 +131,8 @@ class Intake:
         receiver, counters = self._receiver, self._receiver.counters
         self._told_s = now_s()
         self._context.tell(
-            frames_expected=len(self._rows), frames_captured=len(self._captured), frames_damaged=self._damaged,
+            frames_expected=len(self._rows), frames_captured=len(self._given) + len(self._captured),
+            frames_damaged=self._damaged,
             frames_unplanned=self._unplanned, frames_lost=self._lost(ended), port=receiver.port,
             receive_buffer_bytes=receiver.receive_buffer_bytes, foreign_senders=receiver.foreign_senders,
             packets={"received": counters.packets_ok, "missing": counters.missing, "duplicate": counters.duplicate,
@@ -137,8 +142,9 @@ class Intake:
     def _lost(self, ended: bool) -> dict[str, int]:
         """Planned frames that will not come, by reason; before the end, only those that newer ones have passed."""
         decided = (self._seen_until if ended else self._receiver.assembler.next_number) - self._first
-        passed = sum(index < decided and index not in self._captured for index in self._rows)
-        silent = len(self._rows) - len(self._captured) - passed if ended else 0
+        passed = sum(self._from <= index < decided and index not in self._captured for index in self._rows)
+        ahead = sum(index >= max(decided, self._from) for index in self._rows)
+        silent = ahead - sum(index >= decided for index in self._captured) if ended else 0
         reason = "stopped" if self._context.stopping() else "detector silent"
         return {why: count for why, count in (("packets lost", passed), (reason, silent)) if count}
 

@@ -22,12 +22,13 @@ def _compile(_: FastCCDParameters) -> None:
     Receiver(PRESETS["window"]).close()
 
 
-@operator("fastccd", kind="source", prepare=_compile)
+@operator("fastccd", kind="source", prepare=_compile, resumes=True)
 def fastccd(plan: Inflow[Plan], *, parameters: FastCCDParameters, context: Context) -> Iterator[RawFrames]:
     """Receive the frames of a FastCCD camera over UDP and give those that the plan names.
 
     Takes one Plan, gives RawFrames (n, 2 rows, 96 chips) uint16 [ADU]; samples that never arrived hold 0x2000. Ends
-    when every planned frame was given or is lost, or after a silence of `deadline_s`.
+    when every planned frame was given or is lost, or after a silence of `deadline_s`. Started again after it was killed
+    it registers anew; what the camera sent meanwhile is gone.
 
     Raises SourceSilent when no frame came at all, AddressInUse when the port is taken, ParameterError when the
     geometry does not fit the plan.

@@ -76,6 +76,8 @@ class RemotePlacer:
             await self._watch(submitter, job)
             if not self.status.state.over:
                 await self._end(submitter, job)
+                if self._killing:
+                    self._lost = f"the job {job} of the agent of site '{self._site}' was ended: it did not answer"
             await submitter.close()
         except CamlinkError as error:
             self._lost = f"the agent of site '{self._site}': {error}"

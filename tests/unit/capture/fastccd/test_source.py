@@ -28,6 +28,7 @@ class Said:
     def __init__(self):
         self.facts, self.stop = {}, False
         self.name, self.folder, self.provenance, self.screen = "camera", Path(), {}, None
+        self.attempt, self.given = 0, frozenset()
 
     def stopping(self):
         return self.stop
@@ -61,12 +62,14 @@ def plan_of(count, address, *, period_s=0.002, first=0, index=None, shape=TINY.s
     return Plan(Header(scan=scan, made_s=0.0, facts={"address": address, "first_number": first}), arrays)
 
 
-def run(count, faults="", *, stop=None, send=None, seed=0, **parameters):
+def run(count, faults="", *, stop=None, send=None, seed=0, given=None, **parameters):
     """Run the operator against a simulated camera of `count` planned frames."""
     asked = Faults.parse(faults)
     with Simulator(TINY, payload_bytes=512, faults=asked, seed=seed, packet_gap_s=2e-6) as sim:
         plan = plan_of(count, sim.address, first=sim.first_number)
         inflow, said = Open([plan]), Said()
+        if given is not None:
+            said.attempt, said.given = 1, frozenset(given)
 
         def camera():
             sim.wait_for_receiver(5.0)
@@ -121,6 +124,19 @@ def test_every_frame_of_a_good_scan_arrives_joined_to_its_plan():
     assert facts["packets"]["missing"] == facts["packets"]["foreign"] == 0
     assert facts["port"] > 0
     assert facts["receive_buffer_bytes"] > 0
+
+
+def test_started_again_it_gives_what_comes_and_counts_no_frame_that_went_before():
+    plan, blocks, facts, _ = run(40, send=range(25, 40), given=range(18))
+    assert list(check(plan, blocks)) == [*range(25, 40)]
+    assert facts["frames_captured"] == 18 + 15
+    assert facts["frames_lost"] == {}
+
+
+def test_started_again_before_the_camera_falls_silent_it_says_so():
+    _, blocks, facts, _ = run(40, send=range(25, 35), given=range(18))
+    assert sum(b.count for b in blocks) == 10
+    assert facts["frames_lost"] == {"detector silent": 5}
 
 
 @pytest.mark.parametrize("seed", range(3))

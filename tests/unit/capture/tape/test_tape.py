@@ -63,6 +63,10 @@ def test_a_tap_writes_what_passes_and_a_tape_source_plays_it(tmp_path: Path) -> 
     told = context.facts
     assert told["frames_expected"] == 100
     assert told["frames_captured"] == len(out) == 100 - told["frames_lost"]["lost by the replay"]  # type: ignore[index]
+    context.given = frozenset(range(60))
+    again = list(raw.make(TapeParameters(file=tape, speed=0.0), context)())
+    assert [int(block.index[0]) for block in again] == list(range(60, 100))
+    assert context.facts["frames_captured"] == 100
     with pytest.raises(FormatError, match="holds RawFrames, not CountFrames"):
         list(counts.make(TapeParameters(file=tape, speed=0.0), context)())
 

@@ -1,0 +1,108 @@
+"""What is lost with whom: agents and sources that are killed, and everything goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from camlink.runtime.report import Report
+from camlink.runtime.run import open_run
+from camlink.runtime.status import RunStatus
+from camlink.runtime.story import tell
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
+FRAMES = 200
+
+
+def flow(*sites: Site, source: str = "", rest: str = "") -> Workflow:
+    """camera -> count -> add and keep; the camera at `source`, the others at `rest`."""
+    made = Workflow("recovery", sites={site.name: site for site in sites or (Site("here"),)})
+    camera = made.add("camera", toys.camera, frames=FRAMES, gap_s=0.02, at=source or "here")
+    count = made.add("count", toys.count, camera, at=rest or "here")
+    made.add("add", toys.add, count, at=rest or "here")
+    made.add("keep", toys.keep, count, at=rest or "here")
+    return made
+
+
+def play(made: Workflow, folder: Path, act: Callable[[], None], within_s: float = 60.0) -> Report:
+    """Run, let something happen once 40 frames are there, and wait for the end."""
+    statuses: list[RunStatus] = []
+    with open_run(made, folder=folder, watch=statuses.append) as opened:
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and not (statuses and statuses[-1].frames.get("captured", 0) >= 40):
+            time.sleep(0.02)
+        act()
+        return opened.wait(within_s)
+
+
+def process(*words: str) -> psutil.Process:
+    """The process below this one with these words on its command line."""
+    for found in psutil.Process().children(recursive=True):
+        try:
+            line = found.cmdline()
+        except psutil.Error:
+            continue  # it ended meanwhile
+        if all(any(part.startswith(word) for part in line) for word in words):
+            return found
+    raise AssertionError(f"no process {words}")
+
+
+def holds_everything(report: Report, folder: Path) -> None:
+    """Complete, every frame was added and written once, and the accounts of the frames agree."""
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.frames["captured"] == report.frames["delivered"] == FRAMES
+    assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (FRAMES, sum(range(FRAMES)))
+    assert sorted(map(int, (folder / "kept.txt").read_text().split())) == list(range(FRAMES))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.full)])
+def test_the_workers_of_a_lost_agent_go_on_with_its_successor(tmp_path: Path, how: signal.Signals) -> None:
+    made = flow(Site("here"), Site("there"), source="here", rest="there")
+    report = play(made, tmp_path, lambda: process("agent", "there").send_signal(how))
+    holds_everything(report, tmp_path)
+    assert sorted(r["operator"] for r in report.restarts) == ["add", "count", "keep"]
+    assert all(r["took_s"] is not None and "agent of site 'there' ended" in r["reason"] for r in report.restarts)
+    assert "the agent 'there.next1' joined" in "\n".join(tell(tmp_path))
+
+
+def test_a_run_whose_only_agent_is_killed_goes_on_from_its_journals(tmp_path: Path) -> None:
+    report = play(flow(), tmp_path, lambda: process("agent").kill())
+    holds_everything(report, tmp_path)
+    assert sorted(r["operator"] for r in report.restarts) == ["add", "camera", "count", "keep"]
+
+
+@pytest.mark.full
+def test_a_site_whose_agents_die_again_and_again_is_given_up(tmp_path: Path) -> None:
+    made = flow(Site("here"), Site("there"), source="here", rest="there")
+
+    def kill_all() -> None:
+        for number in range(6):
+            deadline = time.monotonic() + 10
+            while time.monotonic() < deadline:
+                try:
+                    process("agent", "there" if not number else f"there.next{number}").kill()
+                    break
+                except AssertionError:
+                    time.sleep(0.05)
+            else:
+                return
+
+    report = play(made, tmp_path, kill_all)
+    assert report.verdict == "failed"
+    assert any("agent of site 'there" in reason for reason in report.reasons), report.reasons
+    assert all(link["in_flight"] == 0 for link in report.links)
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.full)])
+def test_a_source_that_resumes_gives_every_frame_once(tmp_path: Path, how: signal.Signals) -> None:
+    report = play(flow(), tmp_path, lambda: os.kill(process("worker", "camera/0/").pid, how))
+    holds_everything(report, tmp_path)
+    assert [r["operator"] for r in report.restarts] == ["camera"]
