@@ -41,8 +41,8 @@ def test_the_example_of_the_readme_draws_its_graph(capsys: pytest.CaptureFixture
     assert "frames  replay (source, at here)" in capsys.readouterr().out
 
 
-def test_the_operators_of_the_guide_work() -> None:
-    first, second, third = blocks(ROOT / "docs" / "how-to-write-an-operator.md")
+def test_the_operators_of_the_guide_work(tmp_path: Path) -> None:
+    first, second, third, fourth = blocks(ROOT / "docs" / "how-to-write-an-operator.md")
     bright, mean = run(first, "guide_bright")["bright"], run(second, "guide_mean")["mean"]
     raw = toy_frames(toy_scan(4), 0, 4)
     counts = CountFrames(raw.header, {**raw.arrays, "frames": raw.frames.astype(np.float32)})
@@ -55,6 +55,9 @@ def test_the_operators_of_the_guide_work() -> None:
     assert normalise.joins
     body = normalise.make(normalise.parameters(), None)
     assert body(counts, None) is counts
+    check_mine = run(fourth, "guide_check")["check_mine"]
+    check_mine(bright, tmp_path)
+    check_mine(mean, tmp_path)
     lit = counts.rows([1, 2, 3])  # frame 0 is dark
     np.testing.assert_allclose(body(lit, lit).frames.sum(axis=(1, 2)), 1)
 

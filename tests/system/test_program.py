@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from camlink.errors import FormatError, OperatorFailed
-from camlink.runtime.program.operator import program, program_frames
+from camlink.runtime.program.operator import FramesProgram, program
 from camlink.runtime.program.parameters import ProgramParameters
 from camlink.runtime.run import run
 from camlink.testing import toys
@@ -85,7 +85,7 @@ def test_large_blocks_and_a_slow_reader_do_not_block_each_other(tmp_path: Path) 
 def test_a_program_once_a_block_makes_frames(tmp_path: Path) -> None:
     double = "import numpy as np, sys; np.save(sys.argv[2]+'/frames.npy', 2*np.load(sys.argv[1]+'/000000/frames.npy'))"
     record = ProgramParameters(command=(sys.executable, "-c", double, "{in}", "{out}"))
-    body = program_frames.make(record, RecordingContext(tmp_path))
+    body = FramesProgram.make(record, RecordingContext(tmp_path))
     made = body(counted(3)[2])
     assert made.frames[0, 0, 0] == 4.0
     assert made.index.tolist() == [2]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from camlink.block import Fact, Scan
 from camlink.carry.formats import cxi_layout as at
 from camlink.carry.formats import dialects, superblock
+from camlink.carry.formats.format import Format, hdf5_root
 from camlink.carry.formats.hdf5 import open_hdf5, reading
 from camlink.carry.formats.recorded import (
     MOST_FRAME_BYTES,
@@ -192,3 +193,11 @@ def _title(rooms: dialects.Rooms) -> str:
         value = rooms.file[path][()]
         return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     return ""
+
+
+def _knows(path: Path, head: bytes) -> bool:
+    root = hdf5_root(path, head)
+    return "chunks" not in root and any(name.startswith("entry_") for name in root)
+
+
+CXI: Final = Format("CXI (.cxi)", _knows, read_cxi)

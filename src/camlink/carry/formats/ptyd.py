@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Scan
+from camlink.carry.formats.format import Format, hdf5_root
 from camlink.carry.formats.hdf5 import open_hdf5, reading
 from camlink.carry.formats.recorded import (
     MOST_EAGER_BYTES,
@@ -124,3 +125,6 @@ def _number(meta: Any, key: str) -> NDArray[np.float64]:
 
 def _first(values: NDArray[np.float64]) -> float:
     return float(values[0]) if values.size else float("nan")
+
+
+PTYD: Final = Format("ptyd (.ptyd)", lambda path, head: "chunks" in hdf5_root(path, head), read_ptyd)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import ELECTRONVOLT_J, PLANCK_TIMES_C_J_M, Scan
+from camlink.carry.formats.format import Format
 from camlink.carry.formats.hdf5 import check_readable
 from camlink.carry.formats.recorded import Recorded, Stack, plain_columns, span_m
 from camlink.errors import FormatError
@@ -96,3 +97,7 @@ def _probe(probe: NDArray[Any], data: NDArray[Any], path: Path) -> NDArray[np.co
     power = float(np.sum(np.abs(modes) ** 2, dtype=np.float64))
     largest = float(data.sum(axis=(1, 2), dtype=np.float64).max())
     return (modes * np.float32(np.sqrt(largest / power))).astype(np.complex64) if power > 0 and largest > 0 else modes
+
+
+STAR: Final = Format("NumPy archives with data, scan and probe (.npz, .npz.bz2)",
+                     lambda path, head: head.startswith((b"BZh", b"PK\x03\x04")), read_star)

@@ -42,6 +42,7 @@ def program(blocks: Inflow[Block], *, parameters: ProgramParameters, context: Co
         yield from _once(blocks, parameters, context)
 
 
+@operator("program.frames", kind="transform", prepare=check_command)
 class FramesProgram:
     """Run any program on each block of frames; what it leaves takes the place of the block's arrays."""
 
@@ -58,9 +59,6 @@ class FramesProgram:
             _work(around, self._parameters, self._context)
             arrays, facts = read_files(around.scratch / "out")
             return as_frames(arrays, facts, frames)
-
-
-program_frames = operator("program.frames", kind="transform", prepare=check_command)(FramesProgram)
 
 
 def _once(blocks: Inflow[Block], parameters: ProgramParameters, context: Context) -> Iterator[Result]:

@@ -1,0 +1,122 @@
+"""check_source: what every source must keep, ours and those of plug-ins."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from camlink.block import Block, Frames
+from camlink.runtime.work import blocks_of
+from camlink.testing.context import RecordingContext
+from camlink.testing.manners import PATIENCE_S, Kept, bounded, check_block, check_described, frames_of
+from camlink.workflow.operator import Kind, Operator
+from camlink.workflow.port import Listed
+
+
+def _nothing(_: Block) -> None:
+    return None
+
+
+class Source(NamedTuple):
+    """A source under test: its parameters, a folder, what feeds its inputs anew each time, and who sees its blocks.
+
+    `seen(block)` is called for each block before the next is asked for: start there what answers a plan.
+    """
+
+    operator: Operator
+    folder: Path
+    values: Mapping[str, Any] = {}
+    feeds: Callable[[], Mapping[str, Iterable[Block]]] = dict
+    seen: Callable[[Block], None] = _nothing
+
+    @property
+    def name(self) -> str:
+        """Name of the operator."""
+        return self.operator.name
+
+    def play(self, stop_after: int = 1 << 60) -> tuple[Kept, RecordingContext]:
+        """Run it in bounded time; it is asked to stop after so many blocks."""
+        record = check_described(self.operator, self.values)
+        context, kept = RecordingContext(self.folder, "source"), Kept()
+
+        def run() -> None:
+            if self.operator.prepare is not None:
+                self.operator.prepare(record)
+            feeds = self.feeds()
+            body = self.operator.make(record, context)
+            for _, block in blocks_of(body(*(Listed(feeds[port.name]) for port in self.operator.inputs)),
+                                      self.operator.outputs[0].name):
+                kept.add(block)
+                self.seen(block)
+                if len(kept.blocks) >= stop_after:
+                    context.stop()
+
+        bounded(run, f"source {self.name}" + (" after it was asked to stop" if stop_after < 1 << 60 else ""),
+                PATIENCE_S)
+        return kept, context
+
+
+def check_description(source: Source) -> None:
+    """It is a source with outputs, and can be made in another process."""
+    assert source.operator.kind is Kind.SOURCE, f"{source.name} is a {source.operator.kind}; say kind='source'"
+    assert source.operator.outputs, f"{source.name} gives nothing: its return hint names no Block"
+    check_described(source.operator, source.values)
+
+
+def check_blocks(source: Source) -> None:
+    """Every block is what its port says, travels, and is not changed after it was given out."""
+    kept, _ = source.play()
+    assert kept.blocks, f"{source.name} gave nothing; give it values or feeds with which it has something to give"
+    for block in kept.blocks:
+        check_block(block, source.operator.outputs, source.name)
+    kept.check_unchanged(f"{source.name}: block")
+
+
+def check_frames(source: Source) -> None:
+    """Each frame is given once, as large as the scan says, and there are no more than were expected."""
+    kept, _ = source.play()
+    twice = [key for key, n in Counter(frames_of(kept.blocks)).items() if n > 1]
+    assert not twice, f"{source.name} gave frames twice: {twice[:5]}; a frame has one index in its scan"
+    for block in kept.blocks:
+        if isinstance(block, Frames):
+            assert block.frames.shape[1:] == block.scan.shape, (
+                f"{source.name}: frames of {block.frames.shape[1:]} in a scan of {block.scan.shape}")
+            assert (block.index >= 0).all()
+    given = Counter(scan for scan, _ in frames_of(kept.blocks))
+    expected = {block.scan.id: block.scan.expected for block in kept.blocks}
+    for scan, n in given.items():
+        assert n <= expected[scan], f"{source.name}: {n} frames of scan '{scan}', which expects {expected[scan]}"
+
+
+def check_counts(source: Source) -> None:
+    """What it tells of its frames is what it gave: captured = given, expected = captured + lost."""
+    kept, context = source.play()
+    facts, given = context.facts, len(set(frames_of(kept.blocks)))
+    if not given:
+        return
+    assert "frames_expected" in facts, f"{source.name} does not tell frames_expected; the verdict needs it"
+    assert facts.get("frames_captured") == given, (
+        f"{source.name} told of {facts.get('frames_captured')} frames captured and gave {given}")
+    lost = facts.get("frames_lost", {})
+    assert isinstance(lost, dict)
+    assert facts["frames_expected"] == given + sum(lost.values()), (
+        f"{source.name}: {facts['frames_expected']} expected, {given} given, lost {lost}; one state for every frame")
+
+
+def check_stop(source: Source) -> None:
+    """Asked to stop after its first block, it ends soon and well."""
+    kept, _ = source.play(stop_after=1)
+    assert kept.blocks
+
+
+SOURCE_CHECKS: Final[dict[str, Callable[[Source], None]]] = {
+    check.__name__.removeprefix("check_"): check for check in (
+        check_description, check_blocks, check_frames, check_counts, check_stop)}
+
+
+def check_source(source: Source) -> None:
+    """Run every check; raises AssertionError that says what the source does not keep."""
+    for check in SOURCE_CHECKS.values():
+        check(source)
