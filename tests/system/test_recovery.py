@@ -22,10 +22,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 FRAMES = 200
 
 
-def flow(*sites: Site, source: str = "", rest: str = "") -> Workflow:
+def flow(*sites: Site, source: str = "", rest: str = "", gap_s: float = 0.02) -> Workflow:
     """camera -> count -> add and keep; the camera at `source`, the others at `rest`."""
     made = Workflow("recovery", sites={site.name: site for site in sites or (Site("here"),)})
-    camera = made.add("camera", toys.camera, frames=FRAMES, gap_s=0.02, at=source or "here")
+    camera = made.add("camera", toys.camera, frames=FRAMES, gap_s=gap_s, at=source or "here")
     count = made.add("count", toys.count, camera, at=rest or "here")
     made.add("add", toys.add, count, at=rest or "here")
     made.add("keep", toys.keep, count, at=rest or "here")
@@ -77,6 +77,15 @@ def test_a_run_whose_only_agent_is_killed_goes_on_from_its_journals(tmp_path: Pa
     report = play(flow(), tmp_path, lambda: process("agent").kill())
     holds_everything(report, tmp_path)
     assert sorted(r["operator"] for r in report.restarts) == ["add", "camera", "count", "keep"]
+
+
+def test_before_the_walltime_ends_the_workers_go_on_at_the_next_agent(tmp_path: Path) -> None:
+    made = flow(Site("here"), Site("there", "local", {"walltime_s": 4.0, "margin_s": 2.5}), source="here", rest="there",
+                gap_s=0.03)
+    report = play(made, tmp_path, lambda: None)
+    holds_everything(report, tmp_path)
+    assert {r["operator"] for r in report.restarts} == {"add", "count", "keep"}
+    assert all(r["reason"].startswith("the time of the agent 'there") for r in report.restarts)
 
 
 @pytest.mark.full

@@ -65,6 +65,7 @@ class WorkerState:
     unkept: str = ""
     heard_s: float = 0.0
     leaving: bool = False
+    moves_to: str = ""
     failure: Failed | None = None
     restarts: list[float] = field(default_factory=list)
     gone: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -183,6 +184,12 @@ class Crew:
             yield from self.launch(worker, at)
         else:
             worker.state = "waiting"
+
+    def move(self, worker: WorkerState, agent: str) -> Iterator[Instruction]:
+        """Let a worker go on at another agent: it is ended here, and its exit is the beginning of its next attempt."""
+        worker.moves_to = agent
+        yield Send(worker.site, Kill(operator=worker.spec.operator, replica=worker.spec.replica,
+                                     attempt=worker.spec.attempt))
 
     def launch(self, worker: WorkerState, at: float) -> Iterator[Instruction]:
         """Start a worker at its agent."""

@@ -28,6 +28,8 @@ class Begin(Message, kw_only=True):
     workers: tuple[Placed, ...] = ()
     links: tuple[LinkSpec, ...] = ()
     agents: dict[str, str] = msgspec.field(default_factory=dict)
+    queue_s: float = 0.0
+    margins: dict[str, float] = msgspec.field(default_factory=dict)
     far: frozenset[str] = frozenset()
 
 

@@ -13,9 +13,12 @@ from camlink.runtime.crew import REPLICA_SEQUENCES, WorkerState
 from camlink.runtime.hosting import HAS_MEMFD, machine_of
 from camlink.runtime.messages import LinkSpec, WorkerSpec
 from camlink.runtime.states import RunState
+from camlink.runtime.succession import Succession
 from camlink.workflow.check import MASTER, Checked, Link
 from camlink.workflow.graph import Site
 
+TIMED: Final = ("slurm",)
+MARGIN_S: Final = 300.0
 WAIT_S: Final = {"slurm": 3600.0}  # in a queue
 FAR_WAIT_S: Final = 30.0
 _ON_THIS_HOST: Final = ("inline", "local")
@@ -43,7 +46,9 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
             workers[name, replica] = WorkerState(spec, hosts[0], killable=hosts != (MASTER,))
     agents = {agent: site.name for agent, site in sites.items()} | ({MASTER: ""} if MASTER in used else {})
     queue_s = max((_wait_s(sites[agent]) for agent in far), default=0.0)
-    return RunState(workers, links, agents=agents, far=far, queue_s=queue_s)
+    margins = {agent: _margin_s(site) for agent, site in sites.items()
+               if site.placer in TIMED or "walltime_s" in site.options}
+    return RunState(workers, links, agents=agents, far=far, queue_s=queue_s, succession=Succession(margins))
 
 
 def _link(checked: Checked, link: Link, far: frozenset[str]) -> LinkSpec:
@@ -73,6 +78,12 @@ def _kind(checked: Checked, link: Link, far: frozenset[str]) -> Literal["memory"
         raise WorkflowError([f"link {link.name}: a link of kind '{link.kind}' works only {reach}; leave `link:` out, "
                              "or use zmq"], checked.workflow.name)
     return link.kind or ("memory" if together else "shm" if here else "zmq")
+
+
+def _margin_s(site: Site) -> float:
+    """How long before the time of an agent ends its successor is asked for."""
+    said = site.options.get("margin_s")
+    return float(said) if isinstance(said, int | float) else MARGIN_S
 
 
 def _wait_s(site: Site) -> float:

@@ -135,7 +135,8 @@ class Master:
         workers = tuple(Placed(w.spec, w.site, w.killable) for w in self.state.workers.values())
         workflow = self._checked.workflow
         return Begin(workflow=workflow.name, uses={n.name: n.use for n in workflow.nodes.values()}, workers=workers,
-                     links=tuple(self.state.links.values()), agents=self.state.agents, far=self.state.far)
+                     links=tuple(self.state.links.values()), agents=self.state.agents, far=self.state.far,
+                     queue_s=self.state.queue_s, margins=self.state.succession.margins)
 
     def _listen(self, socket: zmq.Socket[bytes]) -> None:
         while True:

@@ -33,15 +33,18 @@ def end_with_parent(parent: int, with_signal: signal.Signals) -> None:
         raise PeerLost(f"the process {parent} that started this one ended before it was ready")
 
 
-def agent(master: str, site: str, sockets: str, parent: str, origin_s: str) -> None:
-    """An agent that starts each worker in a process of its own."""
+def agent(master: str, site: str, sockets: str, walltime_s: str, parent: str, origin_s: str) -> None:
+    """An agent that starts each worker in a process of its own; a walltime of 0 s is none."""
     end_with_parent(int(parent), signal.SIGTERM)
     keep_origin(float(origin_s))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     context: zmq.Context[Any] = zmq.Context()
     address = f"ipc://{sockets}/agent-{site}"
     with Processes(address) as workers:
-        Agent(site, context, master, address, workers, take_inventory(Path(sockets))).run()
+        has = take_inventory(Path(sockets))
+        if float(walltime_s):
+            has = msgspec.structs.replace(has, walltime_left_s=float(walltime_s))
+        Agent(site, context, master, address, workers, has).run()
     context.term()
 
 

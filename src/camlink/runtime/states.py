@@ -109,7 +109,10 @@ class RunState(Crew):
 
     def _exited(self, worker: WorkerState, event: Exited, at: float) -> Iterator[Instruction]:
         text = event.text or f"its process ended by itself with code {event.code}"
-        if event.holding:  # also of an attempt that was replaced before its end was told
+        if worker.moves_to and event.attempt == worker.spec.attempt:
+            text = f"the time of the agent '{worker.site}' soon ends; it goes on at '{worker.moves_to}'"
+            worker.site, worker.moves_to = worker.moves_to, ""
+        elif event.holding:  # also of an attempt that was replaced before its end was told
             yield from self.strike(worker, event.holding, text, raised=False)
         if event.attempt == worker.spec.attempt and not worker.over:
             yield from self._fail(worker, text, at)
@@ -159,6 +162,8 @@ class RunState(Crew):
             for worker in self.workers.values():
                 if worker.site == event.site and worker.state == "waiting":
                     yield from self.launch(worker, at)
+                elif worker.site in self.succession.relieves(event.site) and worker.replaceable and not worker.over:
+                    yield from self.move(worker, event.site)
 
     def _agent_lost(self, event: AgentLost, at: float) -> Iterator[Instruction]:
         """The workers of a lost agent go on with its successor, as their next attempts; or they are lost with it."""
@@ -173,7 +178,7 @@ class RunState(Crew):
             heir = self.succession.heir(event.site, at)
             yield from self._ask_for(heir, event.site, at)
         for worker in theirs:
-            worker.site = heir or worker.site
+            worker.site, worker.moves_to = heir or worker.site, ""
             yield from self._fail(worker, event.text, at, final=not heir)
         if self.phase == "resources":
             self.broke = event.text
@@ -287,6 +292,15 @@ class RunState(Crew):
                 text = f"the agent '{agent}', asked for in place of one that was lost, did not come in {patience_s:g} s"
                 yield EndAgent(agent, text)
                 yield from self._agent_lost(AgentLost(site=agent, text=text), at)
+        for agent in self.succession.due(at):
+            yield from self._ask_for(self.succession.heir(agent, at), agent, at)
+        for agent, heir in self.succession.heirs.items():
+            if agent in self.joined and heir in self.joined and all(
+                    w.over or w.site != agent for w in self.workers.values()):
+                self.succession.relieved.add(agent)
+                del self.joined[agent]
+                self.beats.pop(agent, None)
+                yield Send(agent, Bye())
         for site, then in list(self.beats.items()):
             if at - then > self._silence_s(site):
                 del self.beats[site]

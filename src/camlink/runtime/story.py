@@ -9,12 +9,13 @@ from typing import Final, NamedTuple
 from camlink.carry.journal import SUFFIX, read_blocks
 from camlink.errors import FormatError
 from camlink.runtime.crew import WorkerState
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Scale, Send
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Scale, Send, StartAgent
 from camlink.runtime.log import Entry, read_log
 from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave, Parted
 from camlink.runtime.porter import DEAD_LETTERS, JOURNALS
 from camlink.runtime.states import RunState
 from camlink.runtime.status import STEPS, RunStatus
+from camlink.runtime.succession import Succession
 from camlink.runtime.watch import Watch
 from camlink.workflow.needs import say_bytes
 
@@ -42,7 +43,8 @@ def replay(folder: Path) -> Iterator[Moment]:
             workers = {(p.spec.operator, p.spec.replica): WorkerState(p.spec, p.site, killable=p.killable)
                        for p in entry.event.workers}
             state = RunState(workers, {link.name: link for link in entry.event.links}, agents=entry.event.agents,
-                             far=entry.event.far)
+                             far=entry.event.far, queue_s=entry.event.queue_s,
+                             succession=Succession(entry.event.margins))
         if state is None:
             raise FormatError(f"{path}: does not begin with the begin of a run")
         yield Moment(entry, state.handle(entry.event, entry.at), state)
@@ -105,6 +107,8 @@ class _Teller:
         self._restarts = len(moment.state.restarts)
         said = set()
         for instruction in moment.instructions:
+            if isinstance(instruction, StartAgent) and self._phase == "graph":
+                yield f"the agent '{instruction.site}' is asked for"
             if isinstance(instruction, EndAgent):
                 yield f"{instruction.text}; it is ended"
             if not isinstance(instruction, Send):

@@ -66,6 +66,37 @@ def test_an_agent_runs_as_a_job_of_slurm(slurm: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run/jobs-cluster").exists()
 
 
+@pytest.mark.full
+def test_before_the_walltime_of_a_job_ends_the_next_one_goes_on(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    site = Site("cluster", "slurm", {"walltime_s": 60, "margin_s": 50})
+    report = run(flow(site, frames=200, gap_s=0.23), folder=tmp_path / "run")  # 46 s; half of its time an agent works
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["add"]["total"] == sum(range(200))
+    assert sorted(r["operator"] for r in report.restarts) == ["add", "camera", "count"]
+    assert all("the time of the agent 'cluster' soon ends" in r["reason"] for r in report.restarts)
+    nothing_left()
+    assert queue() == ""
+
+
+@pytest.mark.full
+def test_a_job_that_is_cancelled_is_asked_for_again(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    folder = tmp_path / "run"
+    with open_run(flow(Site("cluster", "slurm", {}), frames=200, gap_s=0.05), folder=folder) as opened:
+        deadline = time.monotonic() + 60
+        while not list(folder.glob("journal/add*.blocks")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(2)
+        subprocess.run(["scancel", "--user", getpass.getuser()], check=True, timeout=20)
+        report = opened.wait(120)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.frames["delivered"] == report.operators["add"]["distinct"] == 200
+    assert sorted(r["operator"] for r in report.restarts) == ["add", "camera", "count"]
+    nothing_left()
+    assert queue() == ""
+
+
 def test_an_agent_runs_behind_a_jump_host(sshd: Any, tmp_path: Path) -> None:
     pytest.importorskip("asyncssh", reason="asyncssh is not installed: pip install -e '.[sites]'")
     way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}

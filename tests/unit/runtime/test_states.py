@@ -354,6 +354,33 @@ def test_the_workers_of_a_lost_agent_wait_for_its_successor_and_go_on_there() ->
     assert messages(met, Cut) == []
 
 
+def test_before_the_time_of_an_agent_ends_its_workers_go_on_at_its_successor() -> None:
+    state = new()
+    state.succession.margins = {"here": 20.0}
+    there = joined("here")
+    timed = Joined(site="here", pid=1, has=msgspec.structs.replace(there.has, walltime_left_s=60.0))
+    for event in (Begin(), timed, joined("master"), *map(ready, NAMES)):
+        state.handle(event, 0.0)
+    for source, name in (("camera", "camera->solve"), ("solve", "solve->look")):
+        state.handle(Linked(operator=source, replica=0, link=name), 0.0)
+    told: list[Instruction] = []
+    at = 0.0
+    while not told:
+        at += 1.0
+        beats = (*(progress(Progress, name) for name in NAMES), Beat(site="here"), Beat(site="master"))
+        told = [i for beat in beats for i in state.handle(beat, at)]
+    assert (told, at) == ([StartAgent("here.next1")], 40.0)
+    (kill,) = state.handle(joined("here.next1"), 45.0)  # the solver; this camera has to stay where it is
+    assert isinstance(kill, Send)
+    assert (kill.site, kill.message) == ("here", Kill(operator="solve", replica=0, attempt=0))
+    moved = state.handle(died("solve", holding="k"), 45.1)
+    assert (messages(moved, Launch), state.strikes) == (["here.next1"], {})
+    assert "soon ends" in state.restarts[0].reason
+    assert messages(state.handle(progress(Done, "camera"), 46.0), Bye) == ["here"]
+    assert state.handle(AgentLost(site="here", text="ended with code 0"), 46.5) == []
+    assert state.succession.losses == {}
+
+
 def test_a_successor_that_does_not_come_is_asked_for_again_and_then_no_more() -> None:
     state, at, asked = started(), 3.0, []
     told = state.handle(AgentLost(site="here", text="the agent died"), at)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -43,23 +44,35 @@ def _seeing(gpus: tuple[int, ...]) -> dict[str, str] | None:
     return {**os.environ, "CUDA_VISIBLE_DEVICES": ",".join(seen[gpu] if seen else str(gpu) for gpu in gpus)}
 
 
+class LocalOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a workflow says of a site of this machine: after `walltime_s` an agent is ended, as a batch job would be."""
+
+    walltime_s: float = 0.0
+    margin_s: float = 300.0
+
+
 class LocalPlacer:
     """Starts the agent of a site as a process of this machine."""
 
-    def __init__(self, site: str, sockets: Path, folder: Path) -> None:
+    def __init__(self, site: str, sockets: Path, folder: Path, walltime_s: float = 0.0) -> None:
         self._site, self._sockets, self._log = site, sockets, folder / f"agent-{site}.log"
+        self._walltime_s, self._started_s = walltime_s, 0.0
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, master: str) -> None:
         """Start the agent; it dials the master's address."""
+        self._started_s = time.monotonic()
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                _command("agent", master, self._site, str(self._sockets)), stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, start_new_session=True, env=_environment())
+                _command("agent", master, self._site, str(self._sockets), str(self._walltime_s)),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=_environment())
 
     def lost(self) -> str:
         """Why the agent is gone, or nothing while it runs."""
         code = self._process.poll() if self._process else None
+        if code is None and self._walltime_s and time.monotonic() - self._started_s > self._walltime_s:
+            self.kill()
+            return f"the agent of site '{self._site}' was ended: its walltime of {self._walltime_s:g} s is over"
         return "" if code is None else f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}"
 
     def kill(self) -> None:

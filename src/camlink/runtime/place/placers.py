@@ -10,7 +10,7 @@ import msgspec
 from camlink.errors import InputError
 from camlink.runtime.hosting import HERE, offer_of
 from camlink.runtime.inventory import take_inventory
-from camlink.runtime.place.local import LocalPlacer
+from camlink.runtime.place.local import LocalOptions, LocalPlacer
 from camlink.runtime.place.remote import RemotePlacer
 from camlink.runtime.place.slurm_site import SlurmOptions, SlurmPlace
 from camlink.runtime.place.ssh_site import SshOptions, SshPlace
@@ -31,7 +31,7 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path, relay: int 
     if site.placer == "ssh":
         ssh = _options(site, SshOptions)
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
-    return LocalPlacer(agent, sockets, folder)
+    return LocalPlacer(agent, sockets, folder, _options(site, LocalOptions).walltime_s)
 
 
 def foresee(workflow: Workflow) -> dict[str, Offer]:

@@ -24,6 +24,7 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     walltime_s: float = 3600.0
     python: str = sys.executable
     wait_s: float = 3600.0
+    margin_s: float = 300.0
 
 
 class SlurmPlace:
