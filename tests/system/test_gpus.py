@@ -12,6 +12,8 @@ from camlink.compute.ptychography.algorithm import raar
 from camlink.compute.ptychography.bench import Case, Problem, engine_of
 from camlink.compute.ptychography.bench.gpus import team_of
 from camlink.compute.ptychography.kernels.choice import choose
+from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.refine.wanted import object_steps, refinements
 from camlink.errors import PeerLost
 
 GPUS = gpu_count()
@@ -61,6 +63,22 @@ def test_late_frames_and_corrected_positions():
             one.put(np.array([0, 99]), problem.amplitude[[0, 99]], moved, np.ones(2, np.float32))
             one.iterate(raar(0.75), refine_probe=True)
         assert gap(team.image, engine.image) < 1e-4
+
+
+@pytest.mark.parametrize(("refined", "tolerance"), [
+    (SolveParameters(positions_every=2), 5e-3), (SolveParameters(gains_every=2), 5e-3),
+    (SolveParameters(background_every=2), 5e-3), (SolveParameters(edges=1e-3, object_most=1.5), 5e-3)],
+    ids=["positions", "gains", "background", "steps"])
+def test_two_gpus_refine_as_one_does(refined, tolerance):
+    problem = Problem.of(Case(120, 64, "cuda"))
+    engine = engine_of(problem, choose("cuda", (64, 64), 1, SINGLE), fractions=4, refinements=refinements(refined),
+                       object_steps=object_steps(refined))
+    with closing(team_of(problem, 2, fractions=4, refined=refined)) as team:
+        for one in (engine, team):
+            for _ in range(12):
+                one.iterate(raar(0.75), refine_probe=True)
+        near = np.abs(to_host(team.image) - to_host(engine.image)) / np.abs(to_host(engine.image)).max()
+        assert np.quantile(near, 0.99) < tolerance
 
 
 def iterate(team, times=200):

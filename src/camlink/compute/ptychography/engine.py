@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.arrays import address, intensity, to_host
+from camlink.compute.arrays import address, intensity, on_device, to_host
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.algorithm import Blend, Rule, ap
 from camlink.compute.ptychography.geometry import Geometry
@@ -26,6 +26,7 @@ PROBE_DAMPING = 0.3
 """Object and probe are refined from the same waves at once; without this inertia of the probe RAAR at beta 0.9 blows up
 on noisy frames."""
 SCRATCH_FRAMES = 64
+MOVED_ON_GPU = 128
 
 
 class ObjectStep(Protocol):
@@ -172,8 +173,9 @@ class Engine:
         first = 0
         for part in self._slots.spans():
             here = changed[(slots[changed] >= first) & (slots[changed] < first + len(part.weights))]
-            for start in range(0, len(here), SCRATCH_FRAMES):
-                some = here[start:start + SCRATCH_FRAMES]
+            together = MOVED_ON_GPU if on_device(part.waves) else SCRATCH_FRAMES
+            for start in range(0, len(here), together):
+                some = here[start:start + together]
                 rows = self.kernel.space.asarray(slots[some] - first)
                 part.waves[rows] = self._shifts.moved(part.waves[rows], by[some])
             first += len(part.weights)

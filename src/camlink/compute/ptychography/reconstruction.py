@@ -133,7 +133,7 @@ class Reconstruction:
         constraints = Constraints(support(mean, level) if level and far else None, power,
                                   window(self.geometry.frame, part) if part else None)
         image = first_image(batch, probe, self.geometry)
-        self.engine = (self._team(self._seats, batch, probe, image, constraints) if self._seats
+        self.engine = (self._team(self._seats, batch, probe, to_host(image), constraints) if self._seats
                        else self._alone(probe, image, constraints))
         self._put(self.engine, batch)
 

@@ -69,10 +69,14 @@ class Shifts:
 
     def moved(self, waves: Array, by: Array) -> Array:
         """Waves (n, mode, y, x) moved by (n, 2) [pixel], any fraction."""
-        fft = fourier(waves)
-        down, along = (self._taken(np.exp(-2j * np.pi * by[:, axis, None] * self._frequency[axis][None]))
-                       for axis in (0, 1))
-        return fft.ifft2(fft.fft2(waves) * down[:, None, :, None] * along[:, None, None, :])  # type: ignore[no-any-return]
+        fft, space = fourier(waves), namespace(waves)
+        by = space.asarray(by)
+        down, along = (space.exp(-2j * np.pi * by[:, axis, None] * space.asarray(self._frequency[axis]))
+                       .astype(waves.dtype) for axis in (0, 1))
+        spectra = fft.fft2(waves)
+        spectra *= down[:, None, :, None]
+        spectra *= along[:, None, None, :]
+        return fft.ifft2(spectra)  # type: ignore[no-any-return]
 
     def _taken(self, ramp: Array) -> Array:
         return namespace(self._like).asarray(ramp.astype(self._like.dtype))  # type: ignore[no-any-return]

@@ -9,8 +9,8 @@ from statistics import median
 from time import perf_counter, time
 
 from camlink.block import Array, CountFrames, Fact, Header, Result
-from camlink.compute.ptychography.kernels.choice import warm
 from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.practice import practise
 from camlink.compute.ptychography.reconstruction import ERROR_FRAMES, Reconstruction
 from camlink.compute.ptychography.schedule import Outlook, Schedule
 from camlink.workflow.operator import Context, operator
@@ -25,7 +25,7 @@ ARRIVING = Outlook(True, 0.0, ENDLESS)
 
 def _compile(parameters: SolveParameters) -> None:
     if parameters.warm_size:
-        warm(parameters.kernel, parameters.warm_size)
+        practise(parameters, parameters.warm_size)
 
 
 @operator("ptychography.solve", kind="solver", out="image", prepare=_compile)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Scan
-from camlink.compute.arrays import to_host
+from camlink.compute.arrays import namespace, to_host
 from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.algorithm import raar
 from camlink.compute.ptychography.engine import Engine
@@ -33,19 +33,20 @@ def mean_pattern(batch: Batch) -> Array:
 
 
 def first_image(batch: Batch, probe: Array, geometry: Geometry) -> Array:
-    """The object (H, W) complex64 as a scanning transmission microscope sees it.
+    """The object (H, W) complex64 as a scanning transmission microscope sees it, made where the amplitudes are.
 
     sqrt(photons/brightest), blurred by the probe; outside of the scan it has the mean transmission.
     """
+    space = namespace(batch.amplitude)
     photons = batch.photons
     transmission = np.sqrt(photons / max(float(photons.max(initial=0.0)), np.finfo(np.float64).tiny))
-    intensity = (np.abs(probe) ** 2).sum(axis=0)
-    corners = np.rint(batch.corners).astype(np.int64)
-    total = overlap.object_weight(overlap.comb(corners, batch.weights * transmission, geometry.shape), intensity)
-    weight = overlap.object_weight(overlap.comb(corners, batch.weights, geometry.shape), intensity)
+    light = space.asarray((np.abs(probe) ** 2).sum(axis=0))
+    corners = space.asarray(np.rint(batch.corners).astype(np.int64))
+    total, weight = (overlap.object_weight(overlap.comb(corners, space.asarray(weights), geometry.shape), light)
+                     for weights in (batch.weights * transmission, batch.weights))
     seen = batch.weights > 0
     level = float(transmission[seen].mean()) if seen.any() else 1.0
-    return overlap.divide(total, weight, np.full(geometry.shape, level, np.complex64), 1e-3)
+    return overlap.divide(total, weight, space.full(geometry.shape, level, np.complex64), 1e-3)
 
 
 def defoci(mean: Array, scan: Scan) -> list[float]:

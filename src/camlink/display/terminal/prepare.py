@@ -28,9 +28,10 @@ def _reduction() -> None:
 
 
 def _solver() -> None:
-    from camlink.compute.ptychography.kernels.choice import warm
+    from camlink.compute.ptychography.parameters import SolveParameters
+    from camlink.compute.ptychography.practice import practise
 
-    warm("auto", 128)
+    practise(SolveParameters(), SolveParameters().warm_size)
 
 
 KERNELS: Final[dict[str, Callable[[], None]]] = {"camera": _camera, "reduction": _reduction, "solver": _solver}

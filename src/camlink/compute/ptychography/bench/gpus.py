@@ -39,13 +39,13 @@ def on_gpus(ranks: int) -> Callable[[str, Case], dict[str, Any]]:
     return measure
 
 
-def team_of(problem: Problem, ranks: int) -> Team:
-    """A team that holds all frames of the problem."""
+def team_of(problem: Problem, ranks: int, **options: Any) -> Team:
+    """A team that holds all frames of the problem; `options` are those of Team."""
     count, side, _ = problem.amplitude.shape
     geometry = Geometry((side, side), (problem.image.shape[0], problem.image.shape[1]), (1.0, 1.0), (0.0, 0.0), 0)
     power = float((np.abs(problem.probe) ** 2).sum())
     team = Team(Processes(ranks), geometry, count, kernel="cuda", real=REAL, probe=problem.probe, image=problem.image,
-                constraints=Constraints(None, power), corners=problem.corners)
+                constraints=Constraints(None, power), corners=problem.corners, **options)
     for start in range(0, count, BATCH):
         some = np.arange(start, min(start + BATCH, count))
         team.put(some, problem.amplitude[some], problem.corners[some].astype(float), np.ones(len(some), np.float32))

@@ -16,26 +16,26 @@ from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.errors import InputError
 
 TARGET: Final = 0.06
-SECONDS: Final = 1.0
-SAMPLES: Final = 40
-MANY: Final = 100_000
+ITERATIONS: Final = 300
+SAMPLES: Final = 100
 
 
 def start_on_gpu(name: str, case: Case) -> dict[str, Any]:
     """Seconds from counts on the host to an error of TARGET, by the schedule that is the default.
 
-    Raises InputError where there is no GPU, or when the error is not reached in SECONDS.
+    The scan is reconstructed twice: an operator sees scan after scan, and only the first one of a process waits for
+    device memory and for what CUDA loads late. Raises InputError where there is no GPU, or when the error is not
+    reached in ITERATIONS.
     """
     check_gpu(name)
     dataset = simulated(case, importlib.import_module("cupy"))
-    contestant = Own("whole", SolveParameters(kernel="cuda"))
-    standing = next(iter(hold(dataset, [contestant], Budget(MANY, SECONDS, SAMPLES), TARGET)))
-    outcome = standing.outcome
+    contestant, budget = Own("whole", SolveParameters(kernel="cuda")), Budget(ITERATIONS, samples=SAMPLES)
+    first, outcome = (next(iter(hold(dataset, [contestant], budget, TARGET))).outcome for _ in range(2))
     if outcome.seconds_to_target is None:
-        raise InputError(f"case '{name}' came to an error of {outcome.nrms} in {SECONDS:g} s and not to {TARGET} "
-                         f"{outcome.text}; the GPU may be busy, or slower than this case is meant for")
+        raise InputError(f"case '{name}' came to an error of {outcome.nrms} in {ITERATIONS} iterations and not to "
+                         f"{TARGET} {outcome.text}; `camlink evaluate` shows its way")
     note = (f"{card()}: {case.frames} frames of {case.side}^2 to an error of {TARGET} in "
             f"{outcome.iterations_to_target} steps, {outcome.ms_per_iteration} ms each; {outcome.nrms} after "
             f"{outcome.seconds} s")
-    return record(name, outcome.seconds_to_target, {"first guess and upload": float(outcome.setup_s or 0.0)}, note,
-                  unit="s", checked=True)
+    beside = {"first guess and upload": outcome.setup_s, "first scan of a process": first.seconds_to_target or 0.0}
+    return record(name, outcome.seconds_to_target, beside, note, unit="s", checked=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,12 @@ from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
 from camlink.compute.ptychography.evaluate.dataset import DataSet
 from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.practice import FRAMES, run_through
 from camlink.compute.ptychography.reconstruction import Reconstruction
 from camlink.compute.ptychography.schedule import Outlook, Schedule
 from camlink.errors import FormatError
 
 Array = NDArray[Any]
-PRACTICE_FRAMES: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ class Own:
 
     def prepare(self, dataset: DataSet) -> None:
         """Compile the kernel for the frames of the data set, and load what the first guess needs."""
-        few = dataset.first(min(len(dataset), PRACTICE_FRAMES))
+        few = dataset.first(min(len(dataset), FRAMES))
         with closing(begun(few, self.parameters)) as work:
-            work.advance(Schedule(self.parameters).next(work.condition, Outlook(False, 0.0, 1.0 + PRACTICE_FRAMES)))
+            run_through(work)
 
     def run(self, dataset: DataSet, budget: Budget) -> Iterator[Snapshot]:
         """Reconstruct; making pictures is not on the clock."""

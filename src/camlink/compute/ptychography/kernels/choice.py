@@ -8,27 +8,13 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from camlink.compute.arrays import gpu_trouble, on_device
-from camlink.compute.ptychography.algorithm import Rule, ap
-from camlink.compute.ptychography.kernels.kernel import Estimate, Kernel
+from camlink.compute.ptychography.kernels.kernel import Kernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.propagator import FAR_FIELD, Propagator
-from camlink.compute.ptychography.slots import Active
 from camlink.errors import ParameterError
 
 KernelName = Literal["auto", "reference", "compiled", "cuda"]
 GPU_CHUNK: Final = 128
-
-
-def warm(name: KernelName, side: int) -> None:
-    """Compile what frames of side x side are going to need (seconds once on a machine, then read from its cache)."""
-    frame = (side, side)
-    single = np.dtype(np.float32)
-    kernel = _fastest_on_cpu(frame, 1, single) if name == "compiled" else choose(name, frame, 1, single)
-    space = kernel.space
-    one = space.zeros((1, *frame), np.complex64)
-    active = Active.plain(space.zeros((1, *frame), np.float32), one[None], space.zeros((1, 2), np.int64),
-                          space.ones(1, np.float32))
-    kernel.step(active, Estimate.plain(one, one[0]), Rule(ap()), probe_sum=True)
 
 
 def choose(name: KernelName, frame: tuple[int, int], modes: int, real: np.dtype[Any],

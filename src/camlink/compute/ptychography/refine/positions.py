@@ -24,7 +24,6 @@ from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
 FRAMES_AT_ONCE: Final = 4
-FRAMES_ON_GPU: Final = 128
 SWEPT_AT_ONCE: Final = 128
 REGULAR: Final = 0.05
 
@@ -59,15 +58,14 @@ def displacements(engine: Engine) -> Array:
     """Displacements (n, 2) float64 [pixel] of all active frames, on the host."""
     slope = gradient(engine.image)
     probes = engine.estimate.probes
-    frames = FRAMES_ON_GPU if on_device(engine.image) else FRAMES_AT_ONCE
     space = namespace(engine.image)
     right = [space.zeros((2, 0), engine.image.real.dtype),
-             *(_right(part, probes, engine.image, slope) for part in _parts(engine, frames))]
+             *(_right(part, probes, engine.image, slope) for part in _parts(engine))]
     weight = intensity(engine.probe).sum(axis=0)
-    corners = to_host(engine.slots.active.corners)
+    corners = space.asarray(engine.slots.active.corners)
     products = intensity(slope[0]), intensity(slope[1]), (slope[0].conj() * slope[1]).real
-    yy, xx, yx = (to_host(overlap.correlated(product, weight))[corners[:, 0], corners[:, 1]].astype(np.float64)
-                  for product in products)
+    left = [overlap.correlated(product, weight)[corners[:, 0], corners[:, 1]] for product in products]
+    yy, xx, yx = to_host(space.stack(left)).astype(np.float64)
     y, x = to_host(space.concatenate(right, axis=1)).astype(np.float64)
     total, count = over_ranks(engine)(np.array([(yy + xx).sum(), len(yy)]))
     regular = REGULAR * total / max(count, 1) + 1e-300
@@ -88,17 +86,20 @@ def gradient(image: Array) -> tuple[Array, Array]:
             (space.roll(image, -1, axis=1) - space.roll(image, 1, axis=1)) / 2)
 
 
-def _parts(engine: Engine, frames: int) -> Iterator[Active]:
-    """All frames, `frames` at a time; a sweep left no waves, so that after one they are P_a P O."""
+def _parts(engine: Engine) -> Iterator[Active]:
+    """All frames, a few at a time on the host; a sweep left no waves, so that after one they are P_a P O."""
     for everything in engine.slots.spans(writing=False):
+        count = len(everything.weights)
         scratch = namespace(engine.image).zeros_like(everything.waves[:SWEPT_AT_ONCE]) if engine.swept else None
-        for first in range(0, len(everything.weights), SWEPT_AT_ONCE):
-            several = everything.part(slice(first, first + SWEPT_AT_ONCE))
+        several = count if scratch is None else SWEPT_AT_ONCE
+        frames = several if on_device(engine.image) else FRAMES_AT_ONCE
+        for first in range(0, count, max(several, 1)):
+            some = everything.part(slice(first, first + several))
             if scratch is not None:
-                several = several.lent(scratch[:len(several.weights)])
-                engine.chi(several, probe_sum=False)
-            for start in range(0, len(several.weights), frames):
-                yield several.part(slice(start, start + frames))
+                some = some.lent(scratch[:len(some.weights)])
+                engine.chi(some, probe_sum=False)
+            for start in range(0, len(some.weights), frames):
+                yield some.part(slice(start, start + frames))
 
 
 def _right(part: Active, probes: Array, image: Array, slope: tuple[Array, Array]) -> Array:

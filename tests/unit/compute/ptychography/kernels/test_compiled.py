@@ -7,7 +7,7 @@ import pytest
 
 from camlink.compute.ptychography.algorithm import Rule, ap, dm, raar
 from camlink.compute.ptychography.kernels import choice
-from camlink.compute.ptychography.kernels.choice import choose, warm
+from camlink.compute.ptychography.kernels.choice import choose
 from camlink.compute.ptychography.kernels.compiled import CompiledKernel, suits
 from camlink.compute.ptychography.kernels.kernel import Estimate
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
@@ -145,15 +145,3 @@ def test_choice_falls_back_and_refuses_by_name(monkeypatch):
         choose("compiled", (34, 34), 1, SINGLE)
     with pytest.raises(ParameterError, match=r"this test hides it.*camlink\[gpu\]"):
         choose("cuda", (32, 32), 1, SINGLE)
-
-
-def test_warming_leaves_nothing_to_compile():
-    from camlink.compute.ptychography.kernels.compiled import step_of
-
-    warm("compiled", 32)
-    before = len(step_of(32).signatures)
-    amplitude, waves, corners, weights, probe, image = problem(2, 32)
-    kernel = CompiledKernel(32)
-    kernel.step(Active.plain(kernel.arrange(amplitude), waves, corners, weights), Estimate.plain(probe, image),
-                Rule(ap()), probe_sum=False)
-    assert len(step_of(32).signatures) == before == 1

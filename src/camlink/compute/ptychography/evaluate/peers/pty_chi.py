@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.ptychography.evaluate.budget import Budget, Stopwatch
-from camlink.compute.ptychography.evaluate.contestant import PRACTICE_FRAMES, Snapshot, start_of
+from camlink.compute.ptychography.evaluate.contestant import Snapshot, start_of
 from camlink.compute.ptychography.evaluate.dataset import DataSet
+from camlink.compute.ptychography.practice import FRAMES
 from camlink.errors import OperatorFailed
 
 Array = NDArray[Any]
@@ -59,7 +60,7 @@ class PtyChi:
 
     def prepare(self, dataset: DataSet) -> None:
         """Import the package and run one epoch on a few frames; raises OperatorFailed."""
-        few = dataset.first(min(len(dataset), PRACTICE_FRAMES))
+        few = dataset.first(min(len(dataset), FRAMES))
         for _ in self.run(few, Budget(iterations=1, samples=1)):
             pass
 
