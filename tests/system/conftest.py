@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from camlink.settings import read_settings
 
@@ -25,3 +29,24 @@ def nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert set(read_settings().sockets.glob("camlink-*")) == set()
     assert {path for path in Path("/dev/shm").iterdir() if "camlink" in path.name} <= shared
     Path(own).rmdir()
+
+
+def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
+    """The fault matrix as far as it was run: a table on the screen, and test-artefacts/faults.json."""
+    reports = [r for kind in ("passed", "failed") for r in terminalreporter.stats.get(kind, []) if r.when == "call"]
+    rows = [{**told, "ended": report.outcome, "seconds": round(report.duration, 1)}
+            for report in reports if (told := dict(report.user_properties).get("fault"))]
+    if not rows:
+        return
+    table = Table(title="fault matrix", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        table.add_column(name)
+    for row in sorted(rows, key=lambda row: (row["fault"], row["role"])):
+        table.add_row(*(str(value) for value in row.values()), style="red" if row["ended"] != "passed" else None)
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(table)
+    terminalreporter.write(capture.get())
+    artefacts = config.rootpath / "test-artefacts"
+    artefacts.mkdir(exist_ok=True)
+    (artefacts / "faults.json").write_text(json.dumps(rows, indent=1), encoding="utf8")

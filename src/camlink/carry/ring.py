@@ -22,6 +22,7 @@ import os
 import select
 import socket
 import struct
+import time
 import weakref
 from collections import deque
 from pathlib import Path
@@ -41,6 +42,8 @@ ANSWER: Final = struct.Struct("<c7xQ")  # kind, parcel
 MAX_HELLO_BYTES: Final = 1024
 RECEIVE_BYTES: Final = 1 << 16
 MAX_STRANGERS: Final = 16
+ROOM_S: Final = 30.0
+"""How long receivers may keep all memory once they are done with all blocks [s]."""
 _ARENA_PER_LIMIT: Final = 2
 
 
@@ -88,6 +91,7 @@ class RingOutlet(KeepingOutlet):
         self._arena = Arena(self._arena_bytes, next(self._numbers))
         self._retired: list[Arena] = []
         self._closing = False
+        self._starved_s = 0.0
         self._unused: deque[int] = deque()
         self._others: weakref.WeakKeyDictionary[Mapping, int] = weakref.WeakKeyDictionary()
         self._epoll = select.epoll()
@@ -243,10 +247,25 @@ class RingOutlet(KeepingOutlet):
             write_extent(arena.memory, offset, number, parts, planned)
             return _Extent(arena, offset, planned.nbytes, -1, planned.others, held)
         try:
-            return _Extent(None, 0, planned.nbytes, new_piece(number, parts, planned), planned.others, held)
+            piece = new_piece(number, parts, planned)
         except StorageError as error:
             self.account.note(str(error))
+            self._wait_for_room(error)
             return None
+        self._starved_s = 0.0
+        return _Extent(None, 0, planned.nbytes, piece, planned.others, held)
+
+    def _wait_for_room(self, error: StorageError) -> None:
+        """Memory that receivers keep may come back; but not for ever, once they are done with all that they had.
+
+        Raises StorageError then.
+        """
+        now_s = time.monotonic()
+        if not self._ledger.empty or not self._starved_s:
+            self._starved_s = now_s
+        elif self._ledger.policy.lossless and now_s - self._starved_s > ROOM_S:
+            raise StorageError(f"link {self._link}: its receivers keep the shared memory of all blocks that they had, "
+                               f"and for {ROOM_S:g} s none came back; {error}")
 
     def _forget(self, number: int) -> None:
         """Tell receivers that an arena is not used any more."""

@@ -79,6 +79,7 @@ class Porter:
 
     def keep_after(self, block: Block, body: Any) -> None:
         """After the operator has worked on a block: keep it, unless it says that its state does not need it."""
+        self._since_s = 0.0  # what follows is waiting for those who take what was made
         needs = getattr(body, "needs_again", None)
         if self._kept == "after" and not self._known and (needs is None or needs(block)):
             self.keep(block)

@@ -39,28 +39,8 @@ Seconds = Annotated[float, about("how long", unit="s", ge=0)]
 Index = Annotated[int, about("frame at which it happens; -1 for never", ge=-1)]
 
 
-def _fault(index: int, raise_at: int, raise_from: int = -1) -> None:
-    if index == raise_at or 0 <= raise_from <= index:
-        raise ValueError(f"frame {index} is poison")
-
-
-@operator("toys.camera", resumes=True)
-def camera(*, frames: Number = 100, side: Number = 16, gap_s: Seconds = 0.0, raise_at: Index = -1,
-           context: Context) -> Iterator[RawFrames]:
-    """Give frames that hold their index."""
-    scan = toy_scan(frames, side)
-    context.tell(frames_expected=frames, frames_captured=len(context.given))
-    for index in (index for index in range(frames) if index not in context.given):
-        if context.stopping():
-            return
-        _fault(index, raise_at)
-        yield toy_frames(scan, index, 1)
-        context.tell(frames_captured=index + 1)
-        time.sleep(gap_s)
-
-
 class Slow(Parameters, frozen=True):
-    """How slow an operator is to start and at each block, and at which frames it raises."""
+    """How slow an operator is to start and at each block, and at which frames it raises or is killed."""
 
     start_s: Seconds = 0.0
     sleep_s: Seconds = 0.0
@@ -69,18 +49,50 @@ class Slow(Parameters, frozen=True):
     die_at: Index = -1
 
 
-def _start(parameters: Slow) -> None:
+class Camera(Parameters, frozen=True):
+    """How many frames of which size, how fast, and what goes wrong."""
+
+    frames: Number = 100
+    side: Number = 16
+    gap_s: Seconds = 0.0
+    start_s: Seconds = 0.0
+    raise_at: Index = -1
+
+
+def _start(parameters: Slow | Camera) -> None:
     time.sleep(parameters.start_s)
+
+
+def _work_on(frame: int, parameters: Slow) -> None:
+    time.sleep(parameters.sleep_s)
+    _fault(frame, parameters.raise_at, parameters.raise_from)
+    if frame == parameters.die_at:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _fault(index: int, raise_at: int, raise_from: int = -1) -> None:
+    if index == raise_at or 0 <= raise_from <= index:
+        raise ValueError(f"frame {index} is poison")
+
+
+@operator("toys.camera", prepare=_start, resumes=True)
+def camera(*, parameters: Camera, context: Context) -> Iterator[RawFrames]:
+    """Give frames that hold their index."""
+    scan = toy_scan(parameters.frames, parameters.side)
+    context.tell(frames_expected=parameters.frames, frames_captured=len(context.given))
+    for index in (index for index in range(parameters.frames) if index not in context.given):
+        if context.stopping():
+            return
+        _fault(index, parameters.raise_at)
+        yield toy_frames(scan, index, 1)
+        context.tell(frames_captured=index + 1)
+        time.sleep(parameters.gap_s)
 
 
 @operator("toys.count", prepare=_start)
 def count(frames: RawFrames, *, parameters: Slow) -> CountFrames:
     """Turn samples into float32; on demand raises, or is killed, at a frame."""
-    index = int(frames.index[0])
-    time.sleep(parameters.sleep_s)
-    _fault(index, parameters.raise_at, parameters.raise_from)
-    if index == parameters.die_at:
-        os.kill(os.getpid(), signal.SIGKILL)
+    _work_on(int(frames.index[0]), parameters)
     return CountFrames(frames.header, {**frames.arrays, "frames": frames.frames.astype(np.float32)})
 
 
@@ -109,8 +121,7 @@ def add(frames: Inflow[CountFrames], *, parameters: Slow, context: Context) -> I
     total, seen, last = 0.0, set[int](), None
     for block in frames:
         last = block
-        time.sleep(parameters.sleep_s)
-        _fault(int(block.index[0]), parameters.raise_at, parameters.raise_from)
+        _work_on(int(block.index[0]), parameters)
         seen.update(block.index.tolist())
         total += float(block.frames[:, 0, 0].sum())
         context.tell(total=total, distinct=len(seen))
@@ -138,9 +149,18 @@ def keep(frames: Inflow[CountFrames], *, parameters: Slow, context: Context) -> 
     """Write the index of every frame into kept.txt, which a later attempt writes anew."""
     with (context.folder / "kept.txt").open("w", encoding="utf8", buffering=1) as file:
         for block in frames:
-            time.sleep(parameters.sleep_s)
-            _fault(int(block.index[0]), parameters.raise_at, parameters.raise_from)
+            _work_on(int(block.index[0]), parameters)
             file.writelines(f"{index}\n" for index in block.index)
+
+
+@operator("toys.hoard", kind="sink", prepare=_start)
+def hoard(frames: Inflow[Frames], *, parameters: Slow, context: Context) -> None:
+    """Let go of nothing before the end; a later attempt begins anew."""
+    kept: list[Frames] = []
+    for block in frames:
+        _work_on(int(block.index[0]), parameters)
+        kept.append(block)
+        context.tell(hoarded=len({int(index) for one in kept for index in one.index}))
 
 
 @operator("toys.die", kind="sink")
@@ -156,7 +176,7 @@ def leave(frames: Inflow[CountFrames]) -> None:
         frames.take(10.0)
 
 
-@operator("toys.look", kind="view")
+@operator("toys.look", kind="view", prepare=_start)
 def look(blocks: Inflow[Block], *, parameters: Slow, context: Context) -> None:
     """Show everything."""
     for block in blocks:

@@ -54,7 +54,8 @@ def spoiled(blocks: Iterable[Timed], faults: TapeFaults, lost: Counter[str]) -> 
         if fate["lost"]:
             lost["lost by the replay"] += timed.block.count
         elif fate["corrupt"] and _is_refused(timed.block, dice):
-            lost["corrupt and refused"] += timed.block.count
+            if not fate["duplicated"]:  # or its double goes
+                lost["corrupt and refused"] += timed.block.count
         elif fate["late"]:
             held.append((0, timed.due_s + faults.late_s, timed))
         elif fate["reordered"]:

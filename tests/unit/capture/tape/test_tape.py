@@ -38,6 +38,11 @@ def test_faults_are_the_same_for_the_same_seed_and_others_for_another() -> None:
     assert played(text + "1") == played(text + "1") != played(text + "2")
 
 
+def test_what_is_counted_as_lost_and_what_comes_are_all_frames() -> None:
+    indices, lost = played("lost=0.2,corrupt=0.3,duplicated=0.5,late=0.1,reordered=0.1")
+    assert len(set(indices)) + sum(lost.values()) == 100
+
+
 @pytest.mark.parametrize("fault", ["late", "reordered"])
 def test_what_is_late_or_out_of_order_comes_all_the_same(fault: str) -> None:
     indices, lost = played(f"{fault}=0.3")
