@@ -68,7 +68,9 @@ function labelPlace(link: LinkStatus, links: LinkStatus[]): number {
 
 function titleOf(link: LinkStatus): string {
   const times = Object.entries(link.age_ms).map(([name, ms]) => `${name} ${age(ms)}`).join(", ");
-  return `${link.name} (${link.kind} ${link.policy}): acknowledged of sent; ${bytes(link.bytes)} in all, ` +
+  const ways = (link.paths ?? []).map((path) =>
+    `${path.receiver} by ${path.by}, ${age(path.round_trip_ms)}${path.bytes_per_s ? `, ${bytes(path.bytes_per_s)}/s` : ""}`);
+  return `${link.name} (${[link.kind, ...ways].join("; ")} ${link.policy}): acknowledged of sent; ${bytes(link.bytes)} in all, ` +
     `${bytes(link.bytes_per_s)}/s; age in the queue ${times || "not measured"}; queue ${bytes(link.queue_bytes)} of ${bytes(link.limit_bytes)}`;
 }
 

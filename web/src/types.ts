@@ -78,6 +78,7 @@ export interface LinkStatus {
   bytes: number;
   frames_per_s: number;
   bytes_per_s: number;
+  paths?: { receiver: string; by: string; to: string; round_trip_ms: number; bytes_per_s: number; chosen: number }[];
   age_ms: Record<string, number>;
   queue_bytes: number;
   peak_queue_bytes: number;

@@ -8,6 +8,8 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from camlink.carry.path import Path
+
 _BINS: Final = 256
 _PER_OCTAVE: Final = 8
 _NOTES: Final = 16
@@ -42,6 +44,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     hops: dict[int, int] = {}
     max_hop_s: float = 0.0
     notes: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
 
     @property
     def in_flight(self) -> int:
@@ -83,6 +86,7 @@ def merge(snapshots: list[Snapshot]) -> Snapshot:
         hops=_added([s.hops for s in snapshots]),
         max_hop_s=max((s.max_hop_s for s in snapshots), default=0.0),
         notes=tuple(dict.fromkeys(note for s in snapshots for note in s.notes)),
+        paths=tuple(path for s in snapshots for path in s.paths),
         first_s=min(starts, default=0.0),
         last_s=max((s.last_s for s in snapshots), default=0.0),
     )
@@ -130,6 +134,7 @@ class Account:
         self._hops = [0] * _BINS
         self._max_age_s = self._max_hop_s = 0.0
         self._notes: deque[str] = deque(maxlen=_NOTES)
+        self.path: Path | None = None
 
     def count_kept(self, frames: int, nbytes: int) -> None:
         """A block was offered and is in custody."""
@@ -194,7 +199,7 @@ class Account:
             peak_queue_bytes=self.peak_queue_bytes, first_s=self._first_s, last_s=self._last_s, refused=self.refused,
             ages={slot: n for slot, n in enumerate(self._ages) if n}, max_age_s=self._max_age_s,
             hops={slot: n for slot, n in enumerate(self._hops) if n}, max_hop_s=self._max_hop_s,
-            notes=tuple(self._notes),
+            notes=tuple(self._notes), paths=(self.path,) if self.path is not None else (),
         )
 
     def _passed(self, nbytes: int, now_s: float) -> None:

@@ -14,20 +14,25 @@ from camlink.carry.admission import Admission
 from camlink.carry.far import FarInlet, FarOutlet
 from camlink.carry.gate import CallGate, Gate, OfferGate
 from camlink.carry.keys import Keys
+from camlink.carry.path import Way, read_address, write_address
 from camlink.carry.ticket import Ticket
 from camlink.errors import InputError, WireError
 
-SCHEME: Final = "relay://"
+SCHEME: Final = "far://"
 LAST_BYTES_S: Final = 0.5
 
 
 class Passage(msgspec.Struct, frozen=True):
-    """What a worker gets for its links to other machines; the tickets name the relay as its machine reaches it."""
+    """What a worker gets for its links to other machines; the tickets name the relay as its machine reaches it.
+
+    `listen` names addresses of its own machine where others may dial its links directly; none unless asked.
+    """
 
     sender: Keys
     receiver: Keys
     offer: Ticket
     call: Ticket
+    listen: tuple[str, ...] = ()
 
     @classmethod
     def opened(cls, data: bytes) -> Passage:
@@ -41,10 +46,10 @@ class Passage(msgspec.Struct, frozen=True):
         """As bytes, for the spec of a worker."""
         return msgspec.msgpack.encode(self)
 
-    def by(self, relay: str) -> Passage:
-        """The same for a machine that reaches the relay at another address."""
+    def by(self, relay: str, listen: tuple[str, ...]) -> Passage:
+        """The same for a machine that reaches the relay at another address, and may be reached at these of its own."""
         return Passage(self.sender, self.receiver, msgspec.structs.replace(self.offer, address=relay),
-                       msgspec.structs.replace(self.call, address=relay))
+                       msgspec.structs.replace(self.call, address=relay), listen)
 
 
 class Crossing:
@@ -57,24 +62,28 @@ class Crossing:
         self._lock = threading.Lock()
 
     def outlet(self, link: str, stem: str, *, receivers: int, policy: str, limit_bytes: int) -> FarOutlet:
-        """The sending end; its address is the lane, named after `stem`."""
+        """The sending end; its address tells the lane, named after `stem`, and where it may be dialled directly."""
         lane, path = Path(stem).name, f"{stem}.far"
         outlet = FarOutlet(self._context, f"ipc://{path}", link, self._passage.sender, self._admission,
                            receivers=receivers, policy=policy, limit_bytes=limit_bytes)
-        outlet.address = SCHEME + lane
+        try:
+            direct = [outlet.listen(host) for host in self._passage.listen]
+        except zmq.ZMQError as error:
+            raise InputError(f"link {link}: cannot listen at {', '.join(self._passage.listen)}: {error}; `listen` of "
+                             "the site must be an address of its machine") from None
+        outlet.address = write_address(lane, path, direct)
         with self._lock:
             self._gates.append(OfferGate(self._passage.offer, lane, path))
         return outlet
 
-    def inlet(self, address: str, link: str, name: str, attempt: int, folder: Path) -> FarInlet:
-        """The receiving end that calls the lane of `address`; `folder` is private to this user."""
-        if not address.startswith(SCHEME):
-            raise InputError(f"link {link}: no lane leads to '{address[:100]}'")
+    def inlet(self, address: str, link: str, name: str, attempt: int, folder: Path, led: tuple[str, ...]) -> FarInlet:
+        """The receiving end of the outlet at `address`; `folder` is ours alone, ssh leads to it from `led`."""
+        lane, _, direct = read_address(address)
         with self._lock:
             path = folder / f"{name.replace('/', '-')}.{attempt}-{len(self._gates)}.in"
-            gate = CallGate(self._passage.call, address.removeprefix(SCHEME), path)
-            self._gates.append(gate)
-        return FarInlet(self._context, f"ipc://{path}", link, self._passage.receiver, name, attempt)
+            self._gates.append(CallGate(self._passage.call, lane, path))
+        ways = [*(Way("direct", end) for end in direct), *(Way("ssh", end) for end in led), Way("relay", f"ipc://{path}")]
+        return FarInlet(self._context, ways, link, self._passage.receiver, name, attempt)
 
     def close_admission(self) -> None:
         """Before the context ends: nobody else comes in."""

@@ -51,6 +51,10 @@ class CountingInlet(ABC):
     def _closed(self) -> bool:
         """Whether the socket or memory was released."""
 
+    def pump(self) -> None:
+        """Do what has to be done while nobody receives: nothing, for most kinds."""
+        return
+
     def _took(self, block: Block, number: int, again: int, sent_s: float) -> Block:
         """Count a block that arrived; one that comes again is marked."""
         at_s, frames = now_s(), block.count

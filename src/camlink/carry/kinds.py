@@ -43,7 +43,7 @@ def make_outlet(context: zmq.Context[Any], kind: Kind, link: str, stem: str, *, 
 
 
 def make_inlet(context: zmq.Context[Any], address: str, link: str, name: str, attempt: int = 0,
-               crossing: Crossing | None = None, folder: Path | None = None) -> Inlet:
+               crossing: Crossing | None = None, folder: Path | None = None, led: tuple[str, ...] = ()) -> Inlet:
     """The receiving end that fits an address; `name` and `attempt` tell the sender who is there."""
     scheme, _, place = address.partition("://")
     if scheme == "shm":
@@ -51,7 +51,7 @@ def make_inlet(context: zmq.Context[Any], address: str, link: str, name: str, at
     if scheme in ("ipc", "tcp", "inproc"):
         return ZmqInlet(context, address, link, name, attempt)
     if address.startswith(SCHEME) and folder is not None:
-        return _crosses(link, crossing).inlet(address, link, name, attempt, folder)
+        return _crosses(link, crossing).inlet(address, link, name, attempt, folder, led)
     raise InputError(f"link {link}: nothing leads to the address '{address[:100]}'")
 
 

@@ -96,6 +96,10 @@ class Inlet(Protocol):
         """The next block if one is there; it stays in the custody of its sender until `release`."""
         ...
 
+    def pump(self) -> None:
+        """Do what has to be done while nobody receives; to be called whenever the owner waits before it begins."""
+        ...
+
     def release(self, blocks: int | None = None) -> None:
         """The consumer is done with the oldest `blocks` (all) that were received: hand the credit back."""
         ...

@@ -164,8 +164,9 @@ class ZmqInlet(CountingInlet):
         self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
         if prepare is not None:
             prepare(self._socket)
-        self._socket.connect(address)
-        self._socket.send(HELLO + write_hello(link, name, attempt))
+        if address:
+            self._socket.connect(address)
+            self._socket.send(HELLO + write_hello(link, name, attempt))
 
     @property
     def pollable(self) -> Any:

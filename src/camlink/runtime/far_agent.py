@@ -19,14 +19,15 @@ from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.place.local import Processes
 from camlink.runtime.rundir import make_socket_folder
 from camlink.settings import read_settings
+from camlink.workflow.needs import ANY
 
 
 class FarProcesses(Processes):
     """Workers as processes on a machine that need not see the folders of the master."""
 
-    def __init__(self, address: str, sockets: Path, relay: str) -> None:
+    def __init__(self, address: str, sockets: Path, relay: str, listen: tuple[str, ...]) -> None:
         super().__init__(address)
-        self._sockets, self._relay = sockets, relay
+        self._sockets, self._relay, self._listen = sockets, relay, listen
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker with the sockets of this machine, and with the folder of the run where it can be seen."""
@@ -36,13 +37,14 @@ class FarProcesses(Processes):
             (folder / "log").mkdir(parents=True, exist_ok=True)
         passage = spec.passage
         if passage and self._relay:
-            passage = Passage.opened(passage).by(self._relay).sealed()
+            passage = Passage.opened(passage).by(self._relay, self._listen).sealed()
         super().start(msgspec.structs.replace(spec, sockets=str(self._sockets), folder=str(folder), passage=passage))
 
 
-def work(join: str, key: Path, site: str, relay: str = "") -> None:
+def work(join: str, key: Path, site: str, relay: str = "", listen: str = "") -> None:
     """Join the master and work until it says Bye or is lost; `relay` is where this machine reaches that of the run.
 
+    Links may be dialled directly at the address `listen` of this machine, or at each of them for `any`.
     Raises InputError for a key that is none, too old or not private.
     """
     keys = read_keys(key)
@@ -50,8 +52,10 @@ def work(join: str, key: Path, site: str, relay: str = "") -> None:
     context: zmq.Context[Any] = zmq.Context()
     address = f"ipc://{sockets}/agent-{site}"
     try:
-        with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets, relay) as workers:
-            Agent(site, context, dial.address, address, workers, take_inventory(sockets), dial).run()
+        has = take_inventory(sockets)
+        heard = tuple(has.network) if listen == ANY else (listen,) if listen else ()
+        with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets, relay, heard) as workers:
+            Agent(site, context, dial.address, address, workers, has, dial).run()
     finally:
         context.destroy(linger=0)
         shutil.rmtree(sockets, ignore_errors=True)

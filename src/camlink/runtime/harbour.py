@@ -11,7 +11,9 @@ from camlink.carry.far import RECEIVER, SENDER
 from camlink.carry.keys import LIFE_S, make_keys
 from camlink.carry.relay import Relay
 from camlink.carry.ticket import RelayKey
+from camlink.runtime.inventory import network
 from camlink.workflow.graph import Workflow
+from camlink.workflow.needs import ANY
 
 FAR: Final = ("slurm", "ssh")
 
@@ -19,14 +21,14 @@ FAR: Final = ("slurm", "ssh")
 class Harbour:
     """A relay in a thread of the master; far machines reach its port as they reach the landing of their agents."""
 
-    def __init__(self, run: str, host: str = "127.0.0.1") -> None:
+    def __init__(self, run: str, host: str = "127.0.0.1", listen: tuple[str, ...] = ()) -> None:
         key = RelayKey(secrets.token_bytes(32))
         self._relay = Relay(key, host)
         self.port = int(self._relay.address.rpartition(":")[2])
         keys = make_keys(run, {SENDER: [RECEIVER], RECEIVER: [SENDER]})
         address = self._relay.address
         self.passage = Passage(keys[SENDER], keys[RECEIVER], key.ticket(address, run, "offer", LIFE_S),
-                               key.ticket(address, run, "call", LIFE_S)).sealed()
+                               key.ticket(address, run, "call", LIFE_S), listen).sealed()
         self._thread = threading.Thread(target=self._relay.run, name="relay", daemon=True)
         self._thread.start()
 
@@ -47,4 +49,6 @@ def open_harbour(workflow: Workflow, run: str) -> Harbour | None:
     if not far:
         return None
     hosts = [str(site.options["address"]) for site in far if "address" in site.options]
-    return Harbour(run, hosts[0] if hosts else "127.0.0.1")
+    asked = {str(site.options["listen"]) for site in workflow.sites.values()
+             if site.placer not in FAR and "listen" in site.options}
+    return Harbour(run, hosts[0] if hosts else "127.0.0.1", tuple(network()) if ANY in asked else tuple(sorted(asked)))

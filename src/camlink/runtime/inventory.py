@@ -31,10 +31,11 @@ def take_inventory(folder: Path) -> Inventory:
     return Inventory(
         host=platform.node(), system=platform.platform(), cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total, disk_bytes=shutil.disk_usage(folder).free, gpus=_gpus(),
-        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions, network=_network())
+        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions, network=network())
 
 
-def _network() -> dict[str, int]:
+def network() -> dict[str, int]:
+    """Speed of each address that others may reach [Mbit/s]; 0 where the machine does not say."""
     speeds = psutil.net_if_stats()
     return {found.address: speeds[name].speed for name, addresses in psutil.net_if_addrs().items()
             for found in addresses if found.family == socket.AF_INET and name in speeds and speeds[name].isup

@@ -17,8 +17,9 @@ from camlink.errors import InputError, StorageError, WireError
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Placed, Scale, Send, StartAgent, Tick
 from camlink.runtime.harbour import open_harbour
 from camlink.runtime.layout import lay_out
+from camlink.runtime.leads import Leads
 from camlink.runtime.log import EventLog
-from camlink.runtime.messages import Beat, Exited, FromWorker, Joined, Message, Progress, decode, encode
+from camlink.runtime.messages import Beat, Connect, Exited, FromWorker, Joined, Message, Progress, decode, encode
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
 from camlink.runtime.report import Report, make_report
@@ -77,6 +78,7 @@ class Master:
         self._local.bind(f"inproc://master-{secrets.token_hex(8)}")
         self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
         self._placers: dict[str, Placer] = {}
+        self._leads = Leads(self._placers)
         self._asked: list[Message] = []
         self._wake = threading.Event()
         self._harbour = open_harbour(checked.workflow, folder.name)
@@ -194,8 +196,12 @@ class Master:
         if isinstance(instruction, StartAgent):
             self._start(instruction.site)
         elif isinstance(instruction, Send):
+            message = instruction.message
+            if isinstance(message, Connect) and self._harbour is not None:
+                hosts = {address: w.site for w in self.state.workers.values() for address in w.addresses.values()}
+                message = self._leads.complete(message, instruction.site, hosts, self.state.far)
             socket = self._local if instruction.site == MASTER else self._control
-            socket.send_multipart([instruction.site.encode(), instruction.worker.encode(), encode(instruction.message)])
+            socket.send_multipart([instruction.site.encode(), instruction.worker.encode(), encode(message)])
         elif isinstance(instruction, EndAgent) and instruction.site in self._placers:
             self._placers[instruction.site].kill()
         elif isinstance(instruction, Over):

@@ -96,12 +96,16 @@ class Bye(Message):
 
 
 class Connect(Message):
-    """Connect an incoming link to its senders; those at `gone` are dead, `awaited` more are going to have addresses."""
+    """Connect an incoming link to its senders; those at `gone` are dead, `awaited` more are going to have addresses.
+
+    `led` tells for an address where else it can be dialled, because ssh leads from there to it.
+    """
 
     link: str
     addresses: tuple[str, ...]
     gone: tuple[str, ...] = ()
     awaited: int = 0
+    led: dict[str, tuple[str, ...]] = {}
 
 
 class Go(Message):

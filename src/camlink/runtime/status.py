@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from camlink.carry.path import Path
+
 StepState = Literal["waiting", "active", "done", "failed"]
 OperatorState = Literal["waiting", "starting", "ready", "running", "ended", "failed"]
 Verdict = Literal["complete", "degraded", "failed"]
@@ -66,6 +68,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     resent: int = 0
     spilled: int = 0
     notes: tuple[str, ...] = ()
+    paths: tuple[Path, ...] = ()
     queue_bytes: int = 0
     peak_queue_bytes: int = 0
     limit_bytes: int = 0

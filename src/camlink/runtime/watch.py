@@ -8,6 +8,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from camlink.carry.account import Snapshot, merge
+from camlink.carry.path import Path
 from camlink.runtime.crew import WorkerState
 from camlink.runtime.messages import GIVEN_BEFORE, LinkSpec
 from camlink.runtime.states import Phase, RunState
@@ -75,9 +76,15 @@ class Watch:
             frames_per_s=(sent.sent - past[0][1]) * per_s, bytes_per_s=(sent.bytes - past[0][2]) * per_s,
             age_ms={**ages, "max": round(received.max_age_s * 1e3, 3)},
             hop_ms={**hops, "max": round(received.max_hop_s * 1e3, 3)}, resent=sent.resent, spilled=sent.spilled,
-            notes=sent.notes, queue_bytes=sent.queue_bytes,
+            notes=sent.notes, paths=_paths(state, spec), queue_bytes=sent.queue_bytes,
             peak_queue_bytes=sent.peak_queue_bytes, limit_bytes=spec.limit_bytes,
         )
+
+
+def _paths(state: RunState, spec: LinkSpec) -> tuple[Path, ...]:
+    """The ways that the receivers of a link take now."""
+    return tuple(path for w in state.workers.values() if w.spec.operator == spec.target and spec.name in w.received
+                 for path in w.received[spec.name].paths)
 
 
 def accounts(state: RunState, spec: LinkSpec) -> tuple[Snapshot, Snapshot]:
@@ -138,8 +145,16 @@ def steps(state: RunState) -> tuple[StepStatus, ...]:
         complete = passed or (total > 0 and done >= total and number < reached)
         phase = "done" if complete else "failed" if number < reached else "active" if number == reached else "waiting"
         out.append(StepStatus(title=title, state=phase, done=total if passed else done,  # type: ignore[arg-type]
-                              total=total, text=f"{total if passed else done} of {total} {word}"))
+                              total=total, text=f"{total if passed else done} of {total} {word}"
+                                    f"{_ways(state) if number == 2 else ''}"))
     return tuple(out)
+
+
+def _ways(state: RunState) -> str:
+    """Which ways links to other machines take."""
+    said = [f"{spec.name} {', '.join(dict.fromkeys(map(str, _paths(state, spec))))}" for spec in state.links.values()
+            if _paths(state, spec)]
+    return "; " + "; ".join(said) if said else ""
 
 
 def _scan(operators: tuple[OperatorStatus, ...]) -> str:

@@ -91,11 +91,11 @@ class Host:
             self.memory[outlet.address] = ends
         return outlet
 
-    def connect(self, address: str, link: str, name: str, attempt: int, folder: Path) -> Inlet:
+    def connect(self, address: str, link: str, name: str, attempt: int, folder: Path, led: tuple[str, ...]) -> Inlet:
         """The receiving end of the link that waits at `address`; the sender learns who is there."""
         if address in self.memory:
             return self.memory[address].join(name, attempt)
-        return make_inlet(self.context, address, link, name, attempt, self.crossing, folder)
+        return make_inlet(self.context, address, link, name, attempt, self.crossing, folder, led)
 
 
 class WorkerContext:
@@ -186,7 +186,9 @@ class Worker:
                 if self.outlets[name].ready:
                     waiting.discard(name)
                     self.say(Linked, link=name)
-            message = self.line.hear(0.005 if waiting else 0.2)
+            for inlet in (inlet for ends in self.inlets.values() for inlet in ends.values()):
+                inlet.pump()
+            message = self.line.hear(0.005 if waiting or self.inlets else 0.2)
             if isinstance(message, Go):
                 return work
             if message is not None:
@@ -217,7 +219,7 @@ class Worker:
                 continue
             try:
                 ends[address] = self.host.connect(address, message.link, self.spec.identity, self.spec.attempt,
-                                                  Path(self.spec.sockets))
+                                                  Path(self.spec.sockets), message.led.get(address, ()))
             except PeerLost:
                 missed.add(address)  # it died meanwhile; the master tells of its next attempt, or that there is none
             else:

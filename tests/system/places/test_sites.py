@@ -207,7 +207,7 @@ def test_a_stream_goes_from_one_machine_to_another_and_to_the_page(slurm: Path, 
     for package in ("psij", "asyncssh"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[sites]'")
     way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
-    beamline = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, **way})
+    beamline = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, "listen": "127.0.0.1", **way})
     made = Workflow("split", sites={"here": Site("here"), "cluster": Site("cluster", "slurm"), "beamline": beamline})
     frames = made.add("camera", toys.camera, at="beamline", frames=300, gap_s=0.005)
     count = made.add("count", toys.count, frames, at="cluster", replicas=2)
@@ -219,6 +219,13 @@ def test_a_stream_goes_from_one_machine_to_another_and_to_the_page(slurm: Path, 
     kinds = {link["name"]: link["kind"] for link in report.links}
     assert kinds["camera->count"] == kinds["count->add"] == kinds["camera->look"] == "far"
     assert kinds["add->look"] != "far"
+    paths = {link["name"]: link["paths"] for link in report.links}
+    assert [path.receiver for path in paths["camera->count"]] == ["count/0", "count/1"]
+    assert {way.partition(" ")[0] for path in paths["camera->count"] for way in path.tried} == {"direct", "relay"}
+    (shown,) = paths["camera->look"]
+    assert {way.partition(" ")[0]: said != "no answer" for way, said in shown.tried.items()} == {
+        "direct": True, "ssh": True, "relay": True}
+    assert [{way.partition(" ")[0] for way in path.tried} for path in paths["count->add"]] == [{"relay"}] * 2
     for link in report.links:
         assert link["sent"] == link["acknowledged"] + sum(link["lost"].values()), link
     nothing_left()

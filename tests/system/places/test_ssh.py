@@ -145,10 +145,14 @@ def test_nothing_stays_when_the_connection_breaks(sshd: Any, tmp_path: Path) -> 
     gone(int((tmp_path / "pid").read_text()))
 
 
-def test_ports_lead_both_ways_without_forty_milliseconds(sshd: Any) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
+def test_ports_and_sockets_lead_both_ways(sshd: Any, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as port_server, socket.socket(socket.AF_UNIX) as near:
+        path = str(tmp_path / "socket")
+        near.bind(path)
+        near.listen()
+
         def echo() -> None:
-            for _ in range(2):
+            for server in (port_server, near, near):
                 dialled, _ = server.accept()
                 with dialled:
                     while data := dialled.recv(1024):
@@ -159,8 +163,8 @@ def test_ports_lead_both_ways_without_forty_milliseconds(sshd: Any) -> None:
 
         async def run() -> None:
             async with Reach(both(sshd)) as reach:
-                port = server.getsockname()[1]
-                for lead in (await reach.lead_back(port), await reach.lead_out(port)):
+                port = port_server.getsockname()[1]
+                for lead in (await reach.lead_back(port), await reach.lead_back(path), await reach.lead_out(path)):
                     reader, writer = await asyncio.open_connection("127.0.0.1", lead)
                     for _ in range(20):
                         writer.write(b"x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -14,6 +15,7 @@ from camlink.runtime.landing import Landing
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus, Submitter
 
 LOOK_S: Final = 0.5
+LEAD_S: Final = 3.0
 LEAVE_S: Final = 8.0
 END_S: Final = 40.0
 
@@ -23,6 +25,10 @@ class Place(Protocol):
 
     async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[Submitter, JobSpec]:
         """Reach the place, bring the key there, and give the job that dials `port` and the `relay` of ours."""
+        ...
+
+    async def lead(self, target: int | str, *, out: bool) -> int:
+        """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
         ...
 
     async def close(self) -> None:
@@ -41,6 +47,7 @@ class RemotePlacer:
         self._killing = False
         self._landing: Landing | None = None
         self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self, master: str) -> None:
         """Open the port and ask for the job; returns at once."""
@@ -53,6 +60,17 @@ class RemotePlacer:
     def lost(self) -> str:
         """Why the agent is gone, or nothing while it runs or waits for its turn."""
         return self._lost
+
+    def lead(self, target: int | str, *, out: bool) -> int:
+        """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
+        if self._loop is None or self._lost:
+            return 0
+        asked = asyncio.run_coroutine_threadsafe(self._place.lead(target, out=out), self._loop)
+        try:
+            return asked.result(LEAD_S)
+        except (CamlinkError, TimeoutError, CancelledError):
+            asked.cancel()
+            return 0  # then the link goes another way
 
     def kill(self) -> None:
         """End its job."""
@@ -70,6 +88,7 @@ class RemotePlacer:
         return self._thread is None or not self._thread.is_alive()
 
     async def _live(self, keys: Keys, port: int) -> None:
+        self._loop = asyncio.get_running_loop()
         try:
             submitter, spec = await self._place.open(self._site, keys, port, self._relay)
             job = await submitter.submit(spec)
@@ -84,6 +103,7 @@ class RemotePlacer:
         except Exception as error:  # this thread has nobody above it
             self._lost = f"the agent of site '{self._site}': {type(error).__name__}: {error}"
         finally:
+            self._loop = None
             await self._place.close()
 
     async def _watch(self, submitter: Any, job: str) -> None:

@@ -13,7 +13,10 @@ from camlink.runtime.place.job import JobSpec
 
 
 class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a workflow says of a site by Slurm; `address` is where agents reach this machine, from its nodes."""
+    """What a workflow says of a site by Slurm; `address` is where agents reach this machine, from its nodes.
+
+    `listen` is an address of the node, or `any`, where links may be dialled directly; none unless asked.
+    """
 
     address: str = "127.0.0.1"
     queue: str = ""
@@ -25,6 +28,7 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: str = sys.executable
     wait_s: float = 3600.0
     margin_s: float = 300.0
+    listen: str = ""
 
 
 class SlurmPlace:
@@ -40,11 +44,16 @@ class SlurmPlace:
         key = self._key = write_keys(keys, self._folder / "keys" / site)
         address = f"tcp://{options.address}:{port}"
         argv = (options.python, "-m", "camlink", "agent", "--join", address, "--key", str(key), "--site", site,
-                "--relay", f"{options.address}:{relay}")
+                "--relay", f"{options.address}:{relay}", *(("--listen", options.listen) if options.listen else ()))
         return PsijSubmitter("slurm", self._folder / f"jobs-{site}"), JobSpec(
             argv=argv, name=f"camlink-{site}", folder=self._folder, output=self._folder / f"agent-{site}.log",
             cpus=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes, walltime_s=options.walltime_s,
             queue=options.queue, account=options.account)
+
+    async def lead(self, target: int | str, *, out: bool) -> int:
+        """Nothing leads to a node but what it dials itself."""
+        del target, out
+        return 0
 
     async def close(self) -> None:
         """Remove the key."""

@@ -120,15 +120,24 @@ class Reach:
         await self.call("sh", "-c", 'umask 077; set -C; cat > "$1"', "sh", path, given=data)
         return path
 
-    async def lead_back(self, port: int) -> int:
-        """A port on the loopback of the last host that leads to `port` on ours."""
-        listener = await self._last.forward_remote_port("127.0.0.1", 0, "127.0.0.1", port)
-        return int(listener.get_port())
+    async def lead_back(self, target: int | str) -> int:
+        """A port on the loopback of the last host that leads to a port of ours, or to a unix socket here."""
+        if isinstance(target, str):
+            return await self._lead(self._last.forward_remote_port_to_path("127.0.0.1", 0, target), target)
+        return await self._lead(self._last.forward_remote_port("127.0.0.1", 0, "127.0.0.1", target), target)
 
-    async def lead_out(self, port: int) -> int:
-        """A port on our loopback that leads to `port` on the loopback of the last host."""
-        listener = await self._last.forward_local_port("127.0.0.1", 0, "127.0.0.1", port)
-        return int(listener.get_port())
+    async def lead_out(self, socket: str) -> int:
+        """A port on our loopback that leads to a unix socket on the last host."""
+        return await self._lead(self._last.forward_local_port_to_path("127.0.0.1", 0, socket), socket)
+
+    async def _lead(self, asked: Any, target: int | str) -> int:
+        import asyncssh
+
+        try:
+            return int((await asyncio.wait_for(asked, DIAL_S)).get_port())
+        except (asyncssh.Error, OSError, TimeoutError) as error:
+            raise PeerLost(f"{self.where}: ssh leads to no {target}: {error or 'no answer'}; does its sshd allow "
+                           "forwarding?") from None
 
     async def differences(self, python: str) -> list[str]:
         """What differs between our Python and `python` there, a sentence each."""

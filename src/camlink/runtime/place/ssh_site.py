@@ -13,7 +13,10 @@ from camlink.runtime.place.ssh import Hop, Reach, SshSubmitter
 
 
 class SshOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a workflow says of a site by ssh: the host, the hops before it, and the Python there."""
+    """What a workflow says of a site by ssh: the host, the hops before it, and the Python there.
+
+    `listen` is an address of the host, or `any`, where links may be dialled directly; none unless asked.
+    """
 
     host: str
     port: int = 22
@@ -22,6 +25,7 @@ class SshOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     known_hosts: Path | None = None
     jump: tuple[Hop, ...] = ()
     python: str = sys.executable
+    listen: str = ""
 
 
 class SshPlace:
@@ -42,9 +46,14 @@ class SshPlace:
         address = f"tcp://127.0.0.1:{await reach.lead_back(port)}"
         folder = Path(reach.folder)
         argv = (self._options.python, "-m", "camlink", "agent", "--join", address, "--key", key, "--site", site,
-                "--relay", f"127.0.0.1:{await reach.lead_back(relay)}")
+                "--relay", f"127.0.0.1:{await reach.lead_back(relay)}",
+                *(("--listen", self._options.listen) if self._options.listen else ()))
         return SshSubmitter(reach), JobSpec(argv=argv, name=f"camlink-{site}", folder=folder,
                                             output=folder / "agent.log")
+
+    async def lead(self, target: int | str, *, out: bool) -> int:
+        """A port on our loopback that leads to a unix socket there (`out`), or one there that leads to what is ours."""
+        return await (self._reach.lead_out(str(target)) if out else self._reach.lead_back(target))
 
     async def close(self) -> None:
         """Remove our folder there and close the connection."""
