@@ -4,7 +4,11 @@ import pytest
 from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)  # a loaded machine is no fault of the code
-settings.load_profile("untimed")
+settings.register_profile("fast", settings.get_profile("untimed"), max_examples=30)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    settings.load_profile("fast" if "not slow" in config.getoption("markexpr") else "untimed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

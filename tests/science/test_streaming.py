@@ -168,6 +168,7 @@ def test_corrected_frames_are_taken_after_the_last_version(small, spoken, batch_
     assert error(small, last, margin) < error(small, first, margin)
 
 
+@pytest.mark.slow
 def test_the_defocus_is_found_without_optics(small, spoken):
     blind = msgspec.structs.replace(small.scan, optics=None)
     block = small.block(range(len(small.counts)))
@@ -176,6 +177,7 @@ def test_the_defocus_is_found_without_optics(small, spoken):
     assert error(small, versions[-1], margin) < 0.05
 
 
+@pytest.mark.slow
 def test_long_runs_at_high_relaxation_stay_calm(small):
     work = Reconstruction(small.scan, SolveParameters(kernel="reference"))
     work.absorb(small.block(range(len(small.counts))))

@@ -51,6 +51,7 @@ def test_an_unknown_case_lists_the_known_ones():
     assert "gpu-256" in CASES
 
 
+@pytest.mark.slow
 def test_the_time_to_an_error_is_that_of_the_default(monkeypatch):
     monkeypatch.setattr(start, "BUDGET", Budget(6, samples=3))
     monkeypatch.setattr(start, "pty_chi_contestants", list)
