@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-.PHONY: demo test fast sites-test lint types style layers bench faults clean
+.PHONY: demo test fast sites-test lint types style layers bench faults soak clean
 
 $(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -35,6 +35,11 @@ fast: $(VENV)/.tested
 ## the whole fault matrix: every fault for every role
 faults: $(VENV)/.tested
 	$(BIN)/python -m pytest tests/system/test_faults.py --full $(ARGS)
+
+## ten minutes at 70 % of what this machine sustains, with a worker killed every few seconds
+soak: $(VENV)/.installed
+	mkdir -p test-artefacts
+	$(BIN)/python benchmarks/soak.py --json test-artefacts/soak.json --picture test-artefacts/soak.svg $(ARGS)
 
 ## other machines, real ones: Slurm of two nodes, sshd, relay, programs
 sites-test: $(VENV)/.tested

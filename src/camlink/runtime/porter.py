@@ -14,6 +14,7 @@ from camlink.carry.journal import SUFFIX, Journal, read_blocks, write_blocks
 from camlink.errors import StorageError
 from camlink.runtime.hand import Hand, key_of
 from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.seen import Seen
 
 JOURNALS: Final = "journal"
 DEAD_LETTERS: Final = "dead-letters"
@@ -30,8 +31,7 @@ class Porter:
         folder = Path(spec.folder)
         self._journal = Journal(folder / JOURNALS / f"{spec.operator}-{spec.replica}-{port}{SUFFIX}")
         self._letters = folder / DEAD_LETTERS / f"{spec.operator}-{spec.replica}{SUFFIX}"
-        self._frames: dict[tuple[str, str], set[int]] = {}
-        self._blocks: set[tuple[str, str, int]] = set()
+        self._seen: dict[tuple[str, str, bool], Seen] = {}
         self.set_aside = dict(spec.set_aside)
         self.aside: dict[str, int] = {}
         self.repeated = 0
@@ -119,19 +119,9 @@ class Porter:
 
     def _fresh(self, block: Block) -> Block | None:
         head = block.header
-        if not isinstance(block, Frames):
-            name = (head.source, head.scan.id, head.sequence)
-            if name in self._blocks:
-                self.repeated += 1
-                return None
-            self._blocks.add(name)
+        numbers = block.index.tolist() if isinstance(block, Frames) else [head.sequence]
+        rows = self._seen.setdefault((head.source, head.scan.id, isinstance(block, Frames)), Seen()).add(numbers)
+        if len(rows) == len(numbers):
             return block
-        seen = self._frames.setdefault((head.source, head.scan.id), set())
-        indices = block.index.tolist()
-        if seen.isdisjoint(indices):
-            seen.update(indices)
-            return block
-        rows = [row for row, index in enumerate(indices) if index not in seen]
-        self.repeated += len(indices) - len(rows)
-        seen.update(indices)
-        return block.rows(rows) if rows else None
+        self.repeated += len(numbers) - len(rows)
+        return block.rows(list(rows)) if isinstance(block, Frames) and rows else None
