@@ -30,7 +30,6 @@ from camlink.errors import PeerLost
 FRAME_BYTES: Final = 1 << 20
 FRAMES: Final = 400
 ROUNDS: Final = 3
-LANES: Final = 4
 DISTINCT: Final = 31
 PATIENCE_S: Final = 60.0
 _CREDIT_BYTES: Final = 32 << 20
@@ -53,12 +52,19 @@ class Route(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """When the first and the last frame of a lane arrived [s, monotonic], whether all were right, and the hop [ms]."""
+    """Between the first frame and the last [s], CPU time of both ends [s], whether all were right, and the hop [ms]."""
 
-    first_s: float
-    last_s: float
+    wall_s: float
+    cpu_s: float
     good: bool
     hop_ms: float
+
+
+class Rate(NamedTuple):
+    """MB/s, and CPU time of both ends together [ns] for each byte, which the load of a machine touches less."""
+
+    mb_per_s: float
+    cpu_ns: float
 
 
 def measure(case: str) -> dict[str, Any]:
@@ -67,32 +73,27 @@ def measure(case: str) -> dict[str, Any]:
 
 
 def _curve() -> dict[str, Any]:
-    """Case `curve-tcp`: MB/s of one encrypted lane, beside pyzmq CURVE by hand, and several lanes at once."""
-    ours: list[float] = []
-    hand: list[float] = []
-    lanes: list[float] = []
+    """Case `curve-tcp`: MB/s of one encrypted lane, beside pyzmq CURVE by hand."""
+    ours: list[Rate] = []
+    hand: list[Rate] = []
     good = True
     for _ in range(ROUNDS):
-        for figures, count, by_hand in ((hand, 1, True), (ours, 1, False), (lanes, LANES, False)):
-            figure, right = _rate([_route(by_hand, FRAMES if count == 1 else FRAMES // 2) for _ in range(count)])
+        for figures, by_hand in ((hand, True), (ours, False)):
+            figure, right = _rate(_route(by_hand, FRAMES))
             figures.append(figure)
             good = good and right
-    ratio = statistics.median(a / b for a, b in zip(ours, hand, strict=True))
-    gain = statistics.median(a / b for a, b in zip(lanes, ours, strict=True))
-    (quiet,) = _run([_route(False, 200)._replace(nbytes=4096, pause_s=0.002)])
-    return {"case": "curve-tcp", "figure": round(statistics.median(ours), 1), "unit": "MB/s",
-            "beside": {"pyzmq CURVE by hand": round(statistics.median(hand), 1),
-                       f"{LANES} lanes at once": round(statistics.median(lanes), 1)},
-            "ratio": {"pyzmq CURVE by hand": round(ratio, 3), "lanes over one": round(gain, 3)},
-            "checked": good and quiet.good,
-            "note": f"frames of 1 MiB, {ROUNDS} rounds in turn, medians; a block of 4 KiB takes {quiet.hop_ms:.2f} ms"}
+    quiet = _run(_route(False, 200)._replace(nbytes=4096, pause_s=0.002))
+    return {"case": "curve-tcp", "figure": _median(ours), "unit": "MB/s",
+            "beside": {"pyzmq CURVE by hand": _median(hand)},
+            "ratio": {"pyzmq CURVE by hand": _ratio(ours, hand)},
+            "checked": good and quiet.good, "note": _note({"ours": ours, "by hand": hand}, quiet)}
 
 
 def _relayed() -> dict[str, Any]:
     """Case `relay`: MB/s of one lane through a relay with both ends dialling outward, beside the direct lane."""
-    through: list[float] = []
-    direct: list[float] = []
-    hand: list[float] = []
+    through: list[Rate] = []
+    direct: list[Rate] = []
+    hand: list[Rate] = []
     good = True
     with _relay() as (address, key), tempfile.TemporaryDirectory(prefix="camlink-bench-") as folder:
         offer, call = key.ticket(address, "bench", "offer", 3600), key.ticket(address, "bench", "call", 3600)
@@ -103,47 +104,52 @@ def _relayed() -> dict[str, Any]:
         for number in range(ROUNDS):
             for figures, route in ((hand, _route(True, FRAMES)), (direct, _route(False, FRAMES)),
                                    (through, relayed(number, FRAMES))):
-                figure, right = _rate([route])
+                figure, right = _rate(route)
                 figures.append(figure)
                 good = good and right
-        (quiet,) = _run([relayed(ROUNDS, 200)._replace(nbytes=4096, pause_s=0.002)])
-    return {"case": "relay", "figure": round(statistics.median(through), 1), "unit": "MB/s",
-            "beside": {"direct": round(statistics.median(direct), 1),
-                       "pyzmq CURVE by hand, direct": round(statistics.median(hand), 1)},
-            "ratio": {"direct": round(statistics.median(a / b for a, b in zip(through, direct, strict=True)), 3)},
-            "checked": good and quiet.good,
-            "note": f"frames of 1 MiB, {ROUNDS} rounds in turn, medians; a block of 4 KiB takes {quiet.hop_ms:.2f} ms"}
+        quiet = _run(relayed(ROUNDS, 200)._replace(nbytes=4096, pause_s=0.002))
+    return {"case": "relay", "figure": _median(through), "unit": "MB/s",
+            "beside": {"direct": _median(direct), "pyzmq CURVE by hand, direct": _median(hand)},
+            "ratio": {"direct": _ratio(through, direct)},
+            "checked": good and quiet.good, "note": _note({"ends by relay": through, "direct": direct}, quiet)}
+
+
+def _median(rates: list[Rate]) -> float:
+    return round(statistics.median(rate.mb_per_s for rate in rates), 1)
+
+
+def _ratio(rates: list[Rate], others: list[Rate]) -> float:
+    return round(statistics.median(a.mb_per_s / b.mb_per_s for a, b in zip(rates, others, strict=True)), 3)
+
+
+def _note(rates: dict[str, list[Rate]], quiet: Measured) -> str:
+    cpu = ", ".join(f"{name} {statistics.median(rate.cpu_ns for rate in some):.2f}" for name, some in rates.items())
+    return (f"frames of 1 MiB, {ROUNDS} rounds in turn, medians; CPU time of both ends in ns a byte: {cpu}; "
+            f"a block of 4 KiB takes {quiet.hop_ms:.2f} ms")
 
 
 def _route(hand: bool, frames: int) -> Route:
     return Route(hand, make_keys("bench", {SENDER: [RECEIVER], RECEIVER: [SENDER]}), frames=frames)
 
 
-def _rate(routes: list[Route]) -> tuple[float, bool]:
-    """MB/s of all lanes together, and whether every frame arrived unharmed."""
-    found = _run(routes)
-    nbytes = sum(route.nbytes * (route.frames - 1) for route in routes)
-    seconds = max(lane.last_s for lane in found) - min(lane.first_s for lane in found)
-    return nbytes / 1e6 / seconds, all(lane.good for lane in found)
+def _rate(route: Route) -> tuple[Rate, bool]:
+    """How fast a lane is, and whether every frame arrived unharmed."""
+    found = _run(route)
+    nbytes = route.nbytes * (route.frames - 1)
+    return Rate(nbytes / 1e6 / found.wall_s, found.cpu_s / nbytes * 1e9), found.good
 
 
-def _run(routes: list[Route]) -> list[Measured]:
-    """Run a sender and a receiver process for each lane."""
+def _run(route: Route) -> Measured:
+    """Run a sender and a receiver process."""
     spawn = multiprocessing.get_context("spawn")
-    together = spawn.Barrier(len(routes))
-    started: list[Any] = []
-    ends: list[Connection] = []
-    for route in routes:
-        ours, theirs = spawn.Pipe()
-        here, there = spawn.Pipe()
-        send = spawn.Process(target=_hand_send if route.hand else _send, args=(route, there, together), daemon=True)
-        take = spawn.Process(target=_hand_take if route.hand else _take, args=(route, here, theirs), daemon=True)
-        send.start()
-        take.start()
-        started += [send, take]
-        ends.append(ours)
+    ours, theirs = spawn.Pipe()
+    here, there = spawn.Pipe()
+    started = [spawn.Process(target=_hand_send if route.hand else _send, args=(route, there), daemon=True),
+               spawn.Process(target=_hand_take if route.hand else _take, args=(route, here, theirs), daemon=True)]
+    for process in started:
+        process.start()
     try:
-        return [_answer(end) for end in ends]
+        return _answer(ours)
     finally:
         for process in started:
             process.join(5)
@@ -162,7 +168,7 @@ def _block(route: Route, number: int) -> Block:
                   {"frame": np.full(route.nbytes, number % DISTINCT, np.uint8)})
 
 
-def _send(route: Route, there: Connection, together: Any) -> None:
+def _send(route: Route, there: Connection) -> None:
     context: zmq.Context[Any] = zmq.Context()
     with ExitStack() as stack:
         admission = Admission(context)
@@ -174,7 +180,7 @@ def _send(route: Route, there: Connection, together: Any) -> None:
         _pump_until(outlet, lambda: outlet.ready)
         blocks = [_block(route, number) for number in range(min(route.frames, DISTINCT))]
         parts = [encode(block) for block in blocks]
-        together.wait(PATIENCE_S)
+        begun_s = time.process_time()
         for number in range(route.frames):
             block = _block(route, number) if route.pause_s else blocks[number % DISTINCT]
             encoded = encode(block) if route.pause_s else parts[number % DISTINCT]
@@ -183,6 +189,7 @@ def _send(route: Route, there: Connection, together: Any) -> None:
             time.sleep(route.pause_s)
         outlet.finish()
         _pump_until(outlet, lambda: outlet.finished)
+        there.send(time.process_time() - begun_s)
         outlet.close()
         admission.close()
     context.term()
@@ -204,16 +211,20 @@ def _take(route: Route, here: Connection, answer: Connection) -> None:
             address = f"ipc://{gate.path}"
         inlet = FarInlet(context, address, "bench", route.keys[RECEIVER], "b")
         times: list[float] = []
+        begun_s = 0.0
         good = True
         while not inlet.ended:
             inlet.pollable.poll(100)
             while (block := inlet.receive()) is not None:
                 times.append(time.monotonic())
+                begun_s = begun_s or time.process_time()
                 good = good and _is_right(block.arrays["frame"], (len(times) - 1) % DISTINCT, route)
                 del block
                 inlet.release()
-        answer.send((times[0], times[-1], good and len(times) == route.frames, inlet.account.snapshot().hop_ms(0.5)))
-        inlet.close()
+        cpu_s = time.process_time() - begun_s
+        inlet.close()  # the sender ends when it hears this
+        answer.send((times[-1] - times[0], cpu_s + here.recv(), good and len(times) == route.frames,
+                     inlet.account.snapshot().hop_ms(0.5)))
         context.term()
 
 
@@ -221,7 +232,7 @@ def _is_right(frame: Any, value: int, route: Route) -> bool:
     return bool(frame.nbytes == route.nbytes and frame[0] == frame[-1] == value)
 
 
-def _hand_send(route: Route, there: Connection, together: Any) -> None:
+def _hand_send(route: Route, there: Connection) -> None:
     context: zmq.Context[Any] = zmq.Context()
     socket = context.socket(zmq.PUSH)
     socket.setsockopt(zmq.SNDHWM, _CREDIT_BYTES // route.nbytes)
@@ -229,10 +240,11 @@ def _hand_send(route: Route, there: Connection, together: Any) -> None:
     socket.setsockopt(zmq.CURVE_SECRETKEY, route.keys[SENDER].secret.encode())
     there.send(f"tcp://127.0.0.1:{socket.bind_to_random_port('tcp://127.0.0.1')}")
     frames = [np.full(route.nbytes, value, np.uint8) for value in range(DISTINCT)]
-    together.wait(PATIENCE_S)
+    begun_s = time.process_time()
     for number in range(route.frames):
         socket.send(frames[number % DISTINCT], copy=False)
-    there.poll(PATIENCE_S)
+    if there.poll(PATIENCE_S):
+        there.send(time.process_time() - begun_s)
     socket.close()
     context.term()
 
@@ -245,13 +257,15 @@ def _hand_take(route: Route, here: Connection, answer: Connection) -> None:
     socket.setsockopt(zmq.CURVE_PUBLICKEY, route.keys[RECEIVER].public.encode())
     socket.setsockopt(zmq.CURVE_SECRETKEY, route.keys[RECEIVER].secret.encode())
     socket.connect(here.recv())
-    times, good = [], True
+    times, good, begun_s = [], True, 0.0
     for number in range(route.frames):
         frame = np.frombuffer(socket.recv(copy=False).buffer, np.uint8)
         times.append(time.monotonic())
+        begun_s = begun_s or time.process_time()
         good = good and _is_right(frame, number % DISTINCT, route)
-    answer.send((times[0], times[-1], good, 0.0))
+    cpu_s = time.process_time() - begun_s
     here.send("done")
+    answer.send((times[-1] - times[0], cpu_s + here.recv(), good, 0.0))
     socket.close()
     context.term()
 
