@@ -4,7 +4,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
+<<<<<<< HEAD
 .PHONY: demo test fast sites-test lint types style layers bench faults soak clean
+=======
+.PHONY: demo test fast peers sites-test lint types style layers bench faults clean
+>>>>>>> dc31364 (Measure links beside pvapy, dranspose and libertem-live in the same run)
 
 $(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -58,6 +62,13 @@ layers: $(VENV)/.tested
 
 bench: $(VENV)/.installed
 	$(BIN)/camlink bench capture
+
+## the systems beside which links are measured, in an environment of their own; then: python benchmarks/links.py
+peers: .peers/.installed
+.peers/.installed: benchmarks/peers/requirements.txt
+	test -x .peers/bin/python || $(PYTHON) -m venv .peers
+	.peers/bin/python -m pip install --quiet --requirement $<
+	touch $@
 
 clean:
 	rm -rf $(VENV) build dist test-artefacts camlink-runs src/camlink/display/web/static web/node_modules
