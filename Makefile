@@ -4,11 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-<<<<<<< HEAD
-.PHONY: demo test fast sites-test lint types style layers bench faults soak clean
-=======
-.PHONY: demo test fast peers sites-test lint types style layers bench faults clean
->>>>>>> dc31364 (Measure links beside pvapy, dranspose and libertem-live in the same run)
+.PHONY: demo test fast peers sites-test lint types style layers bench faults soak clean
 
 $(VENV)/.installed: pyproject.toml hatch_build.py $(shell find web -type f -not -path '*/node_modules/*' 2>/dev/null)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
