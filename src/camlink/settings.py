@@ -21,11 +21,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     in_ci: bool = False
     mpi_ranks: int = 1
     batch_job: str = ""
+    spare: bool = True
     visible_gpus: tuple[str, ...] | None = None
 
 
 def read_settings() -> Settings:
-    """Settings from CAMLINK_SAMPLES, CAMLINK_RUNS, CAMLINK_CHROMIUM, XDG_RUNTIME_DIR, CI, MPI, Slurm and CUDA."""
+    """Settings from CAMLINK_SAMPLES, _RUNS, _CHROMIUM and _SPARE, XDG_RUNTIME_DIR, CI, MPI, Slurm and CUDA."""
     default = Settings()
     runtime, gpus = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("CUDA_VISIBLE_DEVICES")
     return Settings(
@@ -34,6 +35,7 @@ def read_settings() -> Settings:
         sockets=Path(runtime) if runtime and os.access(runtime, os.W_OK) else default.sockets,
         chromium=os.environ.get("CAMLINK_CHROMIUM", ""),
         in_ci=os.environ.get("CI", "") not in ("", "0", "false"),
+        spare=os.environ.get("CAMLINK_SPARE", "yes").lower() not in ("no", "0", "false"),
         batch_job=os.environ.get("SLURM_JOB_ID", ""),
         visible_gpus=None if gpus is None else tuple(filter(None, gpus.replace(" ", "").split(","))),
         mpi_ranks=max(int(os.environ[name]) if os.environ.get(name, "").isdecimal() else 1 for name in _MPI_SIZES),

@@ -55,6 +55,18 @@ def process(*words: str) -> psutil.Process:
     raise AssertionError(f"no process {words}")
 
 
+def awaited(*words: str) -> psutil.Process:
+    """The process with these words, as soon as it is there."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return process(*words)
+        except AssertionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+
+
 def holds_everything(report: Report, folder: Path) -> None:
     """Complete, every frame was added and written once, and the accounts of the frames agree."""
     assert (report.verdict, report.reasons) == ("complete", ())
@@ -93,16 +105,8 @@ def test_a_site_whose_agents_die_again_and_again_is_given_up(tmp_path: Path) -> 
     made = flow(Site("here"), Site("there"), source="here", rest="there")
 
     def kill_all() -> None:
-        for number in range(6):
-            deadline = time.monotonic() + 10
-            while time.monotonic() < deadline:
-                try:
-                    process("agent", "there" if not number else f"there.next{number}").kill()
-                    break
-                except AssertionError:
-                    time.sleep(0.05)
-            else:
-                return
+        for number in range(4):
+            awaited("agent", "there" if not number else f"there.next{number}").kill()
 
     report = play(made, tmp_path, kill_all)
     assert report.verdict == "failed"
@@ -111,7 +115,16 @@ def test_a_site_whose_agents_die_again_and_again_is_given_up(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.full)])
-def test_a_source_that_resumes_gives_every_frame_once(tmp_path: Path, how: signal.Signals) -> None:
-    report = play(flow(), tmp_path, lambda: os.kill(process("worker", "camera/0/").pid, how))
+def test_a_source_that_resumes_gives_every_frame_once_and_a_spare_process_becomes_it(
+        tmp_path: Path, how: signal.Signals) -> None:
+    took: list[psutil.Process] = []
+
+    def act() -> None:
+        took.append(awaited("spare"))
+        os.kill(process("worker", "camera/0/").pid, how)
+        took.append(awaited("worker", "camera/0/1"))
+
+    report = play(flow(gap_s=0.05), tmp_path, act)
     holds_everything(report, tmp_path)
     assert [r["operator"] for r in report.restarts] == ["camera"]
+    assert took[0].pid == took[1].pid

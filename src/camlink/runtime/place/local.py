@@ -19,6 +19,7 @@ from camlink.clock import origin_s
 from camlink.runtime.agent import Ending
 from camlink.runtime.hand import read_hand
 from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.place.spare import ROOM, Spare
 from camlink.settings import read_settings
 
 END_S: Final = 3.0
@@ -93,19 +94,27 @@ class Processes:
     def __init__(self, address: str) -> None:
         self._address = address
         self._running: dict[str, tuple[subprocess.Popen[bytes], Path, WorkerSpec]] = {}
+        self._spare = Spare(self._start_spare) if read_settings().spare else None
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker process and give it its spec by standard input."""
         name = spec.operator + (f"-{spec.replica}" if spec.replica else "")
         path = Path(spec.folder) / "log" / f"{name}.log"
         path.parent.mkdir(exist_ok=True)
-        with path.open("ab") as log:
-            process = subprocess.Popen(_command("worker", self._address, spec.line), stdin=subprocess.PIPE,
-                                       stdout=log, stderr=log, env=_seeing(spec.gpus))
+        process = self._spare.take() if self._spare is not None and not spec.gpus else None
+        if process is None:
+            with path.open("ab") as log:
+                process = subprocess.Popen(_command("worker", self._address, spec.line), stdin=subprocess.PIPE,
+                                           stdout=log, stderr=log, env=_seeing(spec.gpus))
+        if self._spare is not None:
+            self._spare.know(spec.where.partition(":")[0])
         assert process.stdin is not None
         with suppress(BrokenPipeError), process.stdin as pipe:  # one that is dead already is reaped
-            pipe.write(msgspec.msgpack.encode(spec))
+            pipe.write(msgspec.msgpack.encode((str(path), spec)))
         self._running[spec.line] = process, path, spec
+
+    def _start_spare(self, modules: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(_command("spare", self._address, ",".join(modules), ROOM), stdin=subprocess.PIPE)
 
     def kill(self, line: str) -> None:
         """SIGKILL: the grace period is over."""
@@ -119,6 +128,8 @@ class Processes:
     def reap(self) -> list[Ending]:
         """Those that ended since the last call, with the end of their log when they did not end well."""
         endings = []
+        if self._spare is not None:
+            self._spare.tend()
         for line, (process, path, spec) in list(self._running.items()):
             code = process.poll()
             if code is not None:
@@ -129,6 +140,8 @@ class Processes:
 
     def end_all(self) -> None:
         """Give the rest a moment, then SIGKILL."""
+        if self._spare is not None:
+            self._spare.close()
         for process, _, _ in self._running.values():
             _end(process, END_S)
         self._running.clear()
