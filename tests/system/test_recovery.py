@@ -92,7 +92,7 @@ def test_a_run_whose_only_agent_is_killed_goes_on_from_its_journals(tmp_path: Pa
 
 
 def test_before_the_walltime_ends_the_workers_go_on_at_the_next_agent(tmp_path: Path) -> None:
-    made = flow(Site("here"), Site("there", "local", {"walltime_s": 4.0, "margin_s": 2.5}), source="here", rest="there",
+    made = flow(Site("here"), Site("there", "local", {"walltime_s": 6.0, "margin_s": 3.0}), source="here", rest="there",
                 gap_s=0.03)
     report = play(made, tmp_path, lambda: None)
     holds_everything(report, tmp_path)

@@ -68,6 +68,7 @@ class WorkerState:
     moves_to: str = ""
     failure: Failed | None = None
     restarts: list[float] = field(default_factory=list)
+    moves: list[float] = field(default_factory=list)
     gone: dict[str, tuple[str, ...]] = field(default_factory=dict)
     past_sent: dict[str, Snapshot] = field(default_factory=dict)
     past_received: dict[str, Snapshot] = field(default_factory=dict)
@@ -164,8 +165,9 @@ class Crew:
                                           awaited=self._awaited(link.name, link.source)))
 
     def may_restart(self, worker: WorkerState, at: float) -> bool:
-        """Whether the worker is worth another attempt: it can be replaced, and was not too often of late."""
-        return worker.replaceable and sum(at - then < WINDOW_S for then in worker.restarts) < MOST_RESTARTS
+        """Whether the worker is worth another attempt: it can be replaced, and was not too often lost of late."""
+        lost, moved = (sum(at - then < WINDOW_S for then in times) for times in (worker.restarts, worker.moves))
+        return worker.replaceable and lost - moved < MOST_RESTARTS
 
     def restart(self, worker: WorkerState, text: str, at: float, *, there: bool = True) -> Iterator[Instruction]:
         """Launch the next attempt of a worker that is gone, after seeing that this one is.

@@ -112,6 +112,7 @@ class RunState(Crew):
         if worker.moves_to and event.attempt == worker.spec.attempt:
             text = f"the time of the agent '{worker.site}' soon ends; it goes on at '{worker.moves_to}'"
             worker.site, worker.moves_to = worker.moves_to, ""
+            worker.moves.append(at)
         elif event.holding:  # also of an attempt that was replaced before its end was told
             yield from self.strike(worker, event.holding, text, raised=False)
         if event.attempt == worker.spec.attempt and not worker.over:
