@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -128,3 +129,21 @@ def test_a_source_that_resumes_gives_every_frame_once_and_a_spare_process_become
     holds_everything(report, tmp_path)
     assert [r["operator"] for r in report.restarts] == ["camera"]
     assert took[0].pid == took[1].pid
+
+
+@pytest.mark.parametrize(("whom", "fault", "said"), [
+    ("add", {"loop_at": 50}, "set aside by add: its code worked for 1 s without a word"),
+    ("count", {"hoard_at": 50}, "set aside by count: MemoryError: Unable"),
+    pytest.param("count", {"loop_at": 50}, "worked for 1 s without", marks=pytest.mark.full),
+    pytest.param("add", {"hoard_at": 50}, "set aside by add: MemoryError", marks=pytest.mark.full)])
+def test_a_block_on_which_the_code_loops_for_ever_or_takes_all_memory_is_set_aside(
+        tmp_path: Path, whom: str, fault: dict[str, int], said: str) -> None:
+    made = flow()
+    made.nodes[whom] = replace(made.nodes[whom], parameters=fault, patience_s=1.0)
+    report = play(made, tmp_path, lambda: None)
+    assert report.verdict == "degraded"
+    assert [said in reason for reason in report.reasons] == [True], report.reasons
+    assert sum(report.frames["lost"].values()) == 1
+    assert report.operators["add"]["total"] == sum(range(FRAMES)) - 50
+    assert {r["operator"] for r in report.restarts} == {whom}
+    assert 2 <= len(report.restarts) <= 3  # the third when it began before the second was known to be dead

@@ -41,7 +41,7 @@ SEQUENCE_GAP: Final = 1000
 REPLICA_SEQUENCES: Final = 1 << 40
 """Replicas number their blocks from multiples of this: a number is given once in a run."""
 STRIKES: Final = 6
-"""A block is set aside when those who held it have this many strikes: 3 for each that raised, 2 for each that died."""
+"""A block is set aside when those who held it have this many strikes: 3 for each that raised or hung, 2 that died."""
 
 
 @dataclass
@@ -66,6 +66,7 @@ class WorkerState:
     heard_s: float = 0.0
     leaving: bool = False
     moves_to: str = ""
+    hung: int = -1
     failure: Failed | None = None
     restarts: list[float] = field(default_factory=list)
     moves: list[float] = field(default_factory=list)

@@ -16,6 +16,7 @@ from camlink.carry.envelope import encode
 from camlink.carry.link import Inlet, Outlet
 from camlink.errors import Closed
 from camlink.runtime.porter import Porter
+from camlink.runtime.pulse import Pulse
 
 SLICE_S: Final = 0.1
 _LOOK_S: Final = 0.02
@@ -51,6 +52,7 @@ class Inbox:
         self.awaited: dict[str, int] = {}
         self.complete = False
         self.completed: Callable[[], None] = _nothing
+        self.pulse = Pulse()
 
     def add(self, inlet: Inlet) -> None:
         """One more sender feeds this port."""
@@ -63,6 +65,13 @@ class Inbox:
 
     def take(self, timeout_s: float = 0.0) -> Block | None:
         """The next block of any link in turn, or None when none came in time or all have ended."""
+        self.pulse.rest()
+        try:
+            return self._take(timeout_s)
+        finally:
+            self.pulse.work()
+
+    def _take(self, timeout_s: float) -> Block | None:
         self.done()
         deadline = time.monotonic() + timeout_s
         while True:
@@ -101,6 +110,7 @@ class Inbox:
 
         A sender that is replaced after that could only send again what is here already.
         """
+        self.pulse.beat()
         if not self.complete and self._earlier is None and not any(self.awaited.values()) and all(
                 inlet.ended for inlet in self._inlets):
             self.complete = True

@@ -15,10 +15,13 @@ from camlink.runtime.messages import LinkSpec, WorkerSpec
 from camlink.runtime.states import RunState
 from camlink.runtime.succession import Succession
 from camlink.workflow.check import MASTER, Checked, Link
-from camlink.workflow.graph import Site
+from camlink.workflow.graph import Node, Site
+from camlink.workflow.operator import Kind, Operator
 
 TIMED: Final = ("slurm",)
 MARGIN_S: Final = 300.0
+STREAM_S: Final = 300.0
+BLOCK_S: Final = 30.0
 WAIT_S: Final = {"slurm": 3600.0}  # in a queue
 FAR_WAIT_S: Final = 30.0
 _ON_THIS_HOST: Final = ("inline", "local")
@@ -37,7 +40,8 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
         for replica in range(node.replicas):
             spec = WorkerSpec(
                 operator=name, replica=replica, where=operator.where, kind=str(operator.kind),
-                resumes=operator.resumes, parameters=msgspec.to_builtins(checked.parameters[name]),
+                resumes=operator.resumes, patience_s=_patience_s(node, operator),
+                parameters=msgspec.to_builtins(checked.parameters[name]),
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance, needs=checked.needs[name], hosts=hosts,
@@ -78,6 +82,13 @@ def _kind(checked: Checked, link: Link, far: frozenset[str]) -> Literal["memory"
         raise WorkflowError([f"link {link.name}: a link of kind '{link.kind}' works only {reach}; leave `link:` out, "
                              "or use zmq"], checked.workflow.name)
     return link.kind or ("memory" if together else "shm" if here else "zmq")
+
+
+def _patience_s(node: Node, operator: Operator) -> float:
+    """For how long the code of an operator may work without a word; a view lives in the process of the master."""
+    if operator.kind is Kind.VIEW:
+        return 0.0
+    return node.patience_s or (STREAM_S if operator.streams else BLOCK_S)
 
 
 def _margin_s(site: Site) -> float:

@@ -60,6 +60,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     gpus: tuple[int, ...] = ()  # those of its agent that are for it alone
     join: Join | None = None
     resumes: bool = False
+    patience_s: float = 300.0  # its code may work for so long without a word; 0 = for ever
     passage: bytes = b""  # carry.crossing.Passage, sealed: only who makes links to other machines reads it
 
     @property
@@ -232,7 +233,7 @@ class Progress(FromWorker, kw_only=True):
     """What the worker has done so far; also its heartbeat.
 
     `repeated` counts frames that came again and were left out, `aside` those set aside as dead letters, by reason, and
-    `busy_s` tells for how long it has worked on one block, and `unkept` why its journal is not whole.
+    `busy_s` tells for how long its code has worked without a word, and `unkept` why its journal is not whole.
     """
 
     facts: dict[str, Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -37,7 +36,6 @@ class Porter:
         self.repeated = 0
         self.broken = ""
         self._known = False
-        self._since_s = 0.0
         self._lie_there: set[str] = set()
         if spec.attempt and self._letters.exists():
             for letter in read_blocks(self._letters):
@@ -56,21 +54,14 @@ class Porter:
 
     def hold(self, block: Block, *, known: bool = False) -> None:
         """The operator works on this block from now; `known` when it comes from the journal."""
-        self._known, self._since_s = known, time.monotonic()
+        self._known = known
         if self._hand is not None:
             self._hand.take(block)
 
     def empty(self) -> None:
         """The operator is done with what it held."""
-        self._since_s = 0.0
         if self._hand is not None:
             self._hand.empty()
-
-    @property
-    def busy_s(self) -> float:
-        """For how long the operator has worked on the block that it holds [s]."""
-        since_s = self._since_s
-        return time.monotonic() - since_s if since_s else 0.0
 
     def keep_first(self, block: Block) -> None:
         """Before the operator sees a block: keep it, where every block is kept."""

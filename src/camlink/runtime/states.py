@@ -41,7 +41,6 @@ GRACE_S: Final = 10.0
 SILENCE_S: Final = 4.0
 FAR_SILENCE_S: Final = 45.0  # a line to another machine may be cut for a while; it is dialled again
 LAUNCH_S: Final = 60.0
-STUCK_S: Final = 30.0
 AWAY_S: Final = 1.5
 
 
@@ -114,7 +113,9 @@ class RunState(Crew):
             worker.site, worker.moves_to = worker.moves_to, ""
             worker.moves.append(at)
         elif event.holding:  # also of an attempt that was replaced before its end was told
-            yield from self.strike(worker, event.holding, text, raised=False)
+            hung = event.attempt == worker.hung
+            why = f"its code worked for {worker.spec.patience_s:g} s without a word" if hung else text
+            yield from self.strike(worker, event.holding, why, raised=hung)
         if event.attempt == worker.spec.attempt and not worker.over:
             yield from self._fail(worker, text, at)
 
@@ -314,8 +315,10 @@ class RunState(Crew):
                 yield from self._kill(worker, f"was not ready in {LAUNCH_S:g} s", at)
             elif worker.state != "starting" and silent_s > self._silence_s(worker.site):
                 yield from self._kill(worker, f"has not answered for {self._silence_s(worker.site):g} s", at)
-            elif worker.spec.kind == "transform" and worker.busy_s > STUCK_S:
-                yield from self._kill(worker, f"has worked on one block for {STUCK_S:g} s", at)
+            elif 0 < worker.spec.patience_s < worker.busy_s:
+                worker.hung = worker.spec.attempt
+                yield from self._kill(worker, f"has worked for {worker.spec.patience_s:g} s without a word; if it may, "
+                                              "say so by `patience_s`", at)
 
     def _silence_s(self, site: str) -> float:
         return FAR_SILENCE_S if site in self.far else SILENCE_S

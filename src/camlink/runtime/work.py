@@ -17,6 +17,7 @@ from camlink.runtime.hand import Hand
 from camlink.runtime.joined import Joined
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import Porter
+from camlink.runtime.pulse import Pulse
 from camlink.workflow.operator import Kind, Operator
 
 TRIES: Final = 2
@@ -28,10 +29,10 @@ _LOOK_S: Final = 1.0
 class Work:
     """The ports of one worker and its body."""
 
-    def __init__(self, spec: WorkerSpec, operator: Operator, body: Any, hand: Hand | None,
+    def __init__(self, spec: WorkerSpec, operator: Operator, body: Any, hand: Hand | None, pulse: Pulse,
                  look: Callable[[], None], part: Callable[[str, bool], None]) -> None:
         self._spec, self._operator, self._body, self._look = spec, operator, body, look
-        self._part = part
+        self._part, self._pulse = part, pulse
         self._in_a_row = 0
         self.outboxes: dict[str, Outbox] = {}
         self.porters = {port.name: self._porter(port.name, hand) for port in operator.inputs}
@@ -53,16 +54,15 @@ class Work:
                         for port, porter in self.porters.items()}
         for port, inbox in self.inboxes.items():
             inbox.completed = partial(self._part, port, True)
+            if self._operator.streams:
+                inbox.pulse = self._pulse
         if self._operator.joins and self._spec.join is not None:
             self.joined = Joined(self._spec.join, self._operator.inputs, self.inboxes, self.porters)
 
     def run(self) -> None:
         """The body from its first to its last block, then the acknowledged end of every link."""
         if self._operator.streams:
-            for port, block in self._given(self._body(*self.inboxes.values())):
-                sequence = self.outboxes[port].send(block)
-                if self._noted is not None:
-                    self._noted.note(self.outboxes[port], sequence, block)
+            self._stream()
         elif self.joined is not None:
             self._by_meeting(self.joined)
         else:
@@ -74,6 +74,16 @@ class Work:
             inbox.close()
         finish([outlet for outbox in self.outboxes.values() for outlet in outbox.outlets], self._look)
 
+    def _stream(self) -> None:
+        self._pulse.work()
+        for port, block in self._given(self._body(*self.inboxes.values())):
+            self._pulse.rest()
+            sequence = self.outboxes[port].send(block)
+            if self._noted is not None:
+                self._noted.note(self.outboxes[port], sequence, block)
+            self._pulse.work()
+        self._pulse.rest()
+
     def tell(self) -> dict[str, Any]:
         """What a heartbeat says of the blocks at all ports."""
         parts = list(self.porters.values())
@@ -82,7 +92,7 @@ class Work:
             for reason, count in list(part.aside.items()):
                 aside[reason] = aside.get(reason, 0) + count
         return {"repeated": sum(part.repeated for part in parts), "aside": aside,
-                "busy_s": max((part.busy_s for part in parts), default=0.0),
+                "busy_s": self._pulse.busy_s,
                 "unkept": next((part.broken for part in parts if part.broken), "")}
 
     def close(self, *, well: bool) -> None:
@@ -127,6 +137,7 @@ class Work:
         """What the body makes of its blocks; those on which it raises twice are set aside, and the rest goes on."""
         there = {porter: block for porter, block in given.items() if block is not None}
         for left in reversed(range(TRIES)):
+            self._pulse.work()
             try:
                 made = list(self._given(self._body(*given.values())))
             except (CamlinkError, MemoryError):
@@ -140,6 +151,8 @@ class Work:
                 for porter, block in there.items():
                     porter.keep_after(block, self._body)
                 return made
+            finally:
+                self._pulse.rest()
         return []
 
     def _set_aside(self, there: Mapping[Porter, Block], error: Exception) -> None:

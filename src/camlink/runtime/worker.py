@@ -50,6 +50,7 @@ from camlink.runtime.messages import (
     Stop,
     WorkerSpec,
 )
+from camlink.runtime.pulse import Pulse
 from camlink.runtime.work import Work, write_trace
 from camlink.workflow.operator import FactValue, Operator, Screen
 from camlink.workflow.parameter import build
@@ -101,7 +102,8 @@ class Host:
 class WorkerContext:
     """What the operator sees of the runtime (workflow.operator.Context)."""
 
-    def __init__(self, spec: WorkerSpec, screen: Screen, stopping: Callable[[], bool]) -> None:
+    def __init__(self, spec: WorkerSpec, screen: Screen, stopping: Callable[[], bool],
+                 pulse: Pulse | None = None) -> None:
         self.name = spec.operator
         self.site = spec.site
         self.folder = Path(spec.folder)
@@ -109,11 +111,17 @@ class WorkerContext:
         self.given = read_given(spec) if spec.kind == "source" else frozenset()
         self.provenance: Mapping[str, str] = spec.provenance
         self.screen = screen
-        self.stopping = stopping
+        self._stopping, self._pulse = stopping, pulse or Pulse()
         self.facts: dict[str, FactValue] = {}
+
+    def stopping(self) -> bool:
+        """True when the operator is asked to come to its end soon."""
+        self._pulse.beat()
+        return self._stopping()
 
     def tell(self, **facts: FactValue) -> None:
         """Facts for the page and the report; a later value replaces an earlier one."""
+        self._pulse.beat()
         self.facts = {**self.facts, **facts}
 
 
@@ -130,7 +138,8 @@ class Worker:
         self.ended = False
         self.stopping = threading.Event()
         self.listened = {link.name for link in spec.outputs}
-        self.context = WorkerContext(spec, host.screen, self.stopping.is_set)
+        self.pulse = Pulse()
+        self.context = WorkerContext(spec, host.screen, self.stopping.is_set, self.pulse)
         self.hand = None if spec.kind == "source" else Hand(spec)
         self.work: Work | None = None
         self.line = Line(host.context, host.control, spec.line, self.progress, self.arrived)
@@ -171,7 +180,8 @@ class Worker:
             operator.prepare(parameters)
         if self.spec.passage:
             self.host.cross(self.spec.passage)
-        work = Work(self.spec, operator, operator.make(parameters, self.context), self.hand, self.look, self.part)
+        body = operator.make(parameters, self.context)
+        work = Work(self.spec, operator, body, self.hand, self.pulse, self.look, self.part)
         addresses = {}
         for link in self.spec.outputs:
             self.outlets[link.name], addresses[link.name] = self.bind(link)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -47,6 +48,8 @@ class Slow(Parameters, frozen=True):
     raise_at: Index = -1
     raise_from: Index = -1
     die_at: Index = -1
+    loop_at: Index = -1
+    hoard_at: Index = -1
 
 
 class Camera(Parameters, frozen=True):
@@ -68,6 +71,11 @@ def _work_on(frame: int, parameters: Slow) -> None:
     _fault(frame, parameters.raise_at, parameters.raise_from)
     if frame == parameters.die_at:
         os.kill(os.getpid(), signal.SIGKILL)
+    while frame == parameters.loop_at:
+        pass
+    if frame == parameters.hoard_at:
+        resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+        np.ones(1 << 30)
 
 
 def _fault(index: int, raise_at: int, raise_from: int = -1) -> None:

@@ -53,6 +53,7 @@ class Node:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     link: Kind | None = None
     join: Join | None = None
+    patience_s: float = 0.0
 
     def __getitem__(self, port: str) -> Wire:
         """The output port `port`, to be wired to another operator."""
@@ -90,7 +91,7 @@ class Workflow:
 
     def add(self, name: str, use: str | Operator, *upstream: Node | Wire | str, at: str = DEFAULT_SITE,
             policy: Policy | None = None, replicas: int = 1, needs: Mapping[str, Any] | None = None,
-            link: Kind | None = None, join: Join | None = None, **parameters: Any) -> Node:
+            link: Kind | None = None, join: Join | None = None, patience_s: float = 0.0, **parameters: Any) -> Node:
         """Add an operator fed by `upstream`; raises WorkflowError when the name is taken."""
         if name in self.nodes:
             raise WorkflowError([f"there are two operators called '{name}'; choose another name for one"], self.name)
@@ -99,7 +100,8 @@ class Workflow:
             use = use.name
         needs = dict(needs or {})
         at = needs.pop("at", at)
-        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs, parameters, link, join)
+        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs, parameters, link, join,
+                    patience_s)
         self.nodes[name] = node
         return node
 

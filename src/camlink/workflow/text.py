@@ -17,7 +17,7 @@ from camlink.workflow.policy import KINDS, POLICIES, is_policy
 
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
-_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join")
+_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join", "patience_s")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
 _JOIN: Final = tuple(field.name for field in fields(Join))
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -162,6 +162,7 @@ class _Reader:
             policy=self.policy(found, path),
             replicas=self.typed(found, "replicas", int, 1, path, lambda n: 1 <= n <= 1024, "a number from 1 to 1024"),
             needs=needs,
+            patience_s=self.typed(found, "patience_s", (int, float), 0.0, path, lambda s: s > 0, "seconds above 0"),
             link=self.link(found, path),
             join=self.join(found.get("join"), path),
             parameters={k: self.value(v) for k, v in found.items() if k not in _RESERVED},
@@ -254,6 +255,8 @@ def _node_tree(node: Node) -> dict[str, Any]:
                         if (value := getattr(node.join, field.name)) != field.default}
     if node.replicas != 1:
         tree["replicas"] = node.replicas
+    if node.patience_s:
+        tree["patience_s"] = node.patience_s
     if node.needs:
         tree["needs"] = dict(node.needs)
     return {**tree, **node.parameters}

@@ -39,6 +39,7 @@ from camlink.runtime.messages import (
     Parted,
     Progress,
     Ready,
+    SetAside,
     Stop,
     WorkerSpec,
 )
@@ -227,6 +228,24 @@ def test_a_worker_that_somebody_stopped_is_killed_and_replaced_at_once() -> None
     assert [i.worker or i.site for i in told if isinstance(i, Send) and isinstance(i.message, Kill)] == [
         "solve/0/0", "here", "here"]
     assert only(told, Launch).spec.line == "solve/0/1"
+
+
+def test_code_that_works_without_a_word_is_killed_and_what_it_held_is_set_aside_at_the_second_time() -> None:
+    state, at = started(), 3.0
+    for attempt in range(2):
+        state.handle(Beat(site="here"), at)
+        told = state.handle(progress(Progress, "solve", attempt=attempt, busy_s=301.0), at)
+        assert "without a word" in only(told, Lose).reason
+        spec = only(told, Launch).spec
+        told = state.handle(died("solve", attempt, holding="k"), at + 0.1)  # the agent tells of it afterwards
+        for event in (ready("solve", attempt + 1), Linked(operator="solve", replica=0, attempt=attempt + 1,
+                                                         link="solve->look")):
+            told += state.handle(event, at + 1.0)
+        at += 2.0
+    assert spec.set_aside == {}
+    assert state.workers["solve", 0].spec.set_aside == {"k": "its code worked for 300 s without a word"}
+    assert only(told, SetAside).key == "k"
+    assert state.workers["solve", 0].state == "running"
 
 
 def test_replicas_join_and_leave_while_the_graph_runs() -> None:

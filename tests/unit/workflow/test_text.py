@@ -51,6 +51,7 @@ def test_what_is_written_reads_back_equal(flow: Workflow) -> None:
     ("workflow: x\nworkflow: y\noperators: {a: {use: b}}", "'workflow' stands twice in the workflow (line 2"),
     ("workflow: x\noperator: {}", "unknown key of a workflow 'operator'; did you mean 'operators'?"),
     ("workflow: x\noperators: {a: {}}", "operator 'a' lacks `use: OPERATOR` (line 2"),
+    ("workflow: x\noperators: {a: {use: b, patience_s: long}}", "a.patience_s: expected seconds above 0, got 'long'"),
     ("workflow: x\noperators: {a: {use: b, replicas: many}}", "a.replicas: expected a number from 1 to 1024"),
     ("workflow: x\noperators: {a: {use: b, policy: fast}}", "drop_oldest, sample(N) or spill, got 'fast'"),
     ("workflow: x\noperators: {a: {use: b, from: [{off: c}]}}", "did you mean 'of'?"),
