@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,18 +13,62 @@ from pathlib import Path
 import psutil
 import pytest
 
-from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
-from camlink.runtime.cluster import Cluster
+from camlink.errors import Closed, OperatorFailed, PeerLost
+from camlink.runtime.certificates import make_certificates
+from camlink.runtime.cluster import open_executor
+from camlink.runtime.cluster_side import ClusterSide, entrance_of
+from camlink.runtime.clusters import ROLES
+from camlink.runtime.inventory import take_inventory
+from camlink.runtime.messages import JoinCluster, StartScheduler
+from camlink.runtime.run import open_run
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
 
 pytest.importorskip("distributed", reason="Dask distributed is not installed: pip install -e '.[sites]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 
+class Cluster:
+    """The side of one agent, looked at as its loop does, and the executor of an operator."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.chmod(0o700)
+        self.side = ClusterSide("a", folder, take_inventory(folder))
+        _, self.passes = make_certificates(ROLES)
+        self.side.obey(StartScheduler(own=self.passes["scheduler"]))
+        self.address = ""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+        self.executor = open_executor(entrance_of(folder, "here"))
+        self.submit, self.map, self.tally = self.executor.submit, self.executor.map, self.executor.tally
+
+    def _look(self) -> None:
+        while not self._closing.wait(0.1):
+            up = self.side.look()
+            if up is not None:
+                self.address = up.address
+                self.side.obey(JoinCluster(cluster="here", address=up.address, workers=2, own=self.passes["worker"],
+                                           client=self.passes["client"]))
+
+    @property
+    def pids(self) -> list[int]:
+        return self.side.pids
+
+    def close(self) -> None:
+        self.executor.close()
+        self._closing.set()
+        self._thread.join()
+        self.side.close()
+
+
 @pytest.fixture
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(2, tmp_path) as cluster:
-        yield cluster
-    assert not [pid for pid in cluster.pids if psutil.pid_exists(pid)]
+    cluster = Cluster(tmp_path)
+    yield cluster
+    pids = cluster.pids
+    cluster.close()
+    assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
 def nap(seconds: float) -> int:
@@ -43,13 +88,21 @@ def size(data: bytes) -> int:
     return len(data)
 
 
+def is_whole(cluster: Cluster) -> None:
+    """Wait until both workers have worked."""
+    deadline = time.monotonic() + 60
+    while {handle.result(30) for handle in cluster.map(nap, [0.3] * 4)} != set(cluster.pids):
+        assert time.monotonic() < deadline
+
+
 def test_work_goes_to_every_worker_and_results_stay_there(cluster: Cluster) -> None:
-    assert {handle.result(30) for handle in cluster.map(nap, [0.3] * 4)} == set(cluster.pids)
+    is_whole(cluster)
+    before = cluster.tally().done
     large = cluster.submit(bytes, 1 << 20)
     assert cluster.submit(size, large).result(30) == 1 << 20
     with pytest.raises(OperatorFailed, match="ValueError: no beam"):
         cluster.submit(fail, "no beam").result(30)
-    assert cluster.tally() == (0, 6, 1, 0)
+    assert cluster.tally() == (0, before + 2, 1, 0)
     long = cluster.submit(nap, 60)
     with pytest.raises(PeerLost):
         long.result(0.2)
@@ -90,23 +143,8 @@ def test_every_port_is_on_loopback_and_refuses_who_has_no_certificate(cluster: C
         assert b"HTTP" not in answer, port
     for scheme in ("tcp", "tls"):
         with pytest.raises((OSError, TypeError, ValueError, RuntimeError)):
-            Client(f"{scheme}://{cluster._cluster.scheduler_address.partition('://')[2]}", timeout="3s")
+            Client(f"{scheme}://{cluster.address.partition('://')[2]}", timeout="3s")
     assert cluster.submit(nap, 0.0).result(30) in cluster.pids
-
-
-def test_a_worker_that_is_stopped_is_found_and_its_work_done_elsewhere(cluster: Cluster) -> None:
-    before = set(cluster.pids)
-    handles = cluster.map(nap, [1.0, 1.0])
-    time.sleep(0.3)
-    victim = cluster.pids[0]
-    os.kill(victim, signal.SIGSTOP)
-    assert victim not in {handle.result(60) for handle in handles}
-    deadline = time.monotonic() + 30
-    while len(set(cluster.pids) - {victim}) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(cluster.pids) == len(before) == 2
-    assert victim not in cluster.pids
-    assert cluster.replaced == 1
 
 
 def test_a_worker_that_is_killed_costs_time_and_a_task_that_kills_is_given_up(cluster: Cluster) -> None:
@@ -119,6 +157,42 @@ def test_a_worker_that_is_killed_costs_time_and_a_task_that_kills_is_given_up(cl
     assert cluster.submit(nap, 0.0).result(60)
 
 
-def test_a_cluster_without_workers_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError):
-        Cluster(0, tmp_path)
+def parts(role: str) -> list[int]:
+    words = ("camlink.runtime.cluster_process", role)
+    mine = {p.pid for p in psutil.Process().children(recursive=True)}
+    return [p.pid for p in psutil.process_iter(["cmdline"])
+            if p.pid in mine and set(words) <= set(p.info["cmdline"] or ())]
+
+
+def flow(dask: bool | int, agents: int, pieces: int) -> Workflow:
+    made = Workflow("spread", sites={"here": Site("here", agents=agents, dask=dask)})
+    made.add("spread", toys.spread, made.add("camera", toys.camera, frames=3), pieces=pieces)
+    return made
+
+
+def test_an_operator_uses_the_workers_of_all_agents_of_its_site_and_lost_ones_are_replaced(tmp_path: Path) -> None:
+    """Two agents with a worker each; one worker is killed and the other stopped while their work is under way."""
+    with open_run(flow(1, 2, 60), folder=tmp_path / "run") as opened:
+        deadline = time.monotonic() + 60
+        while len(parts("worker")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        first, second = parts("worker")
+        os.kill(first, signal.SIGKILL)
+        time.sleep(1)
+        os.kill(second, signal.SIGSTOP)
+        report = opened.wait(150)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    told = report.operators["spread"]
+    assert told["total"] == sum(range(60))
+    assert told["processes"] >= 2
+    assert told["here"] == 0
+    assert told["work"] == {"waiting": 0, "done": 60, "failed": 0, "cancelled": 0}
+    assert parts("worker") == parts("scheduler") == []
+
+
+def test_without_a_cluster_the_same_operator_uses_threads(tmp_path: Path) -> None:
+    with open_run(flow(False, 1, 6), folder=tmp_path / "run") as opened:
+        report = opened.wait(60)
+    assert report.verdict == "complete"
+    assert (report.operators["spread"]["total"], report.operators["spread"]["here"]) == (15, 6)

@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import zmq
 
 from camlink.errors import PeerLost, WireError
+from camlink.runtime.cluster_side import ClusterSide
 from camlink.runtime.dial import Dial
 from camlink.runtime.messages import (
     MAX_CONTROL_BYTES,
@@ -18,10 +19,12 @@ from camlink.runtime.messages import (
     Exited,
     Failed,
     Inventory,
+    JoinCluster,
     Joined,
     Kill,
     Launch,
     Message,
+    StartScheduler,
     WorkerSpec,
     decode,
     encode,
@@ -76,8 +79,9 @@ class Agent:
     """The event loop of one site."""
 
     def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers,
-                 has: Inventory, dial: Dial | None = None) -> None:
+                 has: Inventory, dial: Dial | None = None, cluster: ClusterSide | None = None) -> None:
         self._site, self._workers, self._dial, self._has = site, workers, dial, has
+        self._cluster = cluster
         self._last_words: set[str] = set()
         self._beat_s = 0.0
         self._ended: list[tuple[Ending, float]] = []
@@ -107,10 +111,14 @@ class Agent:
                 serving = self._serve(*parts)
             self._ended += [(ending, time.monotonic()) for ending in self._workers.reap()]
             self._tell_endings()
+            if self._cluster is not None and (up := self._cluster.look()) is not None:
+                self._tell(up)
             if time.monotonic() - self._beat_s > BEAT_S:
                 self._beat_s = time.monotonic()
                 self._tell(Beat(site=self._site, stopped=self._workers.stopped()))
         self._workers.end_all()
+        if self._cluster is not None:
+            self._cluster.close()
         if self._dial is not None:
             self._dial.close(self._up)
         self._up.close()
@@ -130,6 +138,8 @@ class Agent:
             self._workers.start(message.spec)
         elif isinstance(message, Kill):
             self._workers.kill(f"{message.operator}/{message.replica}/{message.attempt}")
+        elif isinstance(message, StartScheduler | JoinCluster) and self._cluster is not None:
+            self._cluster.obey(message)
         return not isinstance(message, Bye)
 
     def _pass_on(self, payload: bytes) -> None:

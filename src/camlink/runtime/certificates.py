@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 from camlink.errors import InputError
 
 LIFE: Final = datetime.timedelta(hours=24)
 
 
-class Certificate(NamedTuple):
-    """A certificate and its private key, PEM; they are handed on in memory."""
+class Pass(msgspec.Struct, frozen=True):
+    """What a part of a cluster needs to talk to the others: the authority of the run, and a certificate of its role."""
 
+    role: str
+    authority: str
     certificate: str
     key: str
 
     def __repr__(self) -> str:
         """Without the key: this may stand in a log."""
-        return "Certificate(...)"
+        return f"Pass(role={self.role!r})"
+
+    def security(self, distributed: Any) -> Any:
+        """The same for Dask."""
+        return distributed.Security(require_encryption=True, tls_ca_file=self.authority, **{
+            f"tls_{self.role}_cert": self.certificate, f"tls_{self.role}_key": self.key})
 
 
-def make_certificates(roles: tuple[str, ...], life: datetime.timedelta = LIFE) -> tuple[str, dict[str, Certificate]]:
+def make_certificates(roles: tuple[str, ...], life: datetime.timedelta = LIFE) -> tuple[str, dict[str, Pass]]:
     """The certificate of a new authority (PEM), and one for each role that it has signed; its key is forgotten."""
     try:
         from cryptography import x509
@@ -40,11 +49,12 @@ def make_certificates(roles: tuple[str, ...], life: datetime.timedelta = LIFE) -
 
     root_key = ec.generate_private_key(ec.SECP256R1())
     root = sign("camlink run", root_key, "camlink run", root_key, True)
+    authority = _pem(root)
     made = {}
     for role in roles:
         key = ec.generate_private_key(ec.SECP256R1())
-        made[role] = _pem(sign(role, key, "camlink run", root_key, False), key)
-    return _pem(root, root_key).certificate, made
+        made[role] = Pass(role, authority, _pem(sign(role, key, "camlink run", root_key, False)), _pem_key(key))
+    return authority, made
 
 
 def _name(text: str) -> Any:
@@ -53,8 +63,13 @@ def _name(text: str) -> Any:
     return x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, text)])
 
 
-def _pem(certificate: Any, key: Any) -> Certificate:
+def _pem(certificate: Any) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return str(certificate.public_bytes(Encoding.PEM).decode())
+
+
+def _pem_key(key: Any) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Certificate(certificate.public_bytes(Encoding.PEM).decode(), secret.decode())
+    return str(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())

@@ -1,27 +1,24 @@
-"""Cluster: Dask inside a site: on loopback, with TLS of this run, without its web pages; stuck workers are replaced."""
+"""Cluster: the client of a site's Dask: its agents run the workers, where results stay until they are asked for."""
 
 from __future__ import annotations
 
 import contextlib
-import logging
-import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
-import psutil
+import msgspec
 
+from camlink.carry.keys import read_private
 from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
-from camlink.runtime.certificates import make_certificates
-from camlink.runtime.executor import Handle, Tally, TaskState, count
+from camlink.runtime.certificates import Pass
+from camlink.runtime.executor import ThreadExecutor
+from camlink.workflow.executor import Executor, Handle, Tally, TaskState, count
 
 START_S: Final = 60.0
 CLOSE_S: Final = 20.0
-LOOK_S: Final = 1.0
 SILENT_S: Final = 12.0  # found, ended and replaced within 15 s
 SETTINGS: Final = {
     "distributed.scheduler.worker-ttl": f"{SILENT_S:g}s",
@@ -32,6 +29,28 @@ SETTINGS: Final = {
     "distributed.worker.http.routes": [],
     "distributed.admin.system-monitor.log-length": 60,
 }
+
+
+class Entrance(msgspec.Struct, frozen=True):
+    """How an operator comes to the cluster of its site; kept in a file of mode 0600 beside the sockets of the run."""
+
+    address: str
+    client: Pass
+
+
+def open_executor(entrance: Path | None, patience_s: float = START_S) -> Executor:
+    """Threads of this process, or the cluster to which the file `entrance` leads, which may still be coming up.
+
+    Raises PeerLost when it does not come.
+    """
+    if entrance is None:
+        return ThreadExecutor()
+    deadline_s = time.monotonic() + patience_s
+    while not entrance.exists():
+        if time.monotonic() > deadline_s:
+            raise PeerLost(f"the cluster of this site is not up after {patience_s:g} s; see the logs of its agents")
+        time.sleep(0.05)
+    return ClusterExecutor(msgspec.msgpack.decode(read_private(entrance), type=Entrance))
 
 
 class ClusterHandle:
@@ -70,38 +89,18 @@ class ClusterHandle:
         self.future.cancel()
 
 
-class Cluster:
-    """Workers of this site, each a process of one thread (executor.Executor); `folder` is for what they spill."""
+class ClusterExecutor:
+    """The workers of this site (executor.Executor)."""
 
-    def __init__(self, workers: int, folder: Path, memory_bytes: int = 0) -> None:
-        if workers < 1:
-            raise InputError(f"a cluster needs at least one worker, not {workers}")
-        try:
-            import dask
-            import distributed
-        except ImportError:
-            raise InputError("a cluster needs Dask distributed: pip install 'camlink[sites]'") from None
-        self._handles: list[ClusterHandle] = []
-        self.replaced = 0
+    def __init__(self, entrance: Entrance) -> None:
+        dask, distributed = need_dask()
         self._settings = dask.config.set(SETTINGS)
-        self._cluster: Any = distributed.LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, host="127.0.0.1", protocol="tls://",
-            dashboard_address="127.0.0.1:0", worker_dashboard_address="127.0.0.1:0", security=_security(distributed),
-            silence_logs=logging.ERROR, memory_limit=memory_bytes, local_directory=str(folder))
-        self._cluster.scheduler.http_server.stop()
-        self._client: Any = distributed.Client(self._cluster, timeout=START_S)
-        self._client.register_plugin(_no_pages(distributed))
-        self._client.wait_for_workers(workers, timeout=START_S)
-        self._seen: dict[int, float] = {}
-        self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="cluster", daemon=True)
-        self._thread.start()
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes of the workers."""
-        nannies = list(self._cluster.workers.values())
-        return [nanny.pid for nanny in nannies if nanny.pid is not None]
+        try:
+            self._client: Any = distributed.Client(
+                entrance.address, security=entrance.client.security(distributed), timeout=START_S, set_as_default=False)
+        except (OSError, TimeoutError) as error:
+            raise PeerLost(f"the cluster of this site does not answer at {entrance.address}: {error}") from None
+        self._handles: list[ClusterHandle] = []
 
     def submit(self, work: Callable[..., Any], *arguments: Any, priority: int = 0) -> ClusterHandle:
         """Take one piece of work."""
@@ -122,76 +121,20 @@ class Cluster:
         return count(self._handles)
 
     def close(self) -> None:
-        """End everything, in bounded time; no process stays."""
-        self._closing.set()
-        self._thread.join(CLOSE_S)
-        pids = self.pids
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGCONT)
+        """Cancel what has not begun and forget the rest; the workers go on for others."""
+        for handle in self._handles:
+            if handle.state == "waiting":
+                handle.cancel()
         with contextlib.suppress(TimeoutError):
             self._client.close(timeout=CLOSE_S)
-        with contextlib.suppress(TimeoutError):
-            self._cluster.close(timeout=CLOSE_S)
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
         self._settings.__exit__(None, None, None)
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    def _watch(self) -> None:
-        """End workers that are stopped or silent; their nannies start others, their work begins anew elsewhere."""
-        while not self._closing.wait(LOOK_S):
-            now_s = time.monotonic()
-            known = {worker["pid"] for worker in self._known()}
-            for pid in self.pids:
-                if pid in known and not _is_stopped(pid):
-                    self._seen[pid] = now_s
-                elif now_s - self._seen.setdefault(pid, now_s) > SILENT_S:
-                    self.replaced += 1
-                    self._seen[pid] = now_s
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-
-    def _known(self) -> list[dict[str, Any]]:
-        scheduler = self._cluster.scheduler
-        return [{"pid": worker.extra.get("pid") or _pid_of(self._cluster, worker.address)}
-                for worker in list(scheduler.workers.values())]
-
-
-def _pid_of(cluster: Any, address: str) -> int | None:
-    for nanny in list(cluster.workers.values()):
-        if nanny.worker_address == address:
-            return int(nanny.pid) if nanny.pid is not None else None
-    return None
-
-
-def _is_stopped(pid: int) -> bool:
+def need_dask() -> tuple[Any, Any]:
+    """Dask and its distributed; raises InputError when they are not installed."""
     try:
-        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _no_pages(distributed: Any) -> Any:
-    """What every worker does when it starts, also one that replaces another: close its web server."""
-
-    class NoPages(distributed.WorkerPlugin):  # type: ignore[misc, unused-ignore]
-        name = "camlink-no-pages"
-
-        def setup(self, worker: Any) -> None:
-            worker.http_server.stop()
-
-    return NoPages()
-
-
-def _security(distributed: Any) -> Any:
-    authority, made = make_certificates(("client", "scheduler", "worker"))
-    roles = {f"tls_{role}_{part}": getattr(made[role], field) for role in made
-             for part, field in (("cert", "certificate"), ("key", "key"))}
-    return distributed.Security(require_encryption=True, tls_ca_file=authority, **roles)
+        import dask
+        import distributed
+    except ImportError:
+        raise InputError("a cluster needs Dask distributed: pip install 'camlink[sites]'") from None
+    return dask, distributed

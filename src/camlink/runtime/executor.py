@@ -1,4 +1,4 @@
-"""Executor: pieces of work (100 ms and more each, never a frame) on threads here, or on a site's cluster."""
+"""ThreadExecutor: pieces of work on threads of this process, by priority; the default, without any cluster."""
 
 from __future__ import annotations
 
@@ -7,58 +7,12 @@ import itertools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
-from typing import Any, Final, Literal, NamedTuple, Protocol
+from typing import Any, Final
 
 from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
+from camlink.workflow.executor import Handle, Tally, TaskState, count
 
-TaskState = Literal["waiting", "done", "failed", "cancelled"]
 THREADS: Final = 2
-
-
-class Tally(NamedTuple):
-    """How far a batch of work is."""
-
-    waiting: int
-    done: int
-    failed: int
-    cancelled: int
-
-
-class Handle(Protocol):
-    """One piece of work; its result stays where it was made until somebody asks for it."""
-
-    @property
-    def state(self) -> TaskState:
-        """Where it is on its way."""
-        ...
-
-    def result(self, timeout_s: float) -> Any:
-        """The result; raises OperatorFailed when the work raised, Closed when it was cancelled, PeerLost in time."""
-        ...
-
-    def cancel(self) -> None:
-        """Do not begin it, or forget what comes of it."""
-        ...
-
-
-class Executor(Protocol):
-    """Takes work; higher `priority` goes first. A Handle among the arguments stands for its result, by reference."""
-
-    def submit(self, work: Callable[..., Any], *arguments: Any, priority: int = 0) -> Handle:
-        """Take one piece of work: a function that can be imported where it runs, and its arguments."""
-        ...
-
-    def map(self, work: Callable[[Any], Any], items: Iterable[Any], *, priority: int = 0) -> list[Handle]:
-        """One piece of work for each item."""
-        ...
-
-    def tally(self) -> Tally:
-        """How far everything is that was submitted and is still held."""
-        ...
-
-    def close(self) -> None:
-        """Cancel what has not begun and end the rest, in bounded time."""
-        ...
 
 
 class LocalHandle:
@@ -157,9 +111,3 @@ def _work(handle: LocalHandle, work: Callable[..., Any], arguments: tuple[Any, .
         handle.future.set_result(work(*given))
     except BaseException as error:  # it belongs to who asks for the result
         handle.future.set_exception(error)
-
-
-def count(handles: Iterable[Handle]) -> Tally:
-    """The tally of some handles."""
-    states = [handle.state for handle in handles]
-    return Tally(*(states.count(state) for state in ("waiting", "done", "failed", "cancelled")))

@@ -13,6 +13,7 @@ import zmq
 from camlink.carry.crossing import Passage
 from camlink.carry.keys import read_keys
 from camlink.runtime.agent import Agent
+from camlink.runtime.cluster_side import ClusterSide
 from camlink.runtime.dial import Dial
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import WorkerSpec
@@ -55,7 +56,7 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "") -> 
         has = take_inventory(sockets)
         heard = tuple(has.network) if listen == ANY else (listen,) if listen else ()
         with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets, relay, heard) as workers:
-            Agent(site, context, dial.address, address, workers, has, dial).run()
+            Agent(site, context, dial.address, address, workers, has, dial, ClusterSide(site, sockets, has)).run()
     finally:
         context.destroy(linger=0)
         shutil.rmtree(sockets, ignore_errors=True)

@@ -14,12 +14,25 @@ import zmq
 
 from camlink.clock import now_s
 from camlink.errors import InputError, StorageError, WireError
+from camlink.runtime.clusters import Clusters
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Placed, Scale, Send, StartAgent, Tick
 from camlink.runtime.harbour import open_harbour
 from camlink.runtime.layout import lay_out
 from camlink.runtime.leads import Leads
 from camlink.runtime.log import EventLog
-from camlink.runtime.messages import Beat, Connect, Exited, FromWorker, Joined, Message, Progress, decode, encode
+from camlink.runtime.messages import (
+    Beat,
+    ClusterUp,
+    Connect,
+    Exited,
+    FromWorker,
+    Joined,
+    Launch,
+    Message,
+    Progress,
+    decode,
+    encode,
+)
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
 from camlink.runtime.report import Report, make_report
@@ -79,6 +92,7 @@ class Master:
         self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
         self._placers: dict[str, Placer] = {}
         self._leads = Leads(self._placers)
+        self._clusters = Clusters(checked.workflow.sites)
         self._asked: list[Message] = []
         self._wake = threading.Event()
         self._harbour = open_harbour(checked.workflow, folder.name)
@@ -148,6 +162,8 @@ class Master:
                 return
             try:
                 message = decode(parts[-1])
+                if isinstance(message, Joined | ClusterUp):
+                    self._help(message)
                 if isinstance(message, FromWorker | Joined | Beat | Exited):
                     self._handle(message)
             except WireError:
@@ -160,8 +176,16 @@ class Master:
             if text := placer.lost():
                 del self._placers[site]
                 placer.close()
+                self._clusters.lost(site)
                 self._handle(AgentLost(site=site, text=text))
         self._handle(Tick())
+
+    def _help(self, message: Joined | ClusterUp) -> None:
+        """Bring up the clusters of sites that want one, beside the steps of the run."""
+        site = self.state.agents.get(message.site, "")
+        sent = self._clusters.joined(message, site) if isinstance(message, Joined) else self._clusters.up(message, site)
+        for agent, said in sent:
+            self._control.send_multipart([agent.encode(), b"", encode(said)])
 
     def _handle(self, event: Message) -> None:
         at = now_s()
@@ -197,6 +221,8 @@ class Master:
             self._start(instruction.site)
         elif isinstance(instruction, Send):
             message = instruction.message
+            if isinstance(message, Launch):
+                message = self._clusters.complete(message, self.state.agents.get(instruction.site, ""))
             if isinstance(message, Connect) and self._harbour is not None:
                 hosts = {address: w.site for w in self.state.workers.values() for address in w.addresses.values()}
                 message = self._leads.complete(message, instruction.site, hosts, self.state.far)

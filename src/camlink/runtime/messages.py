@@ -1,6 +1,7 @@
 """The messages of the control network: small, typed, never on the way of a frame.
 
-master -> agent    Launch, Kill, Bye                agent -> master    Joined, Beat, Exited
+master -> agent    Launch, Kill, Bye,               agent -> master    Joined, Beat, Exited, ClusterUp
+                   StartScheduler, JoinCluster
 master -> worker   Connect, Go, Stop, Leave,        worker -> master   Ready, Linked, Parted, Progress, Done,
                    Detach, Cut, Lose, Expect, SetAside                      Failed
 Every message of a worker carries its attempt, so that what an earlier attempt still had to say is told apart.
@@ -14,6 +15,7 @@ import msgspec
 
 from camlink.carry.account import Snapshot
 from camlink.errors import WireError
+from camlink.runtime.certificates import Pass
 from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs
 
@@ -56,6 +58,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     first_sequence: int = 0
     set_aside: dict[str, str] = {}
     needs: Needs = Needs()
+    cluster: str = ""  # the site whose cluster its executor uses
     hosts: tuple[str, ...] = ()  # the agents that may host it
     gpus: tuple[int, ...] = ()  # those of its agent that are for it alone
     join: Join | None = None
@@ -111,6 +114,24 @@ class Connect(Message):
 
 class Go(Message):
     """Every link is ready: start the body."""
+
+
+class StartScheduler(Message):
+    """Run the scheduler of this site's cluster; at an address of the machine, or on loopback."""
+
+    own: Pass
+    listen: str = ""
+
+
+class JoinCluster(Message):
+    """Run workers for the cluster `cluster` (the name of a site), and lead operators there; 0 workers is one a core."""
+
+    cluster: str
+    address: str
+    workers: int
+    own: Pass
+    client: Pass
+    listen: str = ""
 
 
 class Stop(Message):
@@ -190,6 +211,13 @@ class Beat(Message):
     stopped: tuple[str, ...] = ()
 
 
+class ClusterUp(Message):
+    """The scheduler that this agent runs is there."""
+
+    site: str
+    address: str
+
+
 class Exited(Message):
     """A worker's process has ended; `holding` names the block it was working on."""
 
@@ -263,7 +291,8 @@ class Failed(Progress, kw_only=True):
 
 
 AnyMessage = (
-    Launch | Kill | Bye | Connect | Go | Stop | Leave | Detach | Cut | Lose | Expect | SetAside
+    Launch | Kill | Bye | StartScheduler | JoinCluster | ClusterUp
+    | Connect | Go | Stop | Leave | Detach | Cut | Lose | Expect | SetAside
     | Joined | Beat | Exited | Ready | Linked | Parted | Progress | Done | Failed
 )
 _ENCODER: Final = msgspec.msgpack.Encoder()

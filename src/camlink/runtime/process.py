@@ -17,6 +17,7 @@ import zmq
 from camlink.clock import keep_origin
 from camlink.errors import PeerLost
 from camlink.runtime.agent import Agent
+from camlink.runtime.cluster_side import ClusterSide
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import MAX_CONTROL_BYTES, WorkerSpec
 from camlink.runtime.place.local import Processes
@@ -47,7 +48,7 @@ def agent(master: str, site: str, sockets: str, walltime_s: str, parent: str, or
         has = take_inventory(Path(sockets))
         if float(walltime_s):
             has = msgspec.structs.replace(has, walltime_left_s=float(walltime_s))
-        Agent(site, context, master, address, workers, has).run()
+        Agent(site, context, master, address, workers, has, cluster=ClusterSide(site, Path(sockets), has)).run()
     context.term()
 
 

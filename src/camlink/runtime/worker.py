@@ -23,6 +23,8 @@ from camlink.carry.link import Inlet, Outlet
 from camlink.carry.memory import MemoryOutlet
 from camlink.carry.spilling import SpillingOutlet
 from camlink.errors import CamlinkError, Closed, InputError, OperatorFailed, PeerLost, StorageError
+from camlink.runtime.cluster import open_executor
+from camlink.runtime.cluster_side import entrance_of
 from camlink.runtime.control import Line
 from camlink.runtime.flow import given_up
 from camlink.runtime.given import read_given
@@ -52,6 +54,7 @@ from camlink.runtime.messages import (
 )
 from camlink.runtime.pulse import Pulse
 from camlink.runtime.work import Work, write_trace
+from camlink.workflow.executor import Executor
 from camlink.workflow.operator import FactValue, Operator, Screen
 from camlink.workflow.parameter import build
 
@@ -113,6 +116,25 @@ class WorkerContext:
         self.screen = screen
         self._stopping, self._pulse = stopping, pulse or Pulse()
         self.facts: dict[str, FactValue] = {}
+        self._entrance = entrance_of(Path(spec.sockets), spec.cluster) if spec.cluster else None
+        self._executor: Executor | None = None
+
+    @property
+    def executor(self) -> Executor:
+        """Made when it is asked for first; threads here, or the cluster of the site. Raises PeerLost, InputError."""
+        if self._executor is None:
+            self._executor = open_executor(self._entrance)
+        return self._executor
+
+    @property
+    def work(self) -> dict[str, FactValue]:
+        """How far the work is that it gave to the executor, as a fact."""
+        return {"work": self._executor.tally()._asdict()} if self._executor is not None else {}
+
+    def close(self) -> None:
+        """Close the executor."""
+        if self._executor is not None:
+            self._executor.close()
 
     def stopping(self) -> bool:
         """True when the operator is asked to come to its end soon."""
@@ -170,6 +192,7 @@ class Worker:
                 self.work.close(well=well)
             if self.hand is not None:
                 self.hand.close()
+            self.context.close()
             self.line.close()
 
     def prepare(self) -> Work:
@@ -317,7 +340,7 @@ class Worker:
         scan = next((box.scan for box in boxes if box.scan), "")
         given = {GIVEN_BEFORE: len(self.context.given)} if self.context.given else {}
         joined = self.work.joined.facts() if self.work is not None and self.work.joined is not None else {}
-        told = {**given, **joined, **self.context.facts}
+        told = {**given, **joined, **self.context.work, **self.context.facts}
         if "warnings" in joined and "warnings" in self.context.facts:
             told["warnings"] = [*joined["warnings"], *_listed(self.context.facts["warnings"])]
         return {**({"scan": scan} if scan else {}), **told}

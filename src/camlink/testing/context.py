@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from camlink.block import Block
+from camlink.runtime.executor import ThreadExecutor
 from camlink.workflow.operator import FactValue
 
 
@@ -33,6 +35,11 @@ class RecordingContext:
         self.screen = RecordingScreen()
         self.facts: dict[str, FactValue] = {}
         self._stopped = False
+
+    @cached_property
+    def executor(self) -> ThreadExecutor:
+        """Two threads, when they are asked for."""
+        return ThreadExecutor()
 
     def stop(self) -> None:
         """Ask the operator to end."""

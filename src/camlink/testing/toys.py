@@ -192,3 +192,19 @@ def look(blocks: Inflow[Block], *, parameters: Slow, context: Context) -> None:
         if isinstance(block, Frames):
             _fault(int(block.index[0]), parameters.raise_at, parameters.raise_from)
         context.screen.show(block)
+
+
+def nap(item: int) -> tuple[int, int]:
+    """A piece of work of 200 ms: the item and the process that did it."""
+    time.sleep(0.2)
+    return item, os.getpid()
+
+
+@operator("toys.spread", kind="sink")
+def spread(frames: Inflow[RawFrames], *, pieces: Number = 20, context: Context) -> None:
+    """Give pieces of work to the executor, and tell the sum of their results and how many processes did them."""
+    for block in frames:
+        del block
+    done = [handle.result(60) for handle in context.executor.map(nap, range(pieces))]
+    context.tell(total=sum(item for item, _ in done), processes=len({pid for _, pid in done}),
+                 here=sum(pid == os.getpid() for _, pid in done))

@@ -256,6 +256,9 @@ class _Check:
             if site.placer not in PLACERS:
                 error = UnknownName("placer", site.placer, PLACERS)
                 self.problems.append(f"site {site.name}: {error}" + self.flow.at_line("sites", site.name, "placer"))
+            if site.dask and site.agents > 1 and site.placer != "local" and not site.options.get("listen"):
+                self.problems.append(f"site {site.name}: its agents share a cluster; say `listen:` with an address of "
+                                     "theirs (any for all)" + self.flow.at_line("sites", site.name, "dask"))
             if site.name in (MASTER, ANY):
                 self.problems.append(f"site {site.name}: the name is taken; choose another"
                                      + self.flow.at_line("sites", site.name))

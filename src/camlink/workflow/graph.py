@@ -66,12 +66,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """A place with machines; `placer` is how agents get there, `options` belong to the placer."""
+    """A place with machines; `placer` is how agents get there, `options` belong to the placer.
+
+    `dask` is how many workers for task graphs each agent runs: none, one a core (True), or so many.
+    """
 
     name: str
     placer: str = "local"
     options: Mapping[str, Any] = field(default_factory=dict)
     agents: int = 1
+    dask: bool | int = False
 
     @property
     def names(self) -> tuple[str, ...]:

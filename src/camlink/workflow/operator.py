@@ -15,6 +15,7 @@ import msgspec
 
 from camlink.block import Block
 from camlink.errors import InputError
+from camlink.workflow.executor import Executor
 from camlink.workflow.parameter import Parameters
 from camlink.workflow.port import Inflow, Port
 
@@ -79,6 +80,11 @@ class Context(Protocol):
     @property
     def screen(self) -> Screen:
         """Where a view shows its blocks."""
+        ...
+
+    @property
+    def executor(self) -> Executor:
+        """Takes pieces of work of 100 ms and more: threads of this process, or the cluster of the site (`dask`)."""
         ...
 
     def stopping(self) -> bool:

@@ -18,6 +18,7 @@ from camlink.workflow.policy import KINDS, POLICIES, is_policy
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
 _RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join", "patience_s")
+_SITE: Final = ("placer", "agents", "dask")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
 _JOIN: Final = tuple(field.name for field in fields(Join))
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
@@ -137,7 +138,11 @@ class _Reader:
             self.fault(f"site name '{name[:70]}': use letters, digits, - and _, starting with a letter", path)
         placer = self.typed(found, "placer", str, "local", path)
         agents = self.typed(found, "agents", int, 1, path, lambda n: 1 <= n <= 64, "a number from 1 to 64")
-        return Site(name, placer, {k: self.value(v) for k, v in found.items() if k not in ("placer", "agents")}, agents)
+        dask = self.value(found.get("dask")) or False
+        if not isinstance(dask, int) or not 0 <= dask <= 256:
+            self.fault(f"{name}.dask: expected true or a number from 1 to 256, got {dask!r}", (*path, "dask"))
+            dask = False
+        return Site(name, placer, {k: self.value(v) for k, v in found.items() if k not in _SITE}, agents, dask)
 
     def operator(self, name: str, node: yaml.Node) -> Node:
         path = ("operators", name)
@@ -233,7 +238,8 @@ def write_workflow(workflow: Workflow) -> str:
     """The YAML text of a workflow; defaults are left out."""
     tree: dict[str, Any] = {"workflow": workflow.name}
     tree["sites"] = {
-        s.name: {"placer": s.placer, **({"agents": s.agents} if s.agents != 1 else {}), **s.options}
+        s.name: {"placer": s.placer, **({"agents": s.agents} if s.agents != 1 else {}),
+                 **({"dask": s.dask} if s.dask else {}), **s.options}
         for s in workflow.sites.values()}
     tree["operators"] = {node.name: _node_tree(node) for node in workflow.nodes.values()}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)

@@ -50,6 +50,7 @@ class LocalOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     walltime_s: float = 0.0
     margin_s: float = 300.0
+    listen: str = ""
 
 
 class LocalPlacer:

@@ -1,0 +1,63 @@
+"""Entry of the processes of a cluster that an agent starts: its scheduler, or one worker of one thread.
+
+A Part is read from standard input; standard output tells the address first and then, by a dot a second, that it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Any, Final
+
+import msgspec
+
+from camlink.runtime.certificates import Pass
+from camlink.runtime.cluster import SETTINGS, need_dask
+
+DOT_S: Final = 1.0
+LONE_S: Final = "30s"
+MOST_BYTES: Final = 1 << 20
+
+
+class Part(msgspec.Struct, frozen=True):
+    """What a process of a cluster is: a worker of the scheduler at `address`, or the scheduler where there is none."""
+
+    host: str
+    address: str
+    own: Pass
+    folder: str
+    memory_bytes: int
+
+
+async def run(part: Part) -> None:
+    """Serve until the other side is gone."""
+    import dask
+
+    dask.config.set(SETTINGS | {"logging": {"distributed": "error"}, "temporary-directory": part.folder})
+    _, distributed = need_dask()  # it reads what is set about logging when it is imported
+    security, closed = part.own.security(distributed), {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    if part.address:
+        server: Any = distributed.Worker(
+            part.address, nthreads=1, host=part.host, security=security, local_directory=part.folder,
+            memory_limit=part.memory_bytes, death_timeout=LONE_S, **closed)
+    else:
+        server = distributed.Scheduler(host=part.host, port=0, protocol="tls://", security=security, **closed)
+    await server
+    server.http_server.stop()  # its pages would be served without a login
+    _say(f"{server.address}\n")
+    while server.status == distributed.Status.running:
+        await asyncio.sleep(DOT_S)
+        _say(".")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    from camlink.runtime.process import end_with_parent
+
+    end_with_parent(int(sys.argv[2]), signal.SIGKILL)
+    asyncio.run(run(msgspec.msgpack.decode(sys.stdin.buffer.read(MOST_BYTES), type=Part)))
