@@ -113,6 +113,9 @@ def area_mean(plane: Plane, step: int) -> Plane:
         partial = np.add.reduceat(values, rows, axis=0)
         return np.asarray(np.add.reduceat(partial, columns, axis=1))
 
+    if valid.all():
+        heights, widths = np.diff(rows, append=plane.shape[0]), np.diff(columns, append=plane.shape[1])
+        return np.asarray(sums(plane) / np.outer(heights, widths).astype(np.float32))
     total = sums(np.where(valid, plane, 0))
     number = sums(valid.astype(np.float32))
     return np.asarray(np.where(number > 0, total / np.maximum(number, 1), np.nan))

@@ -6,6 +6,7 @@ Nothing is called back: every name has a version that rises, and a reader asks f
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,7 @@ from camlink.block import Block, FrameKind, Frames, Result
 from camlink.display.curve import Curve
 from camlink.display.image import Lens, Picture, picture
 from camlink.display.offer import M_TO_UM, Label, Offer, any_value, offers, source_of
+from camlink.display.pace import KEPT, Pace
 from camlink.display.shelf import Shelf
 from camlink.errors import UnknownName
 from camlink.runtime.status import RunStatus
@@ -50,8 +52,10 @@ class Live:
         self._lock = threading.Lock()
         self._store = _Store(None, {}, Points())
         self._curves: dict[str, Curve] = {}
-        self._versions: dict[str, int] = {"status": 0, "curves": 0, "points": 0}
+        self._versions: dict[str, int] = {"status": 0, "curves": 0, "points": 0, "pictures": 0}
         self._scan = ""
+        self._pace = Pace()
+        self._newest: dict[tuple[str, Lens], Label] = {}
         self._pictures: Shelf[Picture] = Shelf(shelf_bytes, lambda image: image.pixels.nbytes)
 
     def show(self, block: Block) -> None:
@@ -66,6 +70,8 @@ class Live:
                 if name in kept or len(kept) < MOST_OFFERS:
                     version = self._rise(name)
                     label = msgspec.structs.replace(offer.label, version=version)
+                    if name not in kept or _seen(kept[name].label) != _seen(label):
+                        self._rise("pictures")
                     kept[name] = Offer(label, offer.array, offer.decode, offer.valid)
             self._store = _Store(self._store.status, kept, self._pointed(block))
             if isinstance(block, Result) and block.facts:
@@ -83,7 +89,10 @@ class Live:
         return self._store.status
 
     def versions(self) -> dict[str, int]:
-        """A version that rises with every change, for "status", "curves", "points" and each picture by its name."""
+        """A version that rises with every change, for "status", "curves", "points" and each picture by its name.
+
+        That of "pictures" rises when there is another one to look at, or one that is told of differently.
+        """
         with self._lock:
             return dict(self._versions)
 
@@ -110,8 +119,30 @@ class Live:
         Raises UnknownName.
         """
         offer = self._offer(name)
-        key = (name, offer.label.made_s, offer.label.version, lens)
-        return offer.label, self._pictures.get(key, lambda: picture(offer.plane, lens, offer.valid))
+
+        def make() -> Picture:
+            begun_s = time.thread_time()
+            made = picture(offer.plane, lens, offer.valid)
+            self._pace.note((name, lens), time.thread_time() - begun_s, time.monotonic())
+            return made
+
+        made = self._pictures.get(_key(offer.label, lens), make)
+        if (name, lens) not in self._newest and len(self._newest) >= KEPT:
+            self._newest.clear()
+        self._newest[name, lens] = offer.label
+        return offer.label, made
+
+    def glance(self, name: str, lens: Lens) -> tuple[Label, Picture] | None:
+        """What was made for all who look through this lens, while it is too early to make a newer picture.
+
+        None when `image` is to be asked. Costs nothing. Raises UnknownName.
+        """
+        newest, label = self._offer(name).label, self._newest.get((name, lens))
+        if label is None or (label != newest and (newest.final or self._pace.take_turn((name, lens),
+                                                                                       time.monotonic()))):
+            return None
+        made = self._pictures.peek(_key(label, lens))
+        return None if made is None else (label, made)
 
     def value(self, name: str, y: int, x: int) -> tuple[Label, complex | float | None]:
         """The value of one array pixel in the unit of its label, None where there is none; raises UnknownName."""
@@ -156,6 +187,15 @@ class Live:
         if points != before:
             self._rise("points")
         return points
+
+
+def _seen(label: Label) -> tuple[object, ...]:
+    """What people learn from a label before they see the picture."""
+    return label.name, label.shape, label.parts, label.pixel_um, label.origin_um, label.final
+
+
+def _key(label: Label, lens: Lens) -> tuple[str, float, int, Lens]:
+    return label.name, label.made_s, label.version, lens
 
 
 def _micrometres(span_m: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -45,6 +45,12 @@ class Shelf(Generic[T]):
         self._account(thing)
         return thing
 
+    def peek(self, key: Hashable) -> T | None:
+        """The thing under `key` when it is there and made."""
+        with self._lock:
+            future = self._futures.get(key)
+        return future.result() if future is not None and future.done() and future.exception() is None else None
+
     def _account(self, thing: T) -> None:
         with self._lock:
             self.made += 1

@@ -134,6 +134,43 @@ def test_a_picture_is_made_once_for_all_viewers_of_a_version():
     assert live.made == 3
 
 
+def test_while_it_is_too_early_for_a_newer_picture_all_get_the_one_that_was_made(monkeypatch):
+    live, lens = Live(), Lens()
+    live.show(frames())
+    assert live.glance("camera/frame", lens) is None  # never made
+    label, image = live.image("camera/frame", lens)
+    monkeypatch.setattr("camlink.display.live.time.monotonic", lambda: 0.0)
+    live._pace.note(("camera/frame", lens), 0.01, 0.0)
+    for _ in range(5):
+        live.show(frames())
+        assert live.glance("camera/frame", lens) == (label, image)
+    monkeypatch.setattr("camlink.display.live.time.monotonic", lambda: 2.0)
+    assert live.glance("camera/frame", lens) is None
+    assert live.glance("camera/frame", lens) == (label, image)  # somebody makes it now
+    newer, _ = live.image("camera/frame", lens)
+    assert (newer.version, live.made) == (6, 2)
+    with pytest.raises(UnknownName):
+        live.glance("nobody", lens)
+
+
+def test_the_last_version_of_a_result_is_made_at_once():
+    live, lens = Live(), Lens()
+    live.show(result(final=False))
+    live.image("solve/object", lens)
+    live.show(result(final=True))
+    assert live.glance("solve/object", lens) is None
+
+
+def test_what_there_is_to_look_at_has_a_version_of_its_own():
+    live = Live()
+    live.show(frames())
+    before = live.versions()["pictures"]
+    live.show(frames())
+    assert live.versions()["pictures"] == before
+    live.show(result())
+    assert live.versions()["pictures"] > before
+
+
 def test_readers_beside_the_writer_see_whole_versions_that_only_rise():
     live, last, wrong = Live(), 200, []
     live.show(result(arrays={"object": np.full((16, 12), 1, np.complex64)}))

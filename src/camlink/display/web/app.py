@@ -24,6 +24,7 @@ from camlink.display.live import Live
 from camlink.display.png import png
 from camlink.display.web.action import Action, Actions
 from camlink.display.web.audit import Audit
+from camlink.display.web.crowd import Crowd
 from camlink.display.web.door import Door
 from camlink.display.web.guard import Guard
 from camlink.display.web.metrics import CONTENT_TYPE, metrics_text
@@ -45,6 +46,7 @@ class Routes:
 
     def __init__(self, live: Live, pool: ThreadPoolExecutor, static: Path) -> None:
         self._live = live
+        self._crowd = Crowd(live)
         self._pool = pool
         self._static = static
 
@@ -121,7 +123,7 @@ class Routes:
 
     async def live(self, socket: WebSocket) -> None:
         """The socket of an open page."""
-        await Viewer(socket, self._live, self._pool).serve()
+        await Viewer(socket, self._live, self._pool, self._crowd).serve()
 
 
 def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = STATIC, door: Door | None = None,

@@ -18,13 +18,14 @@ from camlink.clock import now_s
 from camlink.display.image import Lens, Picture, encode
 from camlink.display.live import Live
 from camlink.display.offer import Label
+from camlink.display.web.crowd import Crowd
 from camlink.display.web.message import Acknowledge, Subscribe, decode, text
 from camlink.errors import UnknownName, WireError
 
 WINDOW: Final = 2
-PICTURE_PERIOD_S: Final = 0.05
 STATUS_PERIOD_S: Final = 0.2
 TICK_S: Final = 1.0
+NEWS: Final = ("pictures", "status", "curves", "points")
 MOST_FAULTS: Final = 50
 POLICY_VIOLATION: Final = 1008
 
@@ -46,24 +47,26 @@ class Panel:
 class Viewer:
     """Serves one socket until it closes."""
 
-    def __init__(self, socket: WebSocket, live: Live, pool: Executor) -> None:
+    def __init__(self, socket: WebSocket, live: Live, pool: Executor, crowd: Crowd) -> None:
         self._socket = socket
+        self._crowd = crowd
         self._live = live
         self._pool = pool
         self._panels: dict[int, Panel] = {}
         self._sequence = 0
         self._faults = 0
         self._seen: dict[str, int] = {}
-        self._labels: list[tuple[Any, ...]] = []
         self._sent_at: dict[str, float] = {}
 
     async def serve(self) -> None:
         """Accept the socket and serve it until the page goes away."""
         await self._socket.accept()
+        self._crowd.viewers += 1
         halves = {asyncio.create_task(self._send()), asyncio.create_task(self._receive())}
         try:
             done, _ = await asyncio.wait(halves, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            self._crowd.viewers -= 1
             for half in halves:
                 half.cancel()
             await asyncio.wait(halves)
@@ -112,7 +115,7 @@ class Viewer:
                 await self._send_news(began)
                 for number, panel in list(self._panels.items()):
                     await self._send_picture(number, panel)
-                await asyncio.sleep(max(0.005, PICTURE_PERIOD_S - (time.monotonic() - began)))
+                await asyncio.sleep(max(0.005, self._crowd.period_s - (time.monotonic() - began)))
         except (WebSocketDisconnect, OSError):
             return  # the page went away while we sent
         except RuntimeError:
@@ -121,16 +124,11 @@ class Viewer:
 
     async def _send_news(self, now: float) -> None:
         versions = self._live.versions()
-        labels = [(label.name, label.shape, label.parts, label.pixel_um, label.origin_um, label.final)
-                  for label in self._live.labels()]
-        if labels != self._labels:
-            self._labels = labels
-            await self._socket.send_text(text("pictures", pictures=self._live.labels()))
-        for name, value in (("status", self._live.status), ("curves", self._live.curves),
-                            ("points", self._live.points)):
-            if versions[name] != self._seen.get(name, 0) and self._due(name, now, STATUS_PERIOD_S):
+        for name in NEWS:
+            period_s = 0.0 if name == "pictures" else STATUS_PERIOD_S
+            if versions[name] != self._seen.get(name, 0) and self._due(name, now, period_s):
                 self._seen[name] = versions[name]
-                await self._socket.send_text(text(name, **{name: value()}, now_ms=now_s() * 1e3))
+                await self._socket.send_text(self._crowd.text(name, versions[name]))
         if self._due("tick", now, TICK_S):
             await self._socket.send_text(text("tick", now_ms=now_s() * 1e3))
 
@@ -146,11 +144,16 @@ class Viewer:
             return
         loop = asyncio.get_running_loop()
         try:
-            label, image = await loop.run_in_executor(self._pool, self._live.image, panel.name, panel.lens)
+            found = self._live.glance(panel.name, panel.lens)
+            if found is None:
+                found = await loop.run_in_executor(self._pool, self._live.image, panel.name, panel.lens)
         except UnknownName:
             return  # a new scan took the picture away since we looked
         if self._panels.get(number) is not panel:
             return  # the page has asked for something else meanwhile
+        label, image = found
+        if label.version == panel.seen:
+            return  # a newer one is not made yet
         if panel.sent_any:
             panel.dropped += max(0, label.version - panel.seen - 1)
         panel.seen, panel.sent_any = label.version, True
