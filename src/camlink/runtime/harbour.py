@@ -15,7 +15,7 @@ from camlink.runtime.inventory import network
 from camlink.workflow.graph import Workflow
 from camlink.workflow.needs import ANY
 
-FAR: Final = ("slurm", "ssh")
+NEAR: Final = ("inline", "local")
 
 
 class Harbour:
@@ -45,10 +45,10 @@ class Harbour:
 
 def open_harbour(workflow: Workflow, run: str) -> Harbour | None:
     """A harbour when some site is on another machine; at the address where those sites reach this one."""
-    far = [site for site in workflow.sites.values() if site.placer in FAR]
+    far = [site for site in workflow.sites.values() if site.placer not in NEAR]
     if not far:
         return None
     hosts = [str(site.options["address"]) for site in far if "address" in site.options]
     asked = {str(site.options["listen"]) for site in workflow.sites.values()
-             if site.placer not in FAR and "listen" in site.options}
+             if site.placer in NEAR and "listen" in site.options}
     return Harbour(run, hosts[0] if hosts else "127.0.0.1", tuple(network()) if ANY in asked else tuple(sorted(asked)))

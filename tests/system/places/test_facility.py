@@ -24,6 +24,9 @@ from camlink.carry.keys import write_private
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.place.facility import FacilitySubmitter, script
 from camlink.runtime.place.job import JobSpec, JobState
+from camlink.runtime.run import run
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
 
 pytest.importorskip("httpx", reason="httpx is not installed: pip install -e '.[sites]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -140,6 +143,17 @@ def test_a_job_goes_through_and_another_is_cancelled(facility: Facility, token: 
         await submitter.close()
 
     asyncio.run(run())
+
+
+def test_the_agent_of_a_site_is_a_job_of_the_facility(facility: Facility, token: Path, tmp_path: Path) -> None:
+    options = {"api": facility.url, "machine": "slurm", "token": str(token), "walltime_s": 600}
+    made = Workflow("far", sites={"cluster": Site("cluster", "facility", options)})
+    made.add("add", toys.add, made.add("count", toys.count, made.add("camera", toys.camera, at="cluster", frames=20),
+                                       at="cluster"), at="cluster")
+    report = run(made, folder=tmp_path / "run")
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["add"]["total"] == sum(range(20))
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and TOKEN in path.read_text("latin1")]
 
 
 def test_a_wrong_token_and_strange_answers_are_said(facility: Facility, tmp_path: Path, token: Path) -> None:

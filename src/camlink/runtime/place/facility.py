@@ -61,6 +61,7 @@ class FacilitySubmitter:
             raise InputError(f"facility: {api} would carry the token in the clear; use https://")
         secret = read_private(token).decode("utf8", "replace").strip()
         self._machine, self._poll_s = machine, poll_s
+        self._known: dict[str, tuple[float, JobStatus]] = {}
         self._client = self._http.AsyncClient(base_url=api.rstrip("/"), timeout=CALL_S, follow_redirects=False,
                                               headers={"Authorization": f"Bearer {secret}"})
 
@@ -85,7 +86,14 @@ class FacilitySubmitter:
         raise PeerLost(f"{self._machine} did not say in {TASK_S:g} s whether it takes the job '{spec.name}'")
 
     async def status(self, job: str) -> JobStatus:
-        """Where the job is now; one that the facility does not list any more is lost."""
+        """Where the job is now, asked every `poll_s`; one that the facility does not list any more is lost."""
+        now_s, (then_s, known) = asyncio.get_running_loop().time(), self._known.get(job, (-self._poll_s, None))
+        if known is None or now_s - then_s >= self._poll_s:
+            known = await self._ask_status(job)
+            self._known[job] = now_s, known
+        return known
+
+    async def _ask_status(self, job: str) -> JobStatus:
         listed = await self._listed(job)
         if listed is None:
             return JobStatus(JobState.LOST, f"{self._machine} does not know the job any more")

@@ -10,9 +10,11 @@ import msgspec
 from camlink.errors import InputError
 from camlink.runtime.hosting import HERE, offer_of
 from camlink.runtime.inventory import take_inventory
+from camlink.runtime.place.batch import PsijSubmitter
+from camlink.runtime.place.facility import FacilitySubmitter
 from camlink.runtime.place.local import LocalOptions, LocalPlacer
 from camlink.runtime.place.remote import RemotePlacer
-from camlink.runtime.place.slurm_site import SlurmOptions, SlurmPlace
+from camlink.runtime.place.slurm_site import FacilityOptions, JobPlace, SlurmOptions
 from camlink.runtime.place.ssh_site import SshOptions, SshPlace
 from camlink.settings import read_settings
 from camlink.workflow.check import MASTER
@@ -27,7 +29,12 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path, relay: int 
     """
     if site.placer == "slurm":
         slurm = _options(site, SlurmOptions)
-        return RemotePlacer(agent, SlurmPlace(slurm, folder), slurm.address, folder, relay)
+        place = JobPlace(slurm, folder, lambda jobs: PsijSubmitter("slurm", jobs))
+        return RemotePlacer(agent, place, slurm.address, folder, relay)
+    if site.placer == "facility":
+        far: FacilityOptions = _options(site, FacilityOptions)
+        place = JobPlace(far, folder, lambda _: FacilitySubmitter(far.api, far.machine, far.token))
+        return RemotePlacer(agent, place, far.address, folder, relay)
     if site.placer == "ssh":
         ssh = _options(site, SshOptions)
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
@@ -43,8 +50,8 @@ def foresee(workflow: Workflow) -> dict[str, Offer]:
     offers = {MASTER: here}
     for site in workflow.sites.values():
         offer = here if site.placer in ("inline", "local") else Offer()
-        if site.placer == "slurm":
-            slurm: SlurmOptions = _options(site, SlurmOptions)
+        if site.placer in ("slurm", "facility"):
+            slurm: SlurmOptions = _options(site, SlurmOptions if site.placer == "slurm" else FacilityOptions)
             offer = Offer(cores=slurm.cpus, gpus=slurm.gpus, memory_bytes=slurm.memory_bytes or None,
                           time_s=slurm.walltime_s)
         offers |= dict.fromkeys(site.names, offer)

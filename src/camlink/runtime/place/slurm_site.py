@@ -1,15 +1,15 @@
-"""A site by Slurm: the agent is a job; its key lies in the run's folder on the file system that both see."""
+"""A site by Slurm, here or over HTTP: the agent is a job; its key lies in the run's folder, which both see."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from camlink.carry.keys import Keys, write_keys
-from camlink.runtime.place.batch import PsijSubmitter
-from camlink.runtime.place.job import JobSpec
+from camlink.runtime.place.job import JobSpec, Submitter
 
 
 class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -31,21 +31,29 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = ""
 
 
-class SlurmPlace:
-    """Starts agents as jobs of Slurm (remote.Place)."""
+class FacilityOptions(SlurmOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same at a facility that takes jobs over HTTP: its `api`, the `machine` there, a file with your token."""
 
-    def __init__(self, options: SlurmOptions, folder: Path) -> None:
-        self._options, self._folder = options, folder
+    api: str
+    machine: str
+    token: Path
+
+
+class JobPlace:
+    """Starts agents as jobs of a submitter that `make` makes; its argument is a folder for its files (remote.Place)."""
+
+    def __init__(self, options: SlurmOptions, folder: Path, make: Callable[[Path], Submitter]) -> None:
+        self._options, self._folder, self._make = options, folder, make
         self._key: Path | None = None
 
-    async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[PsijSubmitter, JobSpec]:
+    async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[Submitter, JobSpec]:
         """The submitter, and the job that is the agent."""
         options = self._options
         key = self._key = write_keys(keys, self._folder / "keys" / site)
         address = f"tcp://{options.address}:{port}"
         argv = (options.python, "-m", "camlink", "agent", "--join", address, "--key", str(key), "--site", site,
                 "--relay", f"{options.address}:{relay}", *(("--listen", options.listen) if options.listen else ()))
-        return PsijSubmitter("slurm", self._folder / f"jobs-{site}"), JobSpec(
+        return self._make(self._folder / f"jobs-{site}"), JobSpec(
             argv=argv, name=f"camlink-{site}", folder=self._folder, output=self._folder / f"agent-{site}.log",
             cpus=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes, walltime_s=options.walltime_s,
             queue=options.queue, account=options.account)
