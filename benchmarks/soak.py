@@ -76,8 +76,8 @@ def flow(frames: int, together: int, **pace: float) -> Workflow:
     made = Workflow("soak")
     camera = made.add("camera", steady.camera, frames=frames, together=together, **pace)
     reduce = made.add("reduce", steady.count, camera, replicas=2)
-    solve = made.add("solve", steady.Solve, reduce, frames=frames)
-    made.add("keep", steady.Keep, reduce, frames=frames)
+    solve = made.add("solve", steady.Solve, reduce)
+    made.add("keep", steady.Keep, reduce)
     made.add("look", "view", camera, solve, policy="latest")
     return made
 
@@ -186,7 +186,8 @@ def disk(folder: Path) -> int:
 def missing(folder: Path, frames: int) -> dict[str, int]:
     """Frames of which solver and writer know nothing, or something wrong."""
     wanted = (np.arange(frames) & 0xFFFF) + 1
-    return {name: int((np.fromfile(folder / f"{name}.book", np.float32) != wanted).sum()) for name in ("solve", "keep")}
+    written = {name: np.fromfile(folder / f"{name}.book", np.float32) for name in ("solve", "keep")}
+    return {name: int((found != wanted[:len(found)]).sum()) + frames - len(found) for name, found in written.items()}
 
 
 def figures(report: Report, samples: list[dict[str, float]], kills: list[tuple[float, str]], wrong: dict[str, int]

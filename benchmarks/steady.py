@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from camlink.block import CountFrames, FrameKind, Header, RawFrames, Result
 from camlink.clock import now_s
@@ -57,18 +57,15 @@ def count(frames: RawFrames) -> CountFrames:
 class _Book:
     """What came of each frame, by index, in a file that outlives a killed process; written twice it is the same."""
 
-    def __init__(self, parameters: Pace, context: Context) -> None:
+    def __init__(self, context: Context) -> None:
         self.context = context
-        path = context.folder / f"{context.name}.book"
-        if not path.exists():
-            with path.open("wb") as file:
-                file.truncate(4 * parameters.frames)
-        self._sums: NDArray[np.float32] = np.memmap(path, np.float32, "r+")
+        self._file = os.open(context.folder / f"{context.name}.book", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self.taken = 0
 
     def write(self, block: CountFrames) -> None:
         """The mean of each frame plus one; 0 is where none came."""
-        self._sums[block.index] = block.frames.mean((1, 2)) + 1
+        means = (block.frames.mean((1, 2)) + 1).astype(np.float32)
+        os.pwrite(self._file, means.tobytes(), 4 * int(block.index[0]))  # the frames of a block follow each other
         self.taken += block.count
         self.context.tell(taken=self.taken)
 
@@ -81,8 +78,8 @@ class _Book:
 class Solve(_Book):
     """Gives a version now and then."""
 
-    def __init__(self, *, parameters: Pace, context: Context) -> None:
-        super().__init__(parameters, context)
+    def __init__(self, *, context: Context) -> None:
+        super().__init__(context)
         self._told_s = 0.0
 
     def __call__(self, frames: CountFrames) -> Result | None:
@@ -99,8 +96,8 @@ class Solve(_Book):
 class Keep(_Book):
     """Writes what came of each frame."""
 
-    def __init__(self, *, parameters: Pace, context: Context) -> None:
-        super().__init__(parameters, context)
+    def __init__(self, *, context: Context) -> None:
+        super().__init__(context)
 
     def __call__(self, frames: CountFrames) -> None:
         """Take a block."""
