@@ -27,7 +27,8 @@ SMALL: Final = {"beamline.points_y": 12, "beamline.points_x": 12, "beamline.rate
 AT_DETECTOR: Final = ("beamline", "camera")
 WORKERS: Final = ("reduce", "stxm", "solve", "record")
 VIEWER: Final = ("import sys; from websockets.sync.client import connect; "
-                 "[None for _ in connect(sys.argv[1].replace('http', 'ws') + 'live', origin=sys.argv[1][:-1], max_size=None)]")
+                 "page = connect(sys.argv[1].replace('http', 'ws') + 'live', origin=sys.argv[1][:-1], max_size=None); "
+                 "[None for _ in page]")
 
 
 def main() -> None:
