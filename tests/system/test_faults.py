@@ -20,6 +20,7 @@ import psutil
 import pytest
 from fault_matrix import CASES, ELSEWHERE, FAULTS, FRAMES, GRAPHS, OPERATOR, ROLES, Case, pid_of, sockets, write_tape
 
+from camlink.carry.spilling import read_spilled
 from camlink.runtime import states
 from camlink.runtime.finish import finish
 from camlink.runtime.report import Report
@@ -106,12 +107,13 @@ def check_account(report: Report) -> None:
         assert link["in_flight"] == 0
 
 
-def start_master(folder: Path, **more: str) -> subprocess.Popen[bytes]:
+def start_master(folder: Path, graph: str = "chain", **more: str) -> subprocess.Popen[bytes]:
     """A master of its own with the chain, once frames were written; `more` is its environment."""
     code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import fault_matrix as t; "
             "from camlink.runtime.run import open_run; "
-            "r = open_run(t.chain(), folder=Path(sys.argv[1])).wait(60); r.write(Path(sys.argv[1]) / 'report.json')")
-    master = subprocess.Popen([sys.executable, "-c", code, str(folder), str(Path(__file__).parent)],
+            "r = open_run(t.GRAPHS[sys.argv[3]](), folder=Path(sys.argv[1])).wait(60); "
+            "r.write(Path(sys.argv[1]) / 'report.json')")
+    master = subprocess.Popen([sys.executable, "-c", code, str(folder), str(Path(__file__).parent), graph],
                               env={**os.environ, **more})
     kept = folder / "kept.txt"
     deadline = time.monotonic() + 30
@@ -140,11 +142,7 @@ def test_the_master_is_killed_or_stopped_for_a_while(tmp_path: Path, how: str, r
         master.wait()
         _, alive = psutil.wait_procs(below, timeout=10)
         assert alive == []
-        for left in sockets():  # a killed master cannot clean; the next run does
-            assert all(f.is_socket() or f.suffix == ".hand" for f in left.iterdir())
-            for file in left.iterdir():
-                file.unlink()
-            left.rmdir()
+        sweep()
         story = list(finish(tmp_path))
         taken = sorted(map(int, kept.read_text().split()))
         assert taken == list(range(len(taken)))  # all that was taken by anybody, each once
@@ -159,6 +157,44 @@ def test_the_master_is_killed_or_stopped_for_a_while(tmp_path: Path, how: str, r
     report = end_of(master, tmp_path)
     assert (report.verdict, report.restarts) == ("complete", ())
     tell(record_property, "sigstop", "master", report)
+
+
+def sweep() -> None:
+    """A killed master cannot clean its sockets up; the next run does."""
+    for left in sockets():
+        assert all(f.is_socket() or f.suffix == ".hand" for f in left.iterdir())
+        for file in left.iterdir():
+            file.unlink()
+        left.rmdir()
+
+
+def test_everybody_is_killed_and_what_waited_on_the_disk_is_finished(tmp_path: Path, record_property: Any) -> None:
+    master = start_master(tmp_path, "spilling")
+    waiting = tmp_path / "spill" / "camera-0-0"
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not (waiting.exists() and waiting.stat().st_size > 40 << 20):
+        time.sleep(0.02)
+    everybody = [psutil.Process(master.pid), *psutil.Process(master.pid).children(recursive=True)]
+    for process in everybody:
+        process.suspend()  # nobody does anything about the end of another
+    for process in everybody:
+        process.kill()
+    master.wait()
+    psutil.wait_procs(everybody, timeout=10)
+    sweep()
+    kept = tmp_path / "kept.txt"
+    before = set(map(int, kept.read_text().split()))
+    spilled = {int(index) for block in read_spilled(waiting)[0] for index in block.arrays["index"]}
+    assert len(spilled) > 15
+    story = list(finish(tmp_path))
+    taken = [int(index) for index in kept.read_text().split()]
+    assert len(taken) == len(set(taken))
+    assert before | spilled <= set(taken)
+    assert any(f"add took {len(taken)} frames" in line for line in story), story
+    assert any(f"{len(spilled)} frames that waited" in line for line in story), story
+    assert story[-1] == "finished; the journals are gone"
+    assert not waiting.exists()
+    tell(record_property, "sigkill", "master", None, "and all others")
 
 
 @pytest.mark.full

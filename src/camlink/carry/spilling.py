@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -148,3 +149,17 @@ class SpillingOutlet:
         if self._spill.note:
             self.account.note(self._spill.note)
             self._spill.note = ""
+
+
+def read_spilled(path: Path) -> tuple[list[Block], int]:
+    """The blocks in a file that nobody writes any more, oldest first, and how many are damaged; raises StorageError."""
+    spill = Spill(path)
+    blocks, damaged = [], 0
+    while spill.waiting:
+        try:
+            blocks.append(decode(spill.next()))
+        except WireError:
+            damaged += 1
+        spill.pop()
+    spill.close(keep=True)
+    return blocks, damaged

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any, Final
@@ -11,16 +12,19 @@ from typing import Any, Final
 import msgspec
 import psutil
 
-from camlink.block import Block
+from camlink.block import Block, Frames
 from camlink.carry.journal import SUFFIX, read_blocks
+from camlink.carry.spilling import read_spilled
 from camlink.errors import FormatError, StorageError
 from camlink.runtime.events import Begin
 from camlink.runtime.hand import key_of
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import JOURNALS
+from camlink.runtime.seen import Seen
 from camlink.runtime.story import Moment, replay
 from camlink.runtime.work import blocks_of
-from camlink.runtime.worker import NoScreen, WorkerContext, load
+from camlink.runtime.worker import SPILL, NoScreen, WorkerContext, load
+from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import build
 from camlink.workflow.port import Listed
 
@@ -32,8 +36,9 @@ Pool = dict[str, dict[str, Block]]
 def finish(folder: Path) -> Iterator[str]:
     """Finish a run: tells what it finds and does, a sentence at a time.
 
-    Blocks that one operator had taken are given to the others that should have had them too; solvers run to their end
-    and sinks write. Raises FormatError when no run is kept there, StorageError while it still runs.
+    Blocks that one operator had taken are given to the others that should have had them too, and those that waited on
+    disk in front of an operator to that one; transforms and solvers run to their end and sinks write. Raises
+    FormatError when no run is kept there, StorageError while it still runs.
     """
     begin, last = _read(folder)
     pool = _pool(folder)
@@ -44,17 +49,21 @@ def finish(folder: Path) -> Iterator[str]:
            f"{last.entry.at - last.state.begun_s:.1f} s; {captured} of {expected} frames had been captured")
     for source, blocks in pool.items():
         yield f"journals hold {sum(b.count for b in blocks.values())} frames or results of {source}"
+    yield from _spilled(folder, pool)
     left = [spec for spec in _ordered(begin) if last.state.workers[spec.operator, spec.replica].state != "ended"]
-    waiting = sum(path.stat().st_size for path in (folder / "spill").rglob("*") if path.is_file())
-    if waiting > 4096:  # an empty one has a head
-        yield f"{waiting / 1e6:.0f} MB of blocks that nobody had taken yet lie in {folder / 'spill'} and are not used"
     if not left or not pool:
         yield "nothing is left to finish"
         return
+    known = {(b.scan.id, int(i)) for blocks in pool.values() for b in blocks.values() if isinstance(b, Frames)
+             for i in b.index}
     for spec in left:
         yield from _finish_one(spec, pool)
+    if captured > len(known):
+        yield (f"at most {captured - len(known)} frames that had been captured were under way in memory and are gone "
+               "(those without beam among them are used up, and not kept)")
     for path in (folder / JOURNALS).iterdir():
         path.unlink()
+    shutil.rmtree(folder / SPILL, ignore_errors=True)
     yield "finished; the journals are gone"
 
 
@@ -81,34 +90,98 @@ def _pool(folder: Path) -> Pool:
     return pool
 
 
+def _spilled(folder: Path, pool: Pool) -> Iterator[str]:
+    """Add to the pool what waited on disk for an operator to take it."""
+    for path in sorted(path for path in (folder / SPILL).rglob("*") if path.is_file()):
+        found, damaged = read_spilled(path)
+        for block in found:
+            pool.setdefault(block.header.source, {}).setdefault(key_of(block), block)
+        if found or damaged:
+            yield (f"{path.relative_to(folder)} holds {sum(b.count for b in found)} frames that waited to be taken"
+                   + (f", and {damaged} blocks that are damaged" if damaged else ""))
+
+
 def _ordered(begin: Begin) -> list[WorkerSpec]:
-    """Solvers and sinks, those first that others wait for; the first replica of each."""
+    """All operators but sources and views, those first that others wait for; the first replica of each."""
     specs = {p.spec.operator: p.spec for p in begin.workers if p.spec.replica == 0}
     order = TopologicalSorter({name: {k.source for k in spec.inputs} for name, spec in specs.items()}).static_order()
-    return [specs[name] for name in order if specs[name].kind in ("solver", "sink", "decision")]
+    return [specs[name] for name in order if specs[name].kind not in ("source", "view")]
 
 
 def _finish_one(spec: WorkerSpec, pool: Pool) -> Iterator[str]:
     operator = load(spec, {})
-    inputs = {port.name: [block for k in spec.inputs if k.input == port.name
-                          for source in (k.source, f"{k.source}.{k.output}") for block in pool.get(source, {}).values()]
+    inputs = {port.name: _distinct([block for k in spec.inputs if k.input == port.name
+                                    for source in (k.source, f"{k.source}.{k.output}")
+                                    for block in pool.get(source, {}).values()])
               for port in operator.inputs}
-    if not operator.streams or not any(inputs.values()):
+    if operator.joins:
+        yield f"{spec.operator} joins what comes by several links, and is not finished"
+    if operator.joins or not any(inputs.values()):
         return
     context = WorkerContext(msgspec.structs.replace(spec, attempt=spec.attempt + 1), NoScreen(), lambda: False)
     parameters = build(operator.parameters, spec.parameters, spec.operator)
     if operator.prepare is not None:
         operator.prepare(parameters)
-    body: Any = operator.make(parameters, context)
-    single = len(operator.outputs) == 1
-    first = operator.outputs[0].name if operator.outputs else ""
-    made = 0
-    for port, block in blocks_of(body(*(Listed(blocks) for blocks in inputs.values())), first):
-        source = spec.operator if single else f"{spec.operator}.{port}"
-        header = msgspec.structs.replace(block.header, source=source, sequence=LATER + made)
-        pool.setdefault(source, {})["newest"] = type(block)(header, block.arrays)
-        made += 1
+    made = _keep(spec, operator, _given(operator, operator.make(parameters, context), inputs), pool)
     files = context.facts.get("files", [])
     taken = sum(block.count for blocks in inputs.values() for block in blocks)
-    yield (f"{spec.operator} took {taken} frames or results" + (f" and made {made} results" if made else "")
+    yield (f"{spec.operator} took {taken} frames or results" + (f" and made {made} that are new" if made else "")
            + (f"; {', '.join(map(str, files))}" if isinstance(files, list) and files else ""))
+
+
+def _given(operator: Operator, body: Any, inputs: dict[str, list[Block]]) -> Iterator[tuple[str, Block]]:
+    """Port and block of all that an operator makes of its inputs."""
+    first = operator.outputs[0].name if operator.outputs else ""
+    if operator.streams:
+        yield from blocks_of(body(*(Listed(blocks) for blocks in inputs.values())), first)
+        return
+    for blocks in inputs.values():
+        for block in blocks:
+            yield from blocks_of(body(block), first)
+    if hasattr(body, "finish"):
+        yield from blocks_of(body.finish(), first)
+
+
+def _keep(spec: WorkerSpec, operator: Operator, given: Iterator[tuple[str, Block]], pool: Pool) -> int:
+    """Add what was made to the pool, each frame once and of results the newest; how many are new."""
+    made = 0
+    seen: dict[tuple[str, str], Seen] = {}
+    for port, block in given:
+        source = spec.operator if len(operator.outputs) == 1 else f"{spec.operator}.{port}"
+        there = pool.setdefault(source, {})
+        if (source, block.scan.id) not in seen:
+            seen[source, block.scan.id] = _indices(there.values(), block.scan.id)
+        header = msgspec.structs.replace(block.header, source=source, sequence=LATER + made)
+        stamped = type(block)(header, block.arrays)
+        if isinstance(stamped, Frames):
+            rows = seen[source, block.scan.id].add(stamped.index.tolist())
+            if rows:
+                fresh = stamped.rows(list(rows))
+                there[key_of(fresh)] = fresh
+            made += len(rows)
+        else:
+            there["newest"] = stamped
+            made += 1
+    return made
+
+
+def _distinct(blocks: list[Block]) -> list[Block]:
+    """The blocks with each frame once, however they were cut."""
+    seen: dict[tuple[str, str], Seen] = {}
+    found: list[Block] = []
+    for block in blocks:
+        if isinstance(block, Frames):
+            rows = seen.setdefault((block.header.source, block.scan.id), Seen()).add(block.index.tolist())
+            if rows:
+                found.append(block.rows(list(rows)))
+        else:
+            found.append(block)
+    return found
+
+
+def _indices(blocks: Iterable[Block], scan: str) -> Seen:
+    seen = Seen()
+    for block in blocks:
+        if isinstance(block, Frames) and block.scan.id == scan:
+            seen.add(block.index.tolist())
+    return seen

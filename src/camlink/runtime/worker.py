@@ -59,6 +59,7 @@ from camlink.workflow.operator import FactValue, Operator, Screen
 from camlink.workflow.parameter import build
 
 CONNECT_S: Final = 60.0
+SPILL: Final = "spill"
 
 
 class NoScreen:
@@ -234,7 +235,7 @@ class Worker:
         """The outgoing end of a link, and the address where receivers find it."""
         index = [spec.name for spec in self.spec.outputs].index(link.name)
         name = self.spec.line.replace("/", "-")
-        spill = Path(self.spec.folder) / "spill" / f"{self.spec.operator}-{self.spec.replica}-{index}"
+        spill = Path(self.spec.folder) / SPILL / f"{self.spec.operator}-{self.spec.replica}-{index}"
         outlet = self.host.bind(link, f"{self.spec.sockets}/{name}-{index}", spill)
         return outlet, outlet.address
 
