@@ -28,7 +28,7 @@ def new_folder(workflow: Workflow, settings: Settings) -> Path:
     for number in range(1000):
         folder = settings.runs / (f"{stem}-{number}" if number else stem)
         if not folder.exists():
-            return folder.resolve()
+            return folder
     raise PeerLost(f"{settings.runs}: a thousand runs began in this second")
 
 
@@ -42,7 +42,8 @@ def make_master(workflow: Workflow, *, folder: Path | None = None, screen: Scree
     """The master of a run that has not begun; raises WorkflowError with every problem of the workflow."""
     settings = read_settings()
     checked = check_here(workflow).must_run()
-    return Master(checked, folder or new_folder(workflow, settings), provenance=provenance(write_workflow(workflow)),
+    folder = (folder or new_folder(workflow, settings)).resolve()  # agents work in other folders
+    return Master(checked, folder, provenance=provenance(write_workflow(workflow)),
                   sockets=settings.sockets, screen=screen, watch=watch)
 
 

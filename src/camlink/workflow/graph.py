@@ -121,6 +121,15 @@ class Workflow:
             nodes[name] = replace(nodes[name], parameters={**nodes[name].parameters, parameter: value})
         return replace(self, nodes=nodes)
 
+    def with_sites(self, sites: Mapping[str, Site], at: Mapping[str, str]) -> Workflow:
+        """A copy over other sites: {"operator": "site"}; raises UnknownName for an operator."""
+        nodes = dict(self.nodes)
+        for name, site in at.items():
+            if name not in nodes:
+                raise UnknownName("operator of this workflow", name, nodes)
+            nodes[name] = replace(nodes[name], at=site)
+        return replace(self, nodes=nodes, sites={**self.sites, **sites})
+
     def at_line(self, *path: str) -> str:
         """' (line L, column C)' of the deepest known part of `path`, or nothing."""
         for depth in range(len(path), 0, -1):

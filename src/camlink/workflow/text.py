@@ -17,6 +17,7 @@ from camlink.workflow.policy import KINDS, POLICIES, is_policy
 
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
+_OVER: Final = ("sites", "at")
 _RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join", "patience_s")
 _SITE: Final = ("placer", "agents", "dask")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
@@ -26,32 +27,44 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 def read_workflow(path: Path) -> Workflow:
     """The workflow in a YAML file; raises FormatError or WorkflowError, with line and column."""
-    try:
-        size = path.stat().st_size
-        if size > MAX_TEXT_BYTES:
-            raise FormatError(f"{path}: a workflow file has at most {MAX_TEXT_BYTES} bytes, this one has {size}")
-        text = path.read_text(encoding="utf8")
-    except OSError as error:
-        raise FormatError(f"{path}: cannot read the workflow: {error.strerror}; check the path") from None
-    except UnicodeDecodeError as error:
-        raise FormatError(f"{path}: not a text in UTF-8 (byte {error.start})") from None
-    return parse_workflow(text, str(path))
+    return parse_workflow(_text(path), str(path))
 
 
 def parse_workflow(text: str, where: str = "workflow") -> Workflow:
     """The workflow in a YAML text; raises FormatError for broken YAML, WorkflowError with every fault found."""
+    return _Reader(where).read(_tree(text, where))
+
+
+def put_over_sites(workflow: Workflow, path: Path) -> Workflow:
+    """The workflow over the `sites` of a YAML file, its operators where its `at` says; raises as read_workflow does."""
+    sites, at = _Reader(str(path)).read_sites(_tree(_text(path), str(path)))
+    return workflow.with_sites(sites, at)
+
+
+def _text(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > MAX_TEXT_BYTES:
+            raise FormatError(f"{path}: a workflow file has at most {MAX_TEXT_BYTES} bytes, this one has {size}")
+        return path.read_text(encoding="utf8")
+    except OSError as error:
+        raise FormatError(f"{path}: cannot read the workflow: {error.strerror}; check the path") from None
+    except UnicodeDecodeError as error:
+        raise FormatError(f"{path}: not a text in UTF-8 (byte {error.start})") from None
+
+
+def _tree(text: str, where: str) -> yaml.Node | None:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
                 raise FormatError(f"{where}, {_at(event.start_mark)}: aliases (*name) are not used in workflows; "
                                   "write the value out")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise FormatError(f"{where}, {_at(mark)}: {error.problem or error.context}") from None
     except (yaml.YAMLError, RecursionError) as error:
         raise FormatError(f"{where}: not YAML: {error}") from None
-    return _Reader(where).read(root)
 
 
 def _at(mark: Any) -> str:
@@ -83,6 +96,17 @@ class _Reader:
         if self.faults:
             raise WorkflowError(self.faults, self.where)
         return Workflow(str(name), nodes, sites, self.places)
+
+    def read_sites(self, root: yaml.Node | None) -> tuple[dict[str, Site], dict[str, str]]:
+        top = self.mapping(root, (), "the sites of a workflow")
+        self.only(top, _OVER, "a file of sites", ())
+        sites = {site: self.site(site, node) for site, node in self.mapping(
+            top.get("sites"), ("sites",), "sites").items()}
+        placed = self.mapping(top.get("at"), ("at",), "at")
+        at = {op: self.typed(placed, op, str, "", ("at",), say="the name of a site") for op in placed}
+        if self.faults:
+            raise WorkflowError(self.faults, self.where)
+        return sites, at
 
     def fault(self, text: str, path: tuple[str, ...]) -> None:
         for depth in range(len(path), 0, -1):

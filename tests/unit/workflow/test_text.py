@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from camlink.errors import FormatError, InputError, UnknownName, WorkflowError
 from camlink.workflow.graph import Site, Wire, Workflow
 from camlink.workflow.join import Join
-from camlink.workflow.text import parse_workflow, read_value, read_workflow, write_workflow
+from camlink.workflow.text import parse_workflow, put_over_sites, read_value, read_workflow, write_workflow
 
 NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 VALUES = st.one_of(st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False),
@@ -97,3 +98,18 @@ def test_set_replaces_parameters_and_names_the_nearest_operator() -> None:
     assert flow.nodes["solve"].parameters == {"beta": 1}
     with pytest.raises(UnknownName, match="did you mean 'solve'"):
         flow.with_values({"slove.beta": 1})
+
+
+def test_a_file_of_sites_moves_a_workflow_and_changes_nothing_else(tmp_path: Path) -> None:
+    flow = parse_workflow("workflow: x\noperators: {camera: {use: c}, solve: {use: s, from: camera, beta: 1}}")
+    (tmp_path / "sites.yaml").write_text("sites: {cluster: {placer: slurm, cpus: 2}}\nat: {solve: cluster}\n")
+    moved = put_over_sites(flow, tmp_path / "sites.yaml")
+    assert moved.nodes["solve"] == replace(flow.nodes["solve"], at="cluster")
+    assert moved.nodes["camera"] == flow.nodes["camera"]
+    assert moved.sites == {**flow.sites, "cluster": Site("cluster", "slurm", {"cpus": 2})}
+    (tmp_path / "sites.yaml").write_text("at: {slove: cluster}\n")
+    with pytest.raises(UnknownName, match="did you mean 'solve'"):
+        put_over_sites(flow, tmp_path / "sites.yaml")
+    (tmp_path / "sites.yaml").write_text("operators: {}\nat: {solve: 3}\n")
+    with pytest.raises(WorkflowError, match=r"operators(.|\n)*solve: expected the name of a site, got 3.*line 2"):
+        put_over_sites(flow, tmp_path / "sites.yaml")

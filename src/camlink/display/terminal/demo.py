@@ -11,12 +11,12 @@ import msgspec
 import typer
 from rich.console import Console
 
-from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Values, read_sets
+from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Sites, Values, read_sets
 from camlink.display.terminal.session import Choices, present
 from camlink.errors import CamlinkError, UnknownName
 from camlink.runtime.report import Report
 from camlink.workflow.graph import Workflow
-from camlink.workflow.text import parse_workflow
+from camlink.workflow.text import parse_workflow, put_over_sites
 
 DEMOS: Final = ("ptychography",)
 
@@ -31,8 +31,8 @@ class Size(StrEnum):
 def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}.")] = "ptychography",
          size: Annotated[Size, typer.Option(help="talk: 40 x 40 frames of 260 x 260 pixels.")] = Size.DEMO,
          fault: Annotated[str, typer.Option(help="What the wire does wrong, as in drop-packets=0.01.")] = "",
-         values: Values = None, report: ReportFile = None, browser: Browser = True, leave: Leave = False,
-         folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:
+         values: Values = None, sites: Sites = None, report: ReportFile = None, browser: Browser = True,
+         leave: Leave = False, folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:
     """Simulate a beamline and watch its scan become a picture."""
     from camlink.beamline.twin.operator import describe
     from camlink.beamline.twin.parameters import TwinParameters
@@ -40,6 +40,8 @@ def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}."
     from camlink.workflow.parameter import build
 
     workflow = demo_workflow(name, size, fault).with_values(read_sets(values))
+    if sites is not None:
+        workflow = put_over_sites(workflow, sites)
     console = Console()
     twin = build(TwinParameters, dict(workflow.nodes["beamline"].parameters), "beamline")
     assert isinstance(twin, TwinParameters)

@@ -18,6 +18,7 @@ Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the
 Host = Annotated[str, typer.Option("--host", help="Address that the page listens at; loopback unless you say so.")]
 Values = Annotated[list[str] | None, typer.Option("--set", metavar="OPERATOR.PARAMETER=VALUE",
                                                    help="Set a parameter; may be given several times.")]
+Sites = Annotated[Path | None, typer.Option("--sites", help="YAML file: other `sites`, and `at: {operator: site}`.")]
 _FORM: Final = "OPERATOR.PARAMETER=VALUE, as in solve.beta=0.8"
 
 
