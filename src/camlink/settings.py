@@ -17,6 +17,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     samples: Path = Path("../shared/data")
     runs: Path = Path("camlink-runs")
     sockets: Path = Path(tempfile.gettempdir())
+    scratch: Path = Path(tempfile.gettempdir())
     chromium: str = ""
     in_ci: bool = False
     mpi_ranks: int = 1
@@ -26,13 +27,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_settings() -> Settings:
-    """Settings from CAMLINK_SAMPLES, _RUNS, _CHROMIUM and _SPARE, XDG_RUNTIME_DIR, CI, MPI, Slurm and CUDA."""
+    """Settings from CAMLINK_SAMPLES, _RUNS, _SCRATCH, _CHROMIUM, _SPARE, XDG_RUNTIME_DIR, CI, MPI, Slurm, CUDA."""
     default = Settings()
     runtime, gpus = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("CUDA_VISIBLE_DEVICES")
     return Settings(
         samples=Path(os.environ.get("CAMLINK_SAMPLES", default.samples)),
         runs=Path(os.environ.get("CAMLINK_RUNS", default.runs)),
         sockets=Path(runtime) if runtime and os.access(runtime, os.W_OK) else default.sockets,
+        scratch=Path(os.environ.get("CAMLINK_SCRATCH", default.scratch)),
         chromium=os.environ.get("CAMLINK_CHROMIUM", ""),
         in_ci=os.environ.get("CI", "") not in ("", "0", "false"),
         spare=os.environ.get("CAMLINK_SPARE", "yes").lower() not in ("no", "0", "false"),

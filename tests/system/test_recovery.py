@@ -76,7 +76,8 @@ def holds_everything(report: Report, folder: Path) -> None:
     assert sorted(map(int, (folder / "kept.txt").read_text().split())) == list(range(FRAMES))
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 def test_the_workers_of_a_lost_agent_go_on_with_its_successor(tmp_path: Path, how: signal.Signals) -> None:
     made = flow(Site("here"), Site("there"), source="here", rest="there")
     report = play(made, tmp_path, lambda: process("agent", "there").send_signal(how))
@@ -93,12 +94,26 @@ def test_a_run_whose_only_agent_is_killed_goes_on_from_its_journals(tmp_path: Pa
 
 
 def test_before_the_walltime_ends_the_workers_go_on_at_the_next_agent(tmp_path: Path) -> None:
-    made = flow(Site("here"), Site("there", "local", {"walltime_s": 6.0, "margin_s": 3.0}), source="here", rest="there",
-                gap_s=0.03)
+    made = flow(Site("here"), Site("there", "local", {"walltime_s": 5.0, "margin_s": 3.0}), source="here", rest="there")
     report = play(made, tmp_path, lambda: None)
     holds_everything(report, tmp_path)
     assert {r["operator"] for r in report.restarts} == {"add", "count", "keep"}
     assert all(r["reason"].startswith("the time of the agent 'there") for r in report.restarts)
+
+
+@pytest.mark.full
+def test_what_is_forgotten_with_a_journal_is_counted(tmp_path: Path) -> None:
+    def act() -> None:
+        process("worker", "add/0/").kill()
+        (tmp_path / "journal/add-0-frames.blocks").unlink()
+
+    report = play(flow(), tmp_path, act)
+    assert report.verdict == "degraded"
+    (reason,) = report.reasons
+    lost = sum(report.frames["lost"].values())
+    assert reason == f"{lost} frames lost: forgotten by add, whose journal is gone"
+    assert report.frames["delivered"] + lost == FRAMES
+    assert 30 <= lost <= FRAMES - report.operators["add"]["distinct"] <= lost + 40  # what the last heartbeat told
 
 
 @pytest.mark.full
@@ -133,7 +148,7 @@ def test_a_source_that_resumes_gives_every_frame_once_and_a_spare_process_become
 
 @pytest.mark.parametrize(("whom", "fault", "said"), [
     ("add", {"loop_at": 50}, "set aside by add: its code worked for 1 s without a word"),
-    ("count", {"hoard_at": 50}, "set aside by count: MemoryError: Unable"),
+    pytest.param("count", {"hoard_at": 50}, "set aside by count: MemoryError: Unable", marks=pytest.mark.full),
     pytest.param("count", {"loop_at": 50}, "worked for 1 s without", marks=pytest.mark.full),
     pytest.param("add", {"hoard_at": 50}, "set aside by add: MemoryError", marks=pytest.mark.full)])
 def test_a_block_on_which_the_code_loops_for_ever_or_takes_all_memory_is_set_aside(

@@ -84,6 +84,7 @@ class Agent:
         self._cluster = cluster
         self._last_words: set[str] = set()
         self._beat_s = 0.0
+        self.bye: Bye | None = None
         self._ended: list[tuple[Ending, float]] = []
         self._up = context.socket(zmq.DEALER)
         self._up.setsockopt(zmq.IDENTITY, site.encode())
@@ -140,7 +141,9 @@ class Agent:
             self._workers.kill(f"{message.operator}/{message.replica}/{message.attempt}")
         elif isinstance(message, StartScheduler | JoinCluster) and self._cluster is not None:
             self._cluster.obey(message)
-        return not isinstance(message, Bye)
+        elif isinstance(message, Bye):
+            self.bye = message
+        return self.bye is None
 
     def _pass_on(self, payload: bytes) -> None:
         """Pass a worker's message to the master; what is none stops here."""

@@ -74,6 +74,10 @@ class WorkerState:
     past_sent: dict[str, Snapshot] = field(default_factory=dict)
     past_received: dict[str, Snapshot] = field(default_factory=dict)
     past_repeated: int = 0
+    remembered: int = 0
+    recalled: int = 0
+    known: int = 0
+    past_forgotten: int = 0
     before: tuple[dict[str, Snapshot], dict[str, Snapshot]] = field(default_factory=lambda: ({}, {}))
     killable: bool = True
 
@@ -97,12 +101,19 @@ class WorkerState:
         """Whether another attempt can go on: a source that resumes, or anybody whose input was kept."""
         return (self.spec.kind != "source" or self.spec.resumes) and not self.unkept
 
+    @property
+    def forgotten(self) -> int:
+        """Frames that it had taken and acknowledged and that its next attempt did not find: the disk was lost too."""
+        return self.past_forgotten + (max(self.known - self.recalled, 0) if self.recalled >= 0 else 0)
+
     def hear(self, event: Progress) -> None:
         """Take in what it says of itself; of an attempt that it repeats, the accounts were taken in already."""
         if isinstance(event, Done) and event.repeats is not None:
             self.past_sent, self.past_received = self.before
+            self.known = 0
         self.facts, self.sent, self.received = event.facts, event.sent, event.received
         self.repeated, self.aside, self.busy_s, self.unkept = event.repeated, event.aside, event.busy_s, event.unkept
+        self.remembered, self.recalled = event.remembered, event.recalled
 
     def next_attempt(self, at: float) -> None:
         """Become the next attempt; what this one did goes to its past."""
@@ -112,6 +123,9 @@ class WorkerState:
         for name, account in self.received.items():
             self.past_received[name] = merge([self.past_received.get(name, Snapshot()), account])
         self.past_repeated += self.repeated
+        self.past_forgotten = self.forgotten
+        self.known = self.remembered if self.recalled >= 0 else max(self.known, self.remembered)
+        self.remembered, self.recalled = 0, -1
         for name, address in self.addresses.items():
             self.gone[name] = (*self.gone.get(name, ()), address)
         blocks = max((account.blocks for account in self.sent.values()), default=0)

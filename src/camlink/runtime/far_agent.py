@@ -18,24 +18,25 @@ from camlink.runtime.dial import Dial
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.place.local import Processes
-from camlink.runtime.rundir import make_socket_folder
+from camlink.runtime.rundir import make_private_folder, make_socket_folder
 from camlink.settings import read_settings
 from camlink.workflow.needs import ANY
 
 
 class FarProcesses(Processes):
-    """Workers as processes on a machine that need not see the folders of the master."""
+    """Workers as processes on a machine that need not see the folders of the master; then `folder` stands for them."""
 
     def __init__(self, address: str, sockets: Path, relay: str, listen: tuple[str, ...]) -> None:
         super().__init__(address)
+        self.folder: Path | None = None
         self._sockets, self._relay, self._listen = sockets, relay, listen
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker with the sockets of this machine, and with the folder of the run where it can be seen."""
         folder = Path(spec.folder)
         if not os.access(folder, os.W_OK):
-            folder = self._sockets / "run"
-            (folder / "log").mkdir(parents=True, exist_ok=True)
+            folder = self.folder = make_private_folder(read_settings().scratch, Path(spec.sockets).name)
+            (folder / "log").mkdir(exist_ok=True)
         passage = spec.passage
         if passage and self._relay:
             passage = Passage.opened(passage).by(self._relay, self._listen).sealed()
@@ -56,7 +57,10 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "") -> 
         has = take_inventory(sockets)
         heard = tuple(has.network) if listen == ANY else (listen,) if listen else ()
         with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets, relay, heard) as workers:
-            Agent(site, context, dial.address, address, workers, has, dial, ClusterSide(site, sockets, has)).run()
+            agent = Agent(site, context, dial.address, address, workers, has, dial, ClusterSide(site, sockets, has))
+            agent.run()
+            if workers.folder is not None and agent.bye is not None and not agent.bye.relieved:
+                shutil.rmtree(workers.folder, ignore_errors=True)  # another agent of this site was told so too
     finally:
         context.destroy(linger=0)
         shutil.rmtree(sockets, ignore_errors=True)

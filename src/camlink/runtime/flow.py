@@ -127,7 +127,12 @@ class Inbox:
                 return
 
     def close(self) -> None:
-        """Acknowledge everything and the end."""
+        """Acknowledge everything and the end; also what came again and was never asked for."""
+        while self._porter.again and (found := self._receive()) is not None:
+            inlet, block = found
+            if self._porter.admit(block) is not None:
+                break
+            self._taken.append(_Taken(inlet, ()))
         self.flush()
         for inlet in self._inlets:
             inlet.close()

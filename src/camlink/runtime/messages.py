@@ -96,7 +96,9 @@ class Kill(Message):
 
 
 class Bye(Message):
-    """The run is over: end what still runs, then yourself."""
+    """The run is over: end what still runs, then yourself; `relieved` when others go on with it on your site."""
+
+    relieved: bool = False
 
 
 class Connect(Message):
@@ -262,6 +264,8 @@ class Progress(FromWorker, kw_only=True):
 
     `repeated` counts frames that came again and were left out, `aside` those set aside as dead letters, by reason, and
     `busy_s` tells for how long its code has worked without a word, and `unkept` why its journal is not whole.
+    `remembered` counts the frames in its journals, `recalled` those that were there when it began; -1 until it has read
+    them all.
     """
 
     facts: dict[str, Any]
@@ -271,6 +275,8 @@ class Progress(FromWorker, kw_only=True):
     aside: dict[str, int] = {}
     busy_s: float = 0.0
     unkept: str = ""
+    remembered: int = 0
+    recalled: int = 0
 
 
 class Done(Progress, kw_only=True):

@@ -23,6 +23,8 @@ class Porter:
     """Admits the blocks of a port, keeps what the next attempt would need, and sets aside what nobody can bear.
 
     `kept` tells which blocks are kept: none, every one when it is taken, or those that the operator names afterwards.
+    `remembered` counts the frames in the journal, `recalled` those that earlier attempts left there; -1 until it has
+    read them all.
     """
 
     def __init__(self, spec: WorkerSpec, port: str, hand: Hand | None, *, once: bool, kept: str = "none") -> None:
@@ -33,7 +35,9 @@ class Porter:
         self._seen: dict[tuple[str, str, bool], Seen] = {}
         self.set_aside = dict(spec.set_aside)
         self.aside: dict[str, int] = {}
+        self.again = spec.attempt > 0
         self.repeated = 0
+        self.recalled, self.remembered = (-1 if spec.attempt and kept != "none" else 0), 0
         self.broken = ""
         self._known = False
         self._lie_there: set[str] = set()
@@ -43,7 +47,13 @@ class Porter:
 
     def earlier(self) -> Iterator[Block] | None:
         """What earlier attempts of this worker had taken."""
-        return self._journal.replay() if self._kept != "none" and self._spec.attempt else None
+        return self._recall() if self._kept != "none" and self._spec.attempt else None
+
+    def _recall(self) -> Iterator[Block]:
+        for block in self._journal.replay():
+            self.remembered += block.count if isinstance(block, Frames) else 0
+            yield block
+        self.recalled = self.remembered
 
     def admit(self, block: Block) -> Block | None:
         """The block, or what of it was not seen before; None when nothing is left of it."""
@@ -70,7 +80,6 @@ class Porter:
 
     def keep_after(self, block: Block, body: Any) -> None:
         """After the operator has worked on a block: keep it, unless it says that its state does not need it."""
-        self._since_s = 0.0  # what follows is waiting for those who take what was made
         needs = getattr(body, "needs_again", None)
         if self._kept == "after" and not self._known and (needs is None or needs(block)):
             self.keep(block)
@@ -81,6 +90,7 @@ class Porter:
             return
         try:
             self._journal.append(block)
+            self.remembered += block.count if isinstance(block, Frames) else 0
         except StorageError as error:
             self.broken = str(error)
 

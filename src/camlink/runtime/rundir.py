@@ -1,15 +1,18 @@
-"""The folder of a run's sockets: private to its user, removed at the end, and swept when its owner was killed."""
+"""The folders of a run on a machine; that of its sockets is removed at the end, and swept when its owner was killed."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 from typing import Final
 
 import psutil
+
+from camlink.errors import StorageError
 
 _NAME: Final = re.compile(r"camlink-(\d+)-\w+")
 
@@ -20,6 +23,22 @@ def make_socket_folder(parent: Path) -> Path:
         if _is_dead(left):
             shutil.rmtree(left, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"camlink-{os.getpid()}-", dir=parent))
+
+
+def make_private_folder(parent: Path, run: str) -> Path:
+    """What stands for the folder of a run on a machine that does not see it; the same for all its agents there.
+
+    A successor finds the journals in it. Raises StorageError when somebody else could have put something there.
+    """
+    path = parent / f"camlink-run-{run}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        found = path.lstat()
+    except OSError as error:
+        raise StorageError(f"cannot make {path}: {error.strerror}; set CAMLINK_SCRATCH to a folder of yours") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
+        raise StorageError(f"{path} is not a folder for you alone; remove it, or set CAMLINK_SCRATCH")
+    return path
 
 
 def _is_dead(folder: Path) -> bool:

@@ -302,7 +302,7 @@ class RunState(Crew):
                 self.succession.relieved.add(agent)
                 del self.joined[agent]
                 self.beats.pop(agent, None)
-                yield Send(agent, Bye())
+                yield Send(agent, Bye(relieved=True))
         for site, then in list(self.beats.items()):
             if at - then > self._silence_s(site):
                 del self.beats[site]

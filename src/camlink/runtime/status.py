@@ -28,7 +28,8 @@ class StepStatus(msgspec.Struct, frozen=True, kw_only=True):
 class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One operator: where it runs, what it is doing, and the facts that it told.
 
-    `restarts` counts how often it was replaced, `repeated` the frames that came again and were left out, and `aside`
+    `restarts` counts how often it was replaced, `repeated` the frames that came again and were left out, `forgotten`
+    those that it had taken and that are lost with the disk of its journal, and `aside`
     those that it could not bear and that lie in the dead letters, by reason.
     """
 
@@ -42,6 +43,7 @@ class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     replicas: int = 1
     restarts: int = 0
     repeated: int = 0
+    forgotten: int = 0
     aside: dict[str, int] = {}
 
 

@@ -57,6 +57,9 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
     at_most = expected - sum(lost.values()) if expected else 1 << 62  # a frame that a source gave twice counts once
     aside = {f"set aside by {o.name}: {reason}": n for o in operators for reason, n in o.aside.items()}
     _add(lost, aside)
+    forgotten = {o.name: o.forgotten for o in operators if o.forgotten and o.kind != "view"}
+    if forgotten:  # the same frames, where several forgot
+        lost[f"forgotten by {', '.join(forgotten)}, whose journal is gone"] = max(forgotten.values())
     in_flight, dropped = 0, dict[str, int]()
     for link in links:
         if link.target not in views:
@@ -73,7 +76,8 @@ def count_frames(operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus,
     return {
         "expected": expected,
         "captured": captured,
-        "delivered": max(min([captured, *handed]) - downstream - sum(aside.values()), 0),
+        "delivered": max(min([captured, *handed]) - downstream - sum(aside.values())
+                         - max(forgotten.values(), default=0), 0),
         "damaged": sum(int(o.facts.get("frames_damaged", 0)) for o in sources),
         "dropped": dropped, "lost": {reason: n for reason, n in lost.items() if n}, "in_flight": in_flight,
     }

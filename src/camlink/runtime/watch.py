@@ -56,6 +56,7 @@ class Watch:
             name=name, use=self._uses[name], kind=lead.spec.kind, state=lead.state, text=lead.text,
             site=", ".join(sorted({w.site for w in replicas if w.state != "failed"} or {lead.site})),
             facts=facts, replicas=sum(not w.over for w in replicas), restarts=sum(len(w.restarts) for w in replicas),
+            forgotten=sum(w.forgotten for w in replicas),
             repeated=sum(w.past_repeated + w.repeated for w in replicas), aside=_summed([w.aside for w in replicas]))
 
     def _link(self, state: RunState, spec: LinkSpec, at: float) -> LinkStatus:

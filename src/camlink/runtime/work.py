@@ -91,7 +91,10 @@ class Work:
         for part in parts:
             for reason, count in list(part.aside.items()):
                 aside[reason] = aside.get(reason, 0) + count
+        recalled = [part.recalled for part in parts]
         return {"repeated": sum(part.repeated for part in parts), "aside": aside,
+                "remembered": sum(part.remembered for part in parts),
+                "recalled": -1 if -1 in recalled else sum(recalled),
                 "busy_s": self._pulse.busy_s,
                 "unkept": next((part.broken for part in parts if part.broken), "")}
 

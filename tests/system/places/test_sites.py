@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 import pytest
 import zmq
@@ -18,7 +19,7 @@ from camlink.carry.keys import make_keys, write_keys
 from camlink.errors import InputError
 from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.landing import Landing
-from camlink.runtime.messages import Bye, Joined, decode, encode
+from camlink.runtime.messages import Bye, Joined, Launch, Ready, WorkerSpec, decode, encode
 from camlink.runtime.run import open_run, run
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Workflow
@@ -164,6 +165,28 @@ class Side:
         self.landing.close()
         self.master.close(linger=0)
         self.context.term()
+
+
+@pytest.mark.full
+def test_what_stands_for_the_folder_of_the_run_outlives_a_lost_agent(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMLINK_SCRATCH", str(tmp_path))
+    side, folder = Side(tmp_path), tmp_path / "camlink-run-one"
+    spec = WorkerSpec(operator="keep", replica=0, where="camlink.testing.toys:keep", kind="sink", parameters={},
+                      inputs=(), outputs=(), folder="/no/such/folder", sockets="/no/such/one", provenance={})
+    for attempt, (bye, is_left) in enumerate(((None, True), (Bye(relieved=True), True), (Bye(), False))):
+        agent = side.agent()
+        assert side.hears(Joined) is not None
+        side.master.send_multipart([b"far", b"", encode(Launch(spec=msgspec.structs.replace(spec, attempt=attempt)))])
+        assert side.hears(Ready).attempt == attempt
+        assert (folder / "log/keep.log").exists()
+        if bye is None:
+            agent.kill()
+        else:
+            side.master.send_multipart([b"far", b"", encode(bye)])
+        agent.communicate(timeout=20)
+        assert folder.exists() == is_left
+    side.close()
 
 
 def test_an_agent_says_what_it_has_and_goes_when_it_is_told(tmp_path: Path) -> None:

@@ -248,6 +248,21 @@ def test_code_that_works_without_a_word_is_killed_and_what_it_held_is_set_aside_
     assert state.workers["solve", 0].state == "running"
 
 
+def test_frames_that_the_next_attempt_does_not_find_again_are_counted_as_forgotten() -> None:
+    state = started()
+    solve = state.workers["solve", 0]
+    state.handle(progress(Progress, "solve", remembered=100), 2.0)
+    state.handle(died("solve"), 3.0)
+    state.handle(progress(Progress, "solve", attempt=1, remembered=30, recalled=-1), 3.5)
+    assert solve.forgotten == 0  # it still reads
+    state.handle(died("solve", 1), 3.6)
+    state.handle(progress(Progress, "solve", attempt=2, remembered=90, recalled=60), 4.0)
+    assert solve.forgotten == 40
+    state.handle(died("solve", 2), 5.0)
+    state.handle(progress(Progress, "solve", attempt=3, remembered=95, recalled=95), 6.0)
+    assert solve.forgotten == 40
+
+
 def test_replicas_join_and_leave_while_the_graph_runs() -> None:
     state = started()
     told = state.handle(Scale(operator="solve", replicas=2), 3.0)

@@ -75,7 +75,9 @@ class LocalPlacer:
         if code is None and self._walltime_s and time.monotonic() - self._started_s > self._walltime_s:
             self.kill()
             return f"the agent of site '{self._site}' was ended: its walltime of {self._walltime_s:g} s is over"
-        return "" if code is None else f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}"
+        if code is None:
+            return ""
+        return f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}".removesuffix(": ")
 
     def kill(self) -> None:
         """End the agent now; the kernel ends its workers."""
