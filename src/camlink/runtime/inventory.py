@@ -7,8 +7,8 @@ import platform
 import shutil
 import socket
 import subprocess
+import sys
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -16,22 +16,19 @@ import psutil
 
 from camlink.runtime.messages import Inventory
 from camlink.runtime.place.job import read_left
+from camlink.runtime.versions import versions
 from camlink.settings import read_settings
 
-COMPARED: Final = ("camlink", "numpy", "pyzmq", "msgspec", "h5py", "numba")
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
 
 
 def take_inventory(folder: Path) -> Inventory:
     """Cores, memory, GPUs, the disk under `folder`, the walltime that is left, versions."""
-    versions = {"python": platform.python_version()}
-    for name in COMPARED:
-        with suppress(PackageNotFoundError):
-            versions[name] = version(name)
     return Inventory(
         host=platform.node(), system=platform.platform(), cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total, disk_bytes=shutil.disk_usage(folder).free, gpus=_gpus(),
-        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions, network=network())
+        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions(), network=network(),
+        python=sys.executable)
 
 
 def network() -> dict[str, int]:

@@ -196,6 +196,7 @@ class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     walltime_left_s: float | None
     versions: dict[str, str]
     network: dict[str, int] = {}
+    python: str = ""
 
 
 class Joined(Message):

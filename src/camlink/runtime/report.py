@@ -9,8 +9,10 @@ import msgspec
 
 from camlink.errors import StorageError
 from camlink.runtime.crew import Restart
+from camlink.runtime.messages import Inventory
 from camlink.runtime.states import RunState
 from camlink.runtime.status import OperatorStatus, RunStatus
+from camlink.runtime.versions import differences, versions
 from camlink.runtime.watch import times
 
 
@@ -28,6 +30,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     decisions: tuple[dict[str, Any], ...]
     versions: dict[str, str]
     operators: dict[str, dict[str, Any]]
+    agents: dict[str, dict[str, Any]] = {}
     restarts: tuple[dict[str, Any], ...] = ()
     folder: str
     wrong_input: bool = False
@@ -65,11 +68,18 @@ def make_report(status: RunStatus, state: RunState, folder: Path, provenance: di
         frames=status.frames, links=tuple({key: getattr(link, key) for key in _LINK_KEYS} for link in status.links),
         times=times(state), result={"files": files, **result}, decisions=(),
         versions={name: text for name, text in provenance.items() if name != "workflow"},
+        agents={name: _agent(there.has) for name, there in state.joined.items()},
         operators={o.name: _operator(o) for o in status.operators},
         restarts=tuple(_restart(r, state.begun_s) for r in state.restarts),
         folder=str(folder), wrong_input=any(w.failure is not None and w.failure.input for w in state.workers.values()),
         control_refused=state.refused,
     )
+
+
+def _agent(has: Inventory) -> dict[str, Any]:
+    """What the machine of an agent had, and what differed from here."""
+    return {"host": has.host, "system": has.system, "cores": has.cores, "memory_bytes": has.memory_bytes,
+            "gpus": has.gpus, "python": has.python, "differs": differences(has.versions, versions())}
 
 
 def _operator(operator: OperatorStatus) -> dict[str, Any]:

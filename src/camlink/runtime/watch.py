@@ -21,6 +21,7 @@ from camlink.runtime.status import (
     StepStatus,
 )
 from camlink.runtime.verdict import FRAME_BLOCKS, judge
+from camlink.runtime.versions import differences, versions
 
 _PHASES: Final[tuple[Phase, ...]] = ("resources", "services", "network", "graph")
 _RATE_S: Final = 2.0
@@ -139,16 +140,23 @@ def steps(state: RunState) -> tuple[StepStatus, ...]:
     ended = sum(w.over for w in workers)
     counts = ((len(state.joined), len(state.agents)), (ready, len(workers)), (linked, links), (ended, len(workers)))
     words = ("agents joined", "operators ready", "links connected", "operators ended")
+    mores = (_differing(state), "", _ways(state), "")
     reached = _PHASES.index(state.phase) if state.phase in _PHASES else len(_PHASES)
     out = []
-    for number, (title, (done, total), word) in enumerate(zip(STEPS, counts, words, strict=True)):
+    for number, (title, (done, total), word, more) in enumerate(zip(STEPS, counts, words, mores, strict=True)):
         passed = number < reached and not (state.troubles and not state.graph_s)
         complete = passed or (total > 0 and done >= total and number < reached)
         phase = "done" if complete else "failed" if number < reached else "active" if number == reached else "waiting"
         out.append(StepStatus(title=title, state=phase, done=total if passed else done,  # type: ignore[arg-type]
-                              total=total, text=f"{total if passed else done} of {total} {word}"
-                                    f"{_ways(state) if number == 2 else ''}"))
+                              total=total, text=f"{total if passed else done} of {total} {word}{more}"))
     return tuple(out)
+
+
+def _differing(state: RunState) -> str:
+    """Which agents run with something else than we do."""
+    found = {name: differences(there.has.versions, versions()) for name, there in state.joined.items()}
+    said = [f"{name}: {', '.join(lines)}" for name, lines in found.items() if lines]
+    return "; " + "; ".join(said) if said else ""
 
 
 def _ways(state: RunState) -> str:

@@ -7,6 +7,7 @@ import getpass
 import socket
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
@@ -15,8 +16,12 @@ from typing import Any
 import pytest
 
 from camlink.errors import InputError, PeerLost
+from camlink.runtime.place.environment import fit
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus
 from camlink.runtime.place.ssh import Hop, Reach, SshSubmitter
+from camlink.runtime.run import run as run_workflow
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
 
 pytest.importorskip("asyncssh", reason="asyncssh is not installed: pip install -e '.[sites]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -176,13 +181,41 @@ def test_ports_and_sockets_lead_both_ways(sshd: Any, tmp_path: Path) -> None:
         thread.join(5)
 
 
-def test_what_differs_between_environments_is_said(sshd: Any) -> None:
+def bare(folder: Path) -> str:
+    """A Python that has all that camlink needs but not camlink."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True, timeout=60)
+    (target,) = folder.glob("lib/python*/site-packages")
+    (target / "ours.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return str(folder / "bin/python")
+
+
+def test_a_python_that_fits_is_used_as_it_is_and_others_are_named(sshd: Any, tmp_path: Path) -> None:
+    (tmp_path / "old").write_text('#!/bin/sh\necho \'{"versions": {"python": "3.9.2"}, "folders": []}\'\n')
+    (tmp_path / "old").chmod(0o755)
+
     async def run() -> None:
         async with Reach((hop(sshd, sshd.login),)) as reach:
-            assert await reach.differences(sys.executable) == []
-            other = await reach.differences("/usr/bin/python3")
-            assert any(line.startswith("camlink is missing at 127.0.0.1") for line in other)
-            with pytest.raises(PeerLost):
-                await reach.differences("/bin/false")
+            assert await fit(reach, sys.executable) == (sys.executable, False, ())
+            assert (await fit(reach, "")).python == sys.executable
+            for wrong in ("/bin/false", "/no/python", "/bin/echo"):
+                with pytest.raises(InputError, match="no Python that works"):
+                    await fit(reach, wrong)
+            with pytest.raises(InputError, match=r"is Python 3\.9\.2, camlink needs 3\.11"):
+                await fit(reach, str(tmp_path / "old"))
 
     asyncio.run(run())
+
+
+def test_an_environment_is_made_of_what_is_there_and_goes_with_the_run(sshd: Any, tmp_path: Path) -> None:
+    python = bare(tmp_path / "there")
+    way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
+    site = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, "python": python, **way})
+    made = Workflow("made", sites={"here": Site("here"), "beamline": site})
+    made.add("count", toys.count, made.add("camera", toys.camera, frames=20, at="beamline"), at="beamline")
+    report = run_workflow(made, folder=tmp_path / "run")
+    assert (report.verdict, report.reasons) == ("complete", ())
+    told = report.agents["beamline"]
+    assert told["python"].endswith("/env/bin/python")
+    assert told["differs"] == []
+    assert not Path(told["python"]).exists()
+    assert list((tmp_path / "there").glob("lib/python*/site-packages/camlink*")) == []

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-import sys
 from contextlib import AsyncExitStack, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -24,16 +22,6 @@ CALL_S: Final = 60.0
 KEEPALIVE_S: Final = 5
 KNOWN_HOSTS: Final = Path("~/.ssh/known_hosts").expanduser()
 MOST_OUTPUT_BYTES: Final = 1 << 20
-COMPARED: Final = ("camlink", "numpy", "pyzmq", "msgspec", "h5py", "numba")
-_VERSIONS: Final = """
-import json, sys
-from importlib.metadata import PackageNotFoundError, version
-found = {"python": "%d.%d" % sys.version_info[:2]}
-for name in sys.argv[1:]:
-    try: found[name] = version(name)
-    except PackageNotFoundError: found[name] = ""
-print(json.dumps(found))
-"""
 
 # what watches the connection ends the group when its own input ends
 _BEGIN: Final = """echo $$; cd "$1" && exec 3<&0 </dev/null >>"$2" 2>&1 && shift 2 || exit 1
@@ -92,14 +80,14 @@ class Reach:
                 return f"the connection to {hop.host} is gone"
         return ""
 
-    async def call(self, *argv: str, given: bytes = b"") -> str:
+    async def call(self, *argv: str, given: bytes = b"", patience_s: float = CALL_S) -> str:
         """What a program on the last host says; raises PeerLost when it fails."""
         process = await self.start(argv)
         try:
-            said, complained = await asyncio.wait_for(process.communicate(given), CALL_S)
+            said, complained = await asyncio.wait_for(process.communicate(given), patience_s)
         except TimeoutError:
             process.kill()
-            raise PeerLost(f"{self.where}: {argv[0]} did not end in {CALL_S:g} s") from None
+            raise PeerLost(f"{self.where}: {argv[0]} did not end in {patience_s:g} s") from None
         if process.exit_status != 0:
             text = (complained or said)[-500:].decode("utf8", "replace").strip()
             raise PeerLost(f"{self.where}: {argv[0]} ended with code {process.exit_status}: {text}")
@@ -138,17 +126,6 @@ class Reach:
         except (asyncssh.Error, OSError, TimeoutError) as error:
             raise PeerLost(f"{self.where}: ssh leads to no {target}: {error or 'no answer'}; does its sshd allow "
                            "forwarding?") from None
-
-    async def differences(self, python: str) -> list[str]:
-        """What differs between our Python and `python` there, a sentence each."""
-        said = await self.call(python, "-c", _VERSIONS, *COMPARED)
-        try:
-            there = msgspec.json.decode(said, type=dict[str, str])
-        except msgspec.MsgspecError:
-            raise PeerLost(f"{self.where}: {python} said {said[:100]!r}; is it a Python?") from None
-        here = {"python": f"{sys.version_info[0]}.{sys.version_info[1]}"} | {name: _version(name) for name in COMPARED}
-        return [f"{name} is {there.get(name) or 'missing'} at {self.where} and {here[name] or 'missing'} here"
-                for name in here if there.get(name, "") != here[name]]
 
     async def _make_folder(self) -> str:
         return await self.call("mktemp", "-d", "-t", "camlink-XXXXXXXX")  # of mode 0700
@@ -227,10 +204,3 @@ class SshSubmitter:
             with suppress(PeerLost):
                 await self.cancel(job)
         self._jobs.clear()
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import msgspec
 
 from camlink.carry.keys import Keys
+from camlink.runtime.place.environment import fit
 from camlink.runtime.place.job import JobSpec
 from camlink.runtime.place.ssh import Hop, Reach, SshSubmitter
 
@@ -15,6 +15,7 @@ from camlink.runtime.place.ssh import Hop, Reach, SshSubmitter
 class SshOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a workflow says of a site by ssh: the host, the hops before it, and the Python there.
 
+    That Python runs the agent when it has this camlink; else one is made of it for the run (environment.fit).
     `listen` is an address of the host, or `any`, where links may be dialled directly; none unless asked.
     """
 
@@ -24,7 +25,7 @@ class SshOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Path | None = None
     known_hosts: Path | None = None
     jump: tuple[Hop, ...] = ()
-    python: str = sys.executable
+    python: str = ""
     listen: str = ""
 
 
@@ -45,7 +46,8 @@ class SshPlace:
         key = await reach.put_private("agent.key", msgspec.json.encode(keys))
         address = f"tcp://127.0.0.1:{await reach.lead_back(port)}"
         folder = Path(reach.folder)
-        argv = (self._options.python, "-m", "camlink", "agent", "--join", address, "--key", key, "--site", site,
+        python = (await fit(reach, self._options.python)).python
+        argv = (python, "-m", "camlink", "agent", "--join", address, "--key", key, "--site", site,
                 "--relay", f"127.0.0.1:{await reach.lead_back(relay)}",
                 *(("--listen", self._options.listen) if self._options.listen else ()))
         return SshSubmitter(reach), JobSpec(argv=argv, name=f"camlink-{site}", folder=folder,
