@@ -8,6 +8,7 @@ import time
 import numpy as np
 
 from camlink.block import CountFrames, Header, RawFrames, Result, Scan
+from camlink.carry.account import Histogram
 from camlink.display.live import Live
 from camlink.display.web.server import PageServer
 from camlink.runtime.status import STEPS, LinkStatus, OperatorStatus, RunStatus, StepStatus
@@ -155,6 +156,7 @@ class Feed:
                 policy="latest" if target == "look" else "block",
                 sent=count, received=count, acknowledged=max(0, count - flying - lost),
                 in_flight=flying,
+                age_histogram=Histogram((2.048, 4.096, 8.192), (count // 8, count, count // 20)),
                 lost={"packets lost": lost} if lost else {},
                 dropped={"latest": 3} if target == "look" and count > 20 else {},
                 bytes=count * 245_760, frames_per_s=0.0 if verdict else 25.3, bytes_per_s=0.0 if verdict else 6.2e6,

@@ -93,6 +93,9 @@ def test_a_run_is_followed_to_its_end(page):
         page.get_by_test_id("verdict").get_by_text("complete").wait_for(timeout=30_000)
         assert "final picture" in page.get_by_test_id("banner").inner_text()
         assert page.locator("[data-testid=panel-account] td.good").count() == 8
+        ages = page.locator("[data-testid=panel-account] svg.spark").first
+        assert "below 4.1 ms" in str(ages.get_attribute("aria-label"))
+        assert ages.locator("rect").count() == 3
         page.wait_for_timeout(600)
         shot(page, "complete")
         feed.close()

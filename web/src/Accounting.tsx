@@ -1,3 +1,4 @@
+import { Spark } from "./Spark";
 import { total } from "./text";
 import type { LinkStatus } from "./types";
 
@@ -11,7 +12,7 @@ export function Accounting({ links }: { links: LinkStatus[] }) {
       <div className="scroll" data-testid="panel-account" tabIndex={0} aria-label="frames by link">
         <table>
           <thead>
-            <tr><th>link</th><th>sent</th><th>ack.</th><th>flying</th><th>dropped</th><th>lost</th><th aria-label="adds up" /></tr>
+            <tr><th>link</th><th>sent</th><th>ack.</th><th>flying</th><th>drop.</th><th>lost</th><th title="blocks by age at their arrival, 64 µs to 2 s">age</th><th aria-label="adds up" /></tr>
           </thead>
           <tbody>{links.map((link) => <Row key={link.name} link={link} />)}</tbody>
         </table>
@@ -32,6 +33,7 @@ function Row({ link }: { link: LinkStatus }) {
       <td>{link.in_flight}</td>
       <td className={dropped ? "dropped" : ""} title={because(link.dropped)}>{dropped}</td>
       <td className={lost ? "lost" : ""} title={because(link.lost)}>{lost}</td>
+      <td><Spark histogram={link.age_histogram} name={`ages-${link.name}`} /></td>
       <td className={holds ? "good" : "lost"} aria-label={holds ? "adds up" : "does not add up"}>{holds ? "✓" : "≠"}</td>
     </tr>
   );

@@ -63,6 +63,13 @@ export interface OperatorStatus {
   facts: Record<string, unknown>;
 }
 
+/** Blocks that took less than each edge, and no less than the edge before, which is half of it. */
+export interface Histogram {
+  edges_ms: number[];
+  blocks: number[];
+  sum_ms: number;
+}
+
 export interface LinkStatus {
   name: string;
   source: string;
@@ -80,6 +87,8 @@ export interface LinkStatus {
   bytes_per_s: number;
   paths?: { receiver: string; by: string; to: string; round_trip_ms: number; bytes_per_s: number; chosen: number }[];
   age_ms: Record<string, number>;
+  age_histogram: Histogram;
+  hop_histogram: Histogram;
   queue_bytes: number;
   peak_queue_bytes: number;
   limit_bytes: number;

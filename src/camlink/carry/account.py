@@ -40,8 +40,10 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     last_s: float = 0.0
     refused: int = 0
     ages: dict[int, int] = {}
+    age_sum_s: float = 0.0
     max_age_s: float = 0.0
     hops: dict[int, int] = {}
+    hop_sum_s: float = 0.0
     max_hop_s: float = 0.0
     notes: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
@@ -82,14 +84,36 @@ def merge(snapshots: list[Snapshot]) -> Snapshot:
         dropped=_added([s.dropped for s in snapshots]),
         lost=_added([s.lost for s in snapshots]),
         ages=_added([s.ages for s in snapshots]),
+        age_sum_s=sum(s.age_sum_s for s in snapshots),
         max_age_s=max((s.max_age_s for s in snapshots), default=0.0),
         hops=_added([s.hops for s in snapshots]),
+        hop_sum_s=sum(s.hop_sum_s for s in snapshots),
         max_hop_s=max((s.max_hop_s for s in snapshots), default=0.0),
         notes=tuple(dict.fromkeys(note for s in snapshots for note in s.notes)),
         paths=tuple(path for s in snapshots for path in s.paths),
         first_s=min(starts, default=0.0),
         last_s=max((s.last_s for s in snapshots), default=0.0),
     )
+
+
+class Histogram(msgspec.Struct, frozen=True):
+    """Blocks by time: `blocks[k]` took less than `edges_ms[k]`, and no less than half of it, the edge before."""
+
+    edges_ms: tuple[float, ...] = ()
+    blocks: tuple[int, ...] = ()
+    sum_ms: float = 0.0
+
+    @classmethod
+    def of(cls, slots: dict[int, int], sum_s: float) -> Histogram:
+        """The histogram of an account, from its shortest to its longest time."""
+        if not slots:
+            return cls()
+        first, last = min(slots) // _PER_OCTAVE, max(slots) // _PER_OCTAVE
+        blocks = [0] * (last - first + 1)
+        for slot, count in slots.items():
+            blocks[slot // _PER_OCTAVE - first] += count
+        edges_ms = tuple(2.0 ** (octave + 1) / 1e3 for octave in range(first, last + 1))
+        return cls(edges_ms, tuple(blocks), round(sum_s * 1e3, 3))
 
 
 def _added(parts: list[dict[K, int]]) -> dict[K, int]:
@@ -132,7 +156,7 @@ class Account:
         self._first_s = self._last_s = 0.0
         self._ages = [0] * _BINS
         self._hops = [0] * _BINS
-        self._max_age_s = self._max_hop_s = 0.0
+        self._max_age_s = self._max_hop_s = self._age_sum_s = self._hop_sum_s = 0.0
         self._notes: deque[str] = deque(maxlen=_NOTES)
         self.path: Path | None = None
 
@@ -167,6 +191,8 @@ class Account:
             self._max_age_s = age
         if hop > self._max_hop_s:
             self._max_hop_s = hop
+        self._age_sum_s += age
+        self._hop_sum_s += hop
         self._ages[_slot_of(age)] += 1
         self._hops[_slot_of(hop)] += 1
 
@@ -197,8 +223,10 @@ class Account:
             sent=self.sent, received=self.received, acknowledged=self.acknowledged, dropped=dict(self.dropped),
             lost=dict(self.lost), blocks=self.blocks, bytes=self.bytes, queue_bytes=self.queue_bytes,
             peak_queue_bytes=self.peak_queue_bytes, first_s=self._first_s, last_s=self._last_s, refused=self.refused,
-            ages={slot: n for slot, n in enumerate(self._ages) if n}, max_age_s=self._max_age_s,
-            hops={slot: n for slot, n in enumerate(self._hops) if n}, max_hop_s=self._max_hop_s,
+            ages={slot: n for slot, n in enumerate(self._ages) if n}, age_sum_s=self._age_sum_s,
+            max_age_s=self._max_age_s,
+            hops={slot: n for slot, n in enumerate(self._hops) if n}, hop_sum_s=self._hop_sum_s,
+            max_hop_s=self._max_hop_s,
             notes=tuple(self._notes), paths=(self.path,) if self.path is not None else (),
         )
 

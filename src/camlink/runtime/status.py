@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from camlink.carry.account import Histogram
 from camlink.carry.path import Path
 
 StepState = Literal["waiting", "active", "done", "failed"]
@@ -67,6 +68,8 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_s: float = 0.0
     age_ms: dict[str, float] = {}
     hop_ms: dict[str, float] = {}
+    age_histogram: Histogram = Histogram()
+    hop_histogram: Histogram = Histogram()
     resent: int = 0
     spilled: int = 0
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from camlink.carry.account import Snapshot, merge
+from camlink.carry.account import Histogram, Snapshot, merge
 from camlink.carry.path import Path
 from camlink.runtime.crew import WorkerState
 from camlink.runtime.messages import GIVEN_BEFORE, LinkSpec
@@ -77,7 +77,9 @@ class Watch:
             lost=sent.lost, in_flight=sent.in_flight, bytes=sent.bytes,
             frames_per_s=(sent.sent - past[0][1]) * per_s, bytes_per_s=(sent.bytes - past[0][2]) * per_s,
             age_ms={**ages, "max": round(received.max_age_s * 1e3, 3)},
-            hop_ms={**hops, "max": round(received.max_hop_s * 1e3, 3)}, resent=sent.resent, spilled=sent.spilled,
+            hop_ms={**hops, "max": round(received.max_hop_s * 1e3, 3)},
+            age_histogram=Histogram.of(received.ages, received.age_sum_s),
+            hop_histogram=Histogram.of(received.hops, received.hop_sum_s), resent=sent.resent, spilled=sent.spilled,
             notes=sent.notes, paths=_paths(state, spec), queue_bytes=sent.queue_bytes,
             peak_queue_bytes=sent.peak_queue_bytes, limit_bytes=spec.limit_bytes,
         )

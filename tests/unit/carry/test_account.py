@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from camlink.carry.account import Account, merge
+from camlink.carry.account import Account, Histogram, merge
 
 
 @given(st.lists(st.floats(1e-6, 100.0), min_size=1, max_size=200), st.sampled_from([0.5, 0.99]))
@@ -15,6 +17,21 @@ def test_ages_are_right_within_a_bin(ages_s: list[float], quantile: float) -> No
     below = sum(age * 1e3 <= told * 1.001 + 1e-3 for age in ages_s)
     assert below >= quantile * len(ages_s)
     assert told <= max(ages_s) * 1e3 * 1.001 + 1e-3
+
+
+@given(st.lists(st.floats(1e-6, 100.0), max_size=50))
+def test_a_histogram_holds_every_block_between_its_edges(ages_s: list[float]) -> None:
+    account = Account()
+    for age in ages_s:
+        account.count_received(1, 10, age, 0.0, 0.0)
+    told = account.snapshot()
+    found = Histogram.of(told.ages, told.age_sum_s)
+    edges = found.edges_ms
+    assert all(later == 2 * before for before, later in pairwise(edges))
+    assert abs(found.sum_ms - 1e3 * sum(ages_s)) < 0.01 + 1e-6 * found.sum_ms
+    wanted = [sum(edge / 2 <= 1e3 * age < edge for age in ages_s) for edge in edges]
+    assert list(found.blocks) == wanted
+    assert sum(found.blocks) == len(ages_s)
 
 
 def filled(n: int) -> Account:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from camlink.carry.account import Histogram
 from camlink.runtime.status import LinkStatus, RunStatus
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_EDGES_MS: Final = tuple(2.0**octave / 1e3 for octave in range(4, 27))  # 16 us to 67 s
 _VERDICTS: Final = ("complete", "degraded", "failed")
 _LINK: Final[tuple[tuple[str, str, str], ...]] = (
     ("sent", "counter", "Frames that left the sender for the first time"),
@@ -52,11 +54,24 @@ def _lines(status: RunStatus) -> Iterator[str]:
     for name, text in (("age_ms", "Age of blocks since capture at their arrival"),
                        ("hop_ms", "Time on this link alone")):
         metric = f"camlink_link_{name.removesuffix('_ms')}_seconds"
-        yield from _head(metric, "gauge", text)
+        yield from _head(metric, "histogram", text)
         for link in status.links:
-            for quantile, label in (("p50", "0.5"), ("p99", "0.99"), ("max", "1")):
-                value = getattr(link, name).get(quantile, 0.0) / 1e3
-                yield f"{metric}{_labels(link=link.name, quantile=label)} {value:.6f}"
+            yield from _histogram(metric, link.name, link.age_histogram if name == "age_ms" else link.hop_histogram)
+        longest = metric.replace("_seconds", "_max_seconds")
+        yield from _head(longest, "gauge", f"{text}: the longest")
+        for link in status.links:
+            yield f"{longest}{_labels(link=link.name)} {getattr(link, name).get('max', 0.0) / 1e3:.6f}"
+
+
+def _histogram(metric: str, link: str, found: Histogram) -> Iterator[str]:
+    """Blocks up to each edge, the same edges at every scrape; all of them, and the sum of their times."""
+    for edge_ms in _EDGES_MS:
+        below = sum(n for edge, n in zip(found.edges_ms, found.blocks, strict=True) if edge <= edge_ms)
+        yield f"{metric}_bucket{_labels(link=link, le=f'{edge_ms / 1e3:.6f}')} {below}"
+    count = sum(found.blocks)
+    yield f"{metric}_bucket{_labels(link=link, le='+Inf')} {count}"
+    yield f"{metric}_sum{_labels(link=link)} {found.sum_ms / 1e3:.6f}"
+    yield f"{metric}_count{_labels(link=link)} {count}"
 
 
 def _operators(status: RunStatus) -> Iterator[str]:
