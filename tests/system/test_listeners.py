@@ -21,6 +21,7 @@ from camlink.carry.keys import make_keys
 from camlink.carry.relay import Relay
 from camlink.carry.ticket import RelayKey
 from camlink.display.live import Live
+from camlink.display.web.encryption import encryption_for
 from camlink.display.web.server import PageServer
 from camlink.runtime.doctor.listeners import Listener, find_listeners
 from camlink.runtime.rundir import make_socket_folder
@@ -40,8 +41,10 @@ def test_every_kind_of_protection_is_known() -> None:
     relay = Relay(RelayKey(bytes(32)), "0.0.0.0")
     thread = threading.Thread(target=relay.run)
     thread.start()
-    with PageServer(Live(), host="0.0.0.0") as page:
+    with (PageServer(Live(), host="0.0.0.0") as page,
+          PageServer(Live(), host="0.0.0.0", encryption=encryption_for("0.0.0.0")) as secret):
         found = mine()
+    assert found[f"tcp 0.0.0.0:{secret.port}"].protection == "TLS"
     curve = found[f"tcp 0.0.0.0:{outlet.address.rpartition(':')[2]}"]
     assert (curve.protection, curve.reach, curve.open) == ("CURVE", "other machines", False)
     assert found[f"tcp {relay.address}"].protection == "ticket"
@@ -110,5 +113,5 @@ def test_a_run_has_nothing_open(host: str, tmp_path: Path) -> None:
         run.wait(60)
     assert f"tcp {host}:" in done.stdout
     assert "mode 0700" in done.stdout
-    assert ("login" in done.stdout) is (host == "0.0.0.0")
+    assert ("TLS" in done.stdout) is (host == "0.0.0.0")
     assert (done.returncode, " 0 open" in done.stdout) == (0, True), done.stdout

@@ -11,7 +11,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Sites, Values, read_sets
+from camlink.display.terminal import options
+from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Sites, Tls, Values
 from camlink.display.terminal.session import Choices, present
 from camlink.errors import CamlinkError, UnknownName
 from camlink.runtime.report import Report
@@ -32,14 +33,15 @@ def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}."
          size: Annotated[Size, typer.Option(help="talk: 40 x 40 frames of 260 x 260 pixels.")] = Size.DEMO,
          fault: Annotated[str, typer.Option(help="What the wire does wrong, as in drop-packets=0.01.")] = "",
          values: Values = None, sites: Sites = None, report: ReportFile = None, browser: Browser = True,
-         leave: Leave = False, folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:
+         leave: Leave = False, folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1",
+         tls: Tls = "auto") -> None:
     """Simulate a beamline and watch its scan become a picture."""
     from camlink.beamline.twin.operator import describe
     from camlink.beamline.twin.parameters import TwinParameters
     from camlink.capture.fastccd.faults import Faults
     from camlink.workflow.parameter import build
 
-    workflow = demo_workflow(name, size, fault).with_values(read_sets(values))
+    workflow = demo_workflow(name, size, fault).with_values(options.read_sets(values))
     if sites is not None:
         workflow = put_over_sites(workflow, sites)
     console = Console()
@@ -47,7 +49,7 @@ def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}."
     assert isinstance(twin, TwinParameters)
     Faults.parse(twin.faults)
     console.print(describe(twin), highlight=False, soft_wrap=True)
-    choices = Choices(report, browser, leave, folder, port, host)
+    choices = Choices(report, browser, leave, folder, port, host, tls)
     raise typer.Exit(present(workflow, choices, console, with_truth))
 
 

@@ -16,6 +16,8 @@ Leave = Annotated[bool, typer.Option("--exit", help="Leave when the run is over,
 Folder = Annotated[Path | None, typer.Option("--folder", help="Folder of this run (default: camlink-runs/<time>).")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port of the page; 0 takes a free one.")]
 Host = Annotated[str, typer.Option("--host", help="Address that the page listens at; loopback unless you say so.")]
+Tls = Annotated[str, typer.Option("--tls", metavar="auto|off|CERTIFICATE,KEY", help="TLS of the page; auto: with a "
+                                  "certificate made for this run wherever other machines reach it.")]
 Values = Annotated[list[str] | None, typer.Option("--set", metavar="OPERATOR.PARAMETER=VALUE",
                                                    help="Set a parameter; may be given several times.")]
 Sites = Annotated[Path | None, typer.Option("--sites", help="YAML file: other `sites`, and `at: {operator: site}`.")]

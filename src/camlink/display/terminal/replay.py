@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from camlink.carry.journal import SUFFIX
-from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Values, read_sets
+from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Tls, Values, read_sets
 from camlink.display.terminal.session import Choices, present
 from camlink.workflow.graph import Node, Workflow
 
@@ -20,11 +20,11 @@ def replay(file: Annotated[Path, typer.Argument(help="A CXI, ptyd or siemens-sta
            fault: Annotated[str, typer.Option(help="Of a tape: late=, lost=, duplicated=, reordered=, corrupt=, seed=.")
                             ] = "",
            values: Values = None, report: ReportFile = None, browser: Browser = True, leave: Leave = False,
-           folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1") -> None:
+           folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1", tls: Tls = "auto") -> None:
     """Replay a recorded scan through the ptychography graph."""
     made = tape_workflow(file, speed, fault) if file.suffix == SUFFIX else replay_workflow(file, rate_hz)
     workflow = made.with_values(read_sets(values))
-    raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host), Console()))
+    raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host, tls), Console()))
 
 
 def replay_workflow(file: Path, rate_hz: float) -> Workflow:

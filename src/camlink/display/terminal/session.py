@@ -37,6 +37,7 @@ class Choices:
     folder: Path | None = None
     port: int = 0
     host: str = "127.0.0.1"
+    tls: str = "auto"
 
 
 def present(workflow: Workflow, choices: Choices, console: Console,
@@ -48,11 +49,12 @@ def present(workflow: Workflow, choices: Choices, console: Console,
     from camlink.display.terminal.welcome import introduce, show_in_browser
     from camlink.display.web.access import Role
     from camlink.display.web.action import Action
+    from camlink.display.web.encryption import encryption_for
     from camlink.display.web.server import PageServer
 
     check_here(workflow).must_run()
     live = Live()
-    page = PageServer(live, host=choices.host, port=choices.port)
+    page = PageServer(live, choices.host, choices.port, encryption_for(choices.host, choices.tls))
     try:
         introduce(page, console)
         if choices.browser:

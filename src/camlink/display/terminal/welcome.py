@@ -19,9 +19,12 @@ def introduce(page: PageServer, console: Console) -> None:
     """Print the address of the page and, once, the one that lets in its owner."""
     console.print(f"page    [bold link={page.url}]{page.url}[/]", highlight=False, soft_wrap=True)
     console.print(f"owner   {page.invitation}", style="dim", highlight=False, markup=False, soft_wrap=True)
-    if not is_loopback(page.host):
+    if page.encryption:
+        console.print(f"sha256  {page.encryption.fingerprint}: what your browser has to show as the fingerprint of the "
+                      "certificate", style="dim", highlight=False, markup=False, soft_wrap=True)
+    elif not is_loopback(page.host):
         console.print(f"        {page.host} is reached from other machines without encryption; where others listen, "
-                      "leave out --host and use: ssh -L", style="yellow", highlight=False, markup=False, soft_wrap=True)
+                      "leave out --tls off", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_in_browser(page: PageServer) -> None:

@@ -17,6 +17,7 @@ from camlink.display.web.action import Action
 from camlink.display.web.app import LOOPBACK, build_app
 from camlink.display.web.audit import Audit
 from camlink.display.web.door import LOGIN, Door
+from camlink.display.web.encryption import Encryption
 from camlink.display.web.guard import ANY_HOST
 from camlink.display.web.message import LARGEST_MESSAGE_BYTES
 from camlink.display.web.patience import Patient
@@ -32,13 +33,14 @@ class PageServer:
     """Serves the page of `live` until closed; `port` 0 takes a free one.
 
     On loopback processes of the same user may look without a token; everybody else, and everybody at another `host`,
-    needs one. `actions` may be filled while it serves, `audit` keeps who did what.
+    needs one. `actions` may be filled while it serves, `audit` keeps who did what. With `encryption` it speaks TLS.
     Raises AddressInUse for a fixed port that somebody else holds, InputError for a host that is not of this machine.
     """
 
-    def __init__(self, live: Live, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, live: Live, host: str = "127.0.0.1", port: int = 0,
+                 encryption: Encryption | None = None) -> None:
         self._socket = _listen(host, port)
-        self.host = host
+        self.host, self.encryption = host, encryption
         self.port: int = self._socket.getsockname()[1]
         self.access, self.audit = Access(), Audit()
         self.actions: dict[str, Action] = {"invite": Action(Role.OWNER, self._invite, dict[str, str])}
@@ -50,6 +52,8 @@ class PageServer:
             app, log_config=None, access_log=False, lifespan="on", http=Patient, ws="websockets-sansio",
             ws_max_size=LARGEST_MESSAGE_BYTES, ws_per_message_deflate=False, server_header=False, proxy_headers=False,
             timeout_graceful_shutdown=1, limit_concurrency=MOST_CONNECTIONS)
+        config.load()
+        config.ssl = encryption.context if encryption else None  # files of a key are all that its own options take
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]},
                                         name="camlink-page", daemon=True)
@@ -60,7 +64,7 @@ class PageServer:
     def url(self) -> str:
         """Where a browser finds the page."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
+        return f"{'https' if self.encryption else 'http'}://{f'[{host}]' if ':' in host else host}:{self.port}/"
 
     @property
     def invitation(self) -> str:
