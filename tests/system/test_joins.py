@@ -11,11 +11,14 @@ from typing import Any
 import psutil
 import pytest
 
+from camlink.block import CountFrames
+from camlink.carry.journal import read_blocks
 from camlink.runtime.run import open_run, run
 from camlink.runtime.status import RunStatus
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Wire, Workflow
 from camlink.workflow.join import Join
+from camlink.workflow.operator import operator
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
@@ -51,6 +54,23 @@ def test_a_branch_that_drops_frames_leaves_meetings_incomplete_and_the_report_sa
     assert added["distinct"] == (200 if anyway else 50)
     assert added["total"] == (1000 * sum(range(200)) + sum(range(0, 200, 4)) if anyway else
                               1001 * sum(range(0, 200, 4)))
+
+
+@operator("choosy")
+def choosy(left: CountFrames, right: CountFrames) -> CountFrames:
+    """Raise at frame 20."""
+    if 20 in left.index:
+        raise ValueError("frame 20 is poison")
+    return left
+
+
+def test_a_meeting_on_which_the_operator_raises_is_set_aside_and_counts_once(tmp_path: Path) -> None:
+    report = run(flow("inline", frames=60, pair=choosy), folder=tmp_path)
+    assert report.reasons == ("1 frames lost: set aside by pair: ValueError: frame 20 is poison",)
+    assert report.operators["add"]["distinct"] == report.frames["delivered"] == 59
+    letters = [block for file in (tmp_path / "dead-letters").iterdir() for block in read_blocks(file)]
+    assert sorted(block.header.source for block in letters) == ["left", "right"]
+    assert {int(block.arrays["index"][0]) for block in letters} == {20}
 
 
 @pytest.mark.parametrize("whom", ["right", "pair"])

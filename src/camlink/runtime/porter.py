@@ -31,7 +31,7 @@ class Porter:
         self._spec, self._hand, self._once, self._kept = spec, hand, once, kept
         folder = Path(spec.folder)
         self._journal = Journal(folder / JOURNALS / f"{spec.operator}-{spec.replica}-{port}{SUFFIX}")
-        self._letters = folder / DEAD_LETTERS / f"{spec.operator}-{spec.replica}{SUFFIX}"
+        self._letters = folder / DEAD_LETTERS / f"{spec.operator}-{spec.replica}-{port}{SUFFIX}"
         self._seen: dict[tuple[str, str, bool], Seen] = {}
         self.set_aside = dict(spec.set_aside)
         self.aside: dict[str, int] = {}
@@ -43,7 +43,8 @@ class Porter:
         self._lie_there: set[str] = set()
         if spec.attempt and self._letters.exists():
             for letter in read_blocks(self._letters):
-                self._count_aside(letter, str(letter.header.facts.get("error", "")))
+                self._count_aside(letter, str(letter.header.facts.get("error", "")),
+                                  counts=bool(letter.header.facts.get("counts", True)))
 
     def earlier(self) -> Iterator[Block] | None:
         """What earlier attempts of this worker had taken."""
@@ -94,11 +95,14 @@ class Porter:
         except StorageError as error:
             self.broken = str(error)
 
-    def put_aside(self, block: Block, reason: str) -> None:
-        """Keep a block that nobody can work on, with the reason, as a dead letter; once, however often it comes."""
-        if not self._count_aside(block, reason):
+    def put_aside(self, block: Block, reason: str, *, counts: bool = True) -> None:
+        """Keep a block that nobody can work on, with the reason, as a dead letter; once, however often it comes.
+
+        It `counts` as lost frames, unless another branch of a join has the same frames.
+        """
+        if not self._count_aside(block, reason, counts=counts):
             return
-        facts = {**block.header.facts, "set_aside_by": self._spec.operator, "error": reason}
+        facts = {**block.header.facts, "set_aside_by": self._spec.operator, "error": reason, "counts": counts}
         letter = type(block)(msgspec.structs.replace(block.header, facts=facts), block.arrays)
         self._fresh(block)
         try:
@@ -110,12 +114,13 @@ class Porter:
         """The worker has ended; its journal goes when it ended well."""
         self._journal.close(remove=well)
 
-    def _count_aside(self, block: Block, reason: str) -> bool:
+    def _count_aside(self, block: Block, reason: str, *, counts: bool) -> bool:
         key = key_of(block)
         if key in self._lie_there:
             return False
         self._lie_there.add(key)
-        self.aside[reason] = self.aside.get(reason, 0) + block.count
+        if counts:
+            self.aside[reason] = self.aside.get(reason, 0) + block.count
         return True
 
     def _fresh(self, block: Block) -> Block | None:

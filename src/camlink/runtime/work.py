@@ -163,8 +163,8 @@ class Work:
         text = f"{type(error).__name__}: {error}"
         if self._in_a_row >= MOST_IN_A_ROW:
             raise OperatorFailed(f"{text} (and so on {MOST_IN_A_ROW} blocks in a row)") from error
-        for porter, block in there.items():
-            porter.put_aside(block, text)
+        for number, (porter, block) in enumerate(there.items()):
+            porter.put_aside(block, text, counts=not number)
 
     def _send(self, made: list[tuple[str, Block]] | Iterator[tuple[str, Block]]) -> Sent:
         return tuple((self.outboxes[port], self.outboxes[port].send(block)) for port, block in made)
