@@ -264,7 +264,8 @@ def test_the_log_of_a_run_replays_to_its_end(tmp_path: Path) -> None:
     assert (status.verdict, status.reasons, status.frames) == (report.verdict, report.reasons, report.frames)
     story = "\n".join(tell(tmp_path))
     for said in ("step 3 is done: connect network", "count/0 is replaced, since it is gone: killed by SIGKILL",
-                 "while it held camera toy frame 30+1", "Verdict: degraded", "Dead letter in count-0.blocks: 1 frames"):
+                 "while it held camera toy frame 30+1", "Verdict: degraded",
+                 "Dead letter in count-0-frames.blocks: 1 frames"):
         assert said in story
 
 

@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
+_ROOM: Final = 1024
 
 
 @dataclass(slots=True)
@@ -58,7 +59,9 @@ class Meetings(Generic[T]):
         self._silent: set[str] = set()
         self._open: dict[int, Parts[T]] = {}
         self._oldest: list[int] = []  # a heap of what is open, and of some that closed meanwhile
-        self._closed: set[int] = set()
+        self._closed: set[int] = set()  # of the keys from `_floor` on; below it all are closed
+        self._floor = -1 - skew
+        self._room = _ROOM
         self._ready: deque[Meeting[T]] = deque()
         self.late = dict.fromkeys(branches, 0)
         self.incomplete = dict.fromkeys(branches, 0)
@@ -68,7 +71,7 @@ class Meetings(Generic[T]):
         """A block of a branch with the key of each row; a row whose key was given up is late, counted and left out."""
         self._silent.discard(branch)
         for row, key in enumerate(keys):
-            if key in self._closed:
+            if key < self._floor or key in self._closed:
                 self.late[branch] += 1
                 continue
             parts = self._open.get(key)
@@ -131,6 +134,10 @@ class Meetings(Generic[T]):
                 kept.append(key)
         for key in kept:
             heappush(self._oldest, key)
+        self._floor = max(self._floor, min((self._reached[name] for name in going), default=0) - self._skew)
+        if len(self._closed) > self._room:
+            self._closed = {key for key in self._closed if key >= self._floor}
+            self._room = _ROOM + 2 * len(self._closed)
 
     def _decided(self, key: int, going: list[str]) -> bool:
         """Whether nothing more is to be expected under a key of the branches that go on."""

@@ -120,7 +120,7 @@ def test_a_well_mannered_format_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)
 def test_a_broken_format_is_found_out(broken: Format, check: str, says: str, tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(suite, "PATIENCE_S", 0.1)
     with pytest.raises(AssertionError, match=says):
         suite.FORMAT_CHECKS[check](file_of(broken, tmp_path))
 

@@ -123,7 +123,7 @@ def presumes(left: CountFrames, right: CountFrames | None) -> CountFrames:
 @operator("endless")
 def endless(frames: Inflow[CountFrames]) -> Iterator[Result]:
     """Go on for longer than anybody waits."""
-    time.sleep(2)
+    time.sleep(1)
     yield from ()
 
 
@@ -139,7 +139,7 @@ BROKEN = [
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)
 def test_a_broken_operator_is_found_out(broken: object, check: str, says: str, tmp_path: Path,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(suite, "PATIENCE_S", 0.1)
     with pytest.raises(Exception, match=says):
         suite.OPERATOR_CHECKS[check](tried(broken, tmp_path))
 

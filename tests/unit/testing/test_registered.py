@@ -121,7 +121,11 @@ def source_of(name: str, folder: Path, threads: list[threading.Thread]) -> Sourc
                   listen if name == "twin" else lambda block: None)
 
 
-@pytest.mark.parametrize("name", OPERATORS.names())
+ON_A_WIRE = ("twin", "fastccd")
+
+
+@pytest.mark.parametrize("name", [
+    pytest.param(name, marks=pytest.mark.slow) if name in ON_A_WIRE else name for name in OPERATORS.names()])
 def test_every_installed_operator_keeps_its_suite(name: str, tmp_path: Path, threads: list[threading.Thread]) -> None:
     operator = OPERATORS.get(name)
     if operator.kind is Kind.SOURCE:

@@ -93,7 +93,7 @@ def loses(*, context: Context) -> Iterator[RawFrames]:
 def stubborn() -> Iterator[RawFrames]:
     """Never come to an end."""
     yield toy_frames(toy_scan(1), 0, 1)
-    time.sleep(3)
+    time.sleep(1)
 
 
 BROKEN = [
@@ -108,7 +108,7 @@ BROKEN = [
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)
 def test_a_broken_source_is_found_out(broken: object, check: str, says: str, tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(suite, "PATIENCE_S", 0.1)
     with pytest.raises(Exception, match=says) as caught:
         suite.SOURCE_CHECKS[check](Source(broken, tmp_path))  # type: ignore[arg-type]
     assert type(caught.value).__name__ in ("AssertionError", "FormatError")
