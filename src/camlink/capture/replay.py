@@ -88,7 +88,7 @@ def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) ->
         index = sent[first:end]
         source = rows[index]
         arrays: dict[str, Array] = {
-            "frames": _read(stack, source, bad), "index": index.astype(np.int64),
+            "frames": _read(stack, source, bad, context), "index": index.astype(np.int64),
             "point": point[index].astype(np.int64),
             "kind": recorded.kind[source], "dwell_s": recorded.dwell_s[source],
             "position_m": position_m[source], "time_s": np.full(len(index), now_s())}
@@ -156,11 +156,13 @@ def _most_frames(parameters: ReplayParameters, stack: Stack) -> int:
     return max(1, min(parameters.block_frames, _MOST_BLOCK_BYTES // max(1, 4 * ny * nx)))
 
 
-def _read(stack: Stack, rows: NDArray[np.intp], bad: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+def _read(stack: Stack, rows: NDArray[np.intp], bad: NDArray[np.bool_] | None, context: Context) -> NDArray[np.float32]:
+    frames: NDArray[np.float32] = context.room((len(rows), *stack.shape[1:]), np.float32)
     if np.all(np.diff(rows) == 1):
-        frames = stack.read(int(rows[0]), int(rows[-1]) + 1)
+        stack.read(int(rows[0]), int(rows[-1]) + 1, frames)
     else:
-        frames = np.concatenate([stack.read(int(row), int(row) + 1) for row in rows])
-    if bad is not None and bad.any():
-        frames = np.where(bad, np.float32(np.nan), frames)
+        for at, row in enumerate(rows):
+            stack.read(int(row), int(row) + 1, frames[at:at + 1])
+    if bad is not None:
+        frames[:, bad] = np.nan
     return frames

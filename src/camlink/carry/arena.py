@@ -12,10 +12,12 @@ from __future__ import annotations
 import bisect
 import errno
 import fcntl
+import math
 import mmap
 import os
 import struct
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -53,13 +55,24 @@ class Mapping:
 
 
 class Lent(np.ndarray[tuple[int], np.dtype[np.uint8]]):
-    """An array over the memory of another process, which knows where it lies."""
+    """An array over shared memory, of another process or of ours, which knows where it lies."""
 
-    mapping: Mapping
+    mapping: Shared
 
 
-def place_of(part: Any) -> tuple[Mapping, int] | None:
-    """Where a contiguous array lies in the arena of another process; None when it has to be copied.
+class Room(Lent):
+    """A writable extent of our own arena, which is free again when nothing refers to it any more."""
+
+    offset: int
+
+    def __del__(self) -> None:
+        mapping = getattr(self, "mapping", None)
+        if mapping is not None:
+            mapping.vacant.append((self.offset, self.nbytes))  # in any thread, at any moment: only noted here
+
+
+def place_of(part: Any) -> tuple[Shared, int] | None:
+    """Where a contiguous array lies in shared memory; None when it has to be copied.
 
     What came by way of a third process is copied: the death of that process must not free what we hand on.
     """
@@ -67,7 +80,7 @@ def place_of(part: Any) -> tuple[Mapping, int] | None:
     for _ in range(8):
         if isinstance(base, Lent):
             mapping = getattr(base, "mapping", None)
-            if mapping is None or mapping.foreign:
+            if mapping is None or (isinstance(mapping, Mapping) and mapping.foreign):
                 return None
             return mapping, part.__array_interface__["data"][0] - mapping.address
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
@@ -81,14 +94,14 @@ class Plan(NamedTuple):
 
     places: list[int]
     nbytes: int
-    others: tuple[Mapping, ...]
+    others: tuple[Shared, ...]
 
 
-def plan(parts: Sequence[Any], number_of: Callable[[Mapping], int]) -> Plan:
+def plan(parts: Sequence[Any], number_of: Callable[[Shared], int]) -> Plan:
     """Where each part of a block goes; `number_of` numbers the arenas of others."""
     at = _up(_HEAD.size + 24 * len(parts))
     places: list[int] = []
-    others: tuple[Mapping, ...] = ()
+    others: tuple[Shared, ...] = ()
     for part in parts:
         size = part.nbytes if isinstance(part, np.ndarray) else len(part)
         found = place_of(part) if size > INLINE_BYTES and isinstance(part, np.ndarray) else None
@@ -206,12 +219,35 @@ class Arena:
         self.retired = False
         self.nbytes = _up(nbytes)
         self.fd = new_file(self.nbytes)
-        self.memory: Array = np.frombuffer(mmap.mmap(self.fd, self.nbytes), np.uint8)
+        self._map: mmap.mmap | None = mmap.mmap(self.fd, self.nbytes)
+        self.memory: Array = np.frombuffer(self._map, np.uint8)
+        self.view = self.memory.data
+        self.address: int = self.memory.__array_interface__["data"][0]
+        self.vacant: deque[tuple[int, int]] = deque()
+        self._rooms = 0
+        self._shut = weakref.finalize(self, os.close, self.fd)
         seal(self.fd)
         self._free = [(0, self.nbytes)]  # offset and bytes, rising, never touching
 
-    def take(self, nbytes: int) -> int:
-        """Offset of a free extent; -1 when none is large enough."""
+    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+        """A writable array (shape) that readers will see where it lies; None when there is no room."""
+        nbytes = _up(math.prod(shape) * dtype.itemsize)
+        offset = self.take(nbytes) if nbytes else -1
+        if offset < 0:
+            return None
+        root = Room((nbytes,), np.uint8, self._map, offset)  # of no array: NumPy would look through it
+        root.mapping, root.offset = self, offset
+        self._rooms += 1
+        return np.ndarray(shape, dtype, root.data)
+
+    def take(self, nbytes: int, *, top: bool = False) -> int:
+        """Offset of a free extent; -1 when none is large enough. A head goes to the `top`: it breaks up no room."""
+        if self.vacant:
+            self.vacate()
+        if top and self._free and self._free[-1][1] > nbytes:
+            offset, size = self._free[-1]
+            self._free[-1] = (offset, size - nbytes)
+            return offset + size - nbytes
         for at, (offset, size) in enumerate(self._free):
             if size >= nbytes:
                 if size == nbytes:
@@ -220,6 +256,13 @@ class Arena:
                     self._free[at] = (offset + nbytes, size - nbytes)
                 return offset
         return -1
+
+    def vacate(self) -> bool:
+        """Take back the rooms that nothing refers to; True when all of the arena is free."""
+        while self.vacant:
+            self.give(*self.vacant.popleft())
+            self._rooms -= 1
+        return len(self._free) == 1 and self._free[0][1] == self.nbytes
 
     def give(self, offset: int, nbytes: int) -> None:
         """The extent is free again."""
@@ -236,14 +279,21 @@ class Arena:
     @property
     def free_bytes(self) -> int:
         """Bytes in no extent."""
+        self.vacate()
         return sum(size for _, size in self._free)
 
     def close(self) -> None:
-        """Let go of the memory; it stays as long as a reader has it."""
-        if self.fd >= 0:
-            os.close(self.fd)
+        """Let go of the memory; it stays as long as a reader has it, or somebody writes in a room of it."""
+        self.vacate()
+        if not self._rooms and self._shut.alive:
+            self._shut()
             self.fd = -1
             self.memory = np.empty(0, np.uint8)
+            self.view = self.memory.data
+            self._map = None
+
+
+Shared = Mapping | Arena
 
 
 def new_piece(parcel: int, parts: Sequence[Any], planned: Plan) -> int:

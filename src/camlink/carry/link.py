@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, Protocol
 
-from camlink.block import Block
+from numpy.typing import DTypeLike
+
+from camlink.block import Array, Block
 from camlink.carry.account import Account
 
 Kind = Literal["memory", "zmq", "shm", "far"]
@@ -49,6 +51,13 @@ class Outlet(Protocol):
 
         Nothing happens when a later attempt of it than `attempt` is there already. Only for a process that has ended,
         not for one that is silent: memory that it reads may be used anew.
+        """
+        ...
+
+    def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A writable array for a block in the making: where it lies in the link's memory, offering copies nothing.
+
+        As any block, it is not written to any more once it was offered; take a new room for the next.
         """
         ...
 

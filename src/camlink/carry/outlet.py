@@ -5,7 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
-from camlink.block import Block
+import numpy as np
+from numpy.typing import DTypeLike
+
+from camlink.block import Array, Block
 from camlink.carry.account import Account
 from camlink.carry.ledger import Ledger, Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
@@ -61,6 +64,10 @@ class KeepingOutlet(ABC):
     def _discard(self, payload: Any) -> None:
         """The block of this payload is out of custody."""
         del payload  # what nobody holds any more goes by itself
+
+    def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A writable array, in memory that the link does not have to copy."""
+        return np.empty(shape, dtype)
 
     def offer(self, block: Block, parts: list[Any]) -> bool:
         """Take the block into custody and send what may go; False when there is no credit (lossless policies)."""

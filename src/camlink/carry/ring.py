@@ -28,8 +28,11 @@ from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
-from camlink.block import Block
-from camlink.carry.arena import Arena, Mapping, new_piece, plan, write_extent
+import numpy as np
+from numpy.typing import DTypeLike
+
+from camlink.block import Array, Block
+from camlink.carry.arena import Arena, Mapping, Shared, new_piece, plan, write_extent
 from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
@@ -55,7 +58,7 @@ class _Extent:
 
     __slots__ = ("arena", "block", "fd", "kept", "lookers", "nbytes", "offset", "others")
 
-    def __init__(self, arena: Arena | None, offset: int, nbytes: int, fd: int, others: tuple[Mapping, ...],
+    def __init__(self, arena: Arena | None, offset: int, nbytes: int, fd: int, others: tuple[Shared, ...],
                  block: Block | None) -> None:
         self.arena, self.offset, self.nbytes, self.fd = arena, offset, nbytes, fd
         self.others, self.block = others, block
@@ -88,12 +91,12 @@ class RingOutlet(KeepingOutlet):
         self._listener = _listen(path, link)
         self._arena_bytes = _ARENA_PER_LIMIT * limit_bytes
         self._numbers = itertools.count(1)
-        self._arena = Arena(self._arena_bytes, next(self._numbers))
         self._retired: list[Arena] = []
         self._closing = False
         self._starved_s = 0.0
         self._unused: deque[int] = deque()
-        self._others: weakref.WeakKeyDictionary[Mapping, int] = weakref.WeakKeyDictionary()
+        self._others: weakref.WeakKeyDictionary[Shared, int] = weakref.WeakKeyDictionary()
+        self._arena = self._new_arena()
         self._epoll = select.epoll()
         self._epoll.register(self._listener, select.EPOLLIN)
 
@@ -187,7 +190,8 @@ class RingOutlet(KeepingOutlet):
             self._finished(peer.name)
         elif kind == b"L":
             # what it may go on looking at of others is held for good
-            peer.lent = {number: extent for number, extent in peer.lent.items() if not extent.others}
+            peer.lent = {number: extent for number, extent in peer.lent.items()
+                         if not any(isinstance(other, Mapping) for other in extent.others)}
             del self._named[peer.name]
             self._ledger.lose(peer.name)
             self._drop(peer)
@@ -220,16 +224,47 @@ class RingOutlet(KeepingOutlet):
         if peer.lent and not self._closing:
             self._retire()
         for extent in peer.lent.values():
+            for other in extent.others:
+                if isinstance(other, Arena):  # another link of this process has it, and sees it there
+                    other.retired = True
             self._returned(extent)
         peer.lent.clear()
+
+    def _new_arena(self) -> Arena:
+        arena = Arena(self._arena_bytes, next(self._numbers))
+        self._others[arena] = arena.number
+        return arena
 
     def _retire(self) -> None:
         """Write nothing any more where somebody may look whom we have lost sight of."""
         self._arena.retired = True
         self._retired.append(self._arena)
-        self._arena = Arena(self._arena_bytes, next(self._numbers))
+        self._arena = self._new_arena()
 
-    def _number_of(self, mapping: Mapping) -> int:
+    def _tidy(self) -> None:
+        """Put a new arena in the place of a retired one, and let go of those in which nothing lies any more."""
+        if self._arena.retired:
+            self._retire()
+        for arena in [arena for arena in self._retired if arena.vacate()]:
+            self._unused.append(arena.number)
+            self._retired.remove(arena)
+            arena.close()
+        while self._unused:
+            number = self._unused.popleft()
+            for peer in list(self._named.values()):
+                if number in peer.shown:
+                    peer.shown.discard(number)
+                    self._tell(peer, RECORD.pack(b"X", number, 0, 0, 0, 0, 0.0))
+
+    def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A writable array in shared memory: a block that is offered with it is not copied; else ordinary memory."""
+        if self._arena.retired:
+            self._tidy()
+        kind = np.dtype(dtype)
+        room = self._arena.room(shape, kind)
+        return np.empty(shape, kind) if room is None else room
+
+    def _number_of(self, mapping: Shared) -> int:
         number = self._others.get(mapping)
         if number is None:
             number = self._others[mapping] = next(self._numbers)
@@ -237,12 +272,12 @@ class RingOutlet(KeepingOutlet):
         return number
 
     def _store(self, block: Block, parts: list[Any], nbytes: int) -> Any:
-        while self._unused:
-            self._forget(self._unused.popleft())
+        if self._arena.retired or self._retired or self._unused:
+            self._tidy()
         planned = plan(parts, self._number_of)
         number, arena = self._ledger.number, self._arena
         held = block if planned.others else None
-        offset = arena.take(planned.nbytes)
+        offset = arena.take(planned.nbytes, top=bool(planned.others))
         if offset >= 0:
             write_extent(arena.memory, offset, number, parts, planned)
             return _Extent(arena, offset, planned.nbytes, -1, planned.others, held)
@@ -267,13 +302,6 @@ class RingOutlet(KeepingOutlet):
             raise StorageError(f"link {self._link}: its receivers keep the shared memory of all blocks that they had, "
                                f"and for {ROOM_S:g} s none came back; {error}")
 
-    def _forget(self, number: int) -> None:
-        """Tell receivers that an arena is not used any more."""
-        for peer in list(self._named.values()):
-            if number in peer.shown:
-                peer.shown.discard(number)
-                self._tell(peer, RECORD.pack(b"X", number, 0, 0, 0, 0, 0.0))
-
     def _discard(self, payload: Any) -> None:
         payload.kept = False
         self._recycle(payload)
@@ -291,17 +319,14 @@ class RingOutlet(KeepingOutlet):
             os.close(extent.fd)
             return
         extent.arena.give(extent.offset, extent.nbytes)
-        if extent.arena.retired and extent.arena.free_bytes == extent.arena.nbytes:
-            self._unused.append(extent.arena.number)
-            self._retired.remove(extent.arena)
-            extent.arena.close()
 
     def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
         extent: _Extent = parcel.payload
         peer = self._named[receiver.name]
         arena = extent.arena
         for other in extent.others:
-            if not self._show(peer, self._others[other], other.fd, other.nbytes, foreign=1):
+            if not self._show(peer, self._others[other], other.fd, other.nbytes,
+                              foreign=int(isinstance(other, Mapping))):
                 return False
         if arena is not None and not self._show(peer, arena.number, arena.fd, arena.nbytes):
             return False

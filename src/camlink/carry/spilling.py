@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from numpy.typing import DTypeLike
 
-from camlink.block import Block
+from camlink.block import Array, Block
 from camlink.carry.account import Account
 from camlink.carry.envelope import decode, encode
 from camlink.carry.link import Outlet
@@ -55,6 +56,10 @@ class SpillingOutlet:
     def lose(self, receiver: str, reason: str, attempt: int | None = None) -> None:
         """That receiver is dead: what it did not acknowledge goes again."""
         self.outlet.lose(receiver, reason, attempt)
+
+    def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A writable array in the memory of the link."""
+        return self.outlet.room(shape, dtype)
 
     def offer(self, block: Block, parts: list[Any]) -> bool:
         """Send now if nothing waits on disk and there is credit; else write it to disk."""

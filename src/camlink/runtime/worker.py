@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import zmq
+from numpy.typing import DTypeLike
 
-from camlink.block import Block
+from camlink.block import Array, Block
 from camlink.carry.account import merge
 from camlink.carry.crossing import Crossing, Passage
 from camlink.carry.kinds import make_inlet, make_outlet
@@ -117,6 +119,7 @@ class WorkerContext:
         self.screen = screen
         self._stopping, self._pulse = stopping, pulse or Pulse()
         self.facts: dict[str, FactValue] = {}
+        self.room: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty  # until the links are bound
         self._entrance = entrance_of(Path(spec.sockets), spec.cluster) if spec.cluster else None
         self._executor: Executor | None = None
 
@@ -210,6 +213,8 @@ class Worker:
         for link in self.spec.outputs:
             self.outlets[link.name], addresses[link.name] = self.bind(link)
         work.open(self.outlets)
+        if work.outboxes:
+            self.context.room = next(iter(work.outboxes.values())).room
         self.work = work
         self.say(Ready, pid=os.getpid(), addresses=addresses)
         waiting = set(self.outlets)

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from camlink.block import Block
+import numpy as np
+from numpy.typing import DTypeLike
+
+from camlink.block import Array, Block
 from camlink.runtime.executor import ThreadExecutor
 from camlink.workflow.operator import FactValue
 
@@ -44,6 +47,10 @@ class RecordingContext:
     def stop(self) -> None:
         """Ask the operator to end."""
         self._stopped = True
+
+    def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """Ordinary memory."""
+        return np.empty(shape, dtype)
 
     def stopping(self) -> bool:
         """True after `stop()`."""

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from camlink.block import Header, Result, Scan
+from camlink.block import Block, Header, Result, Scan
 from camlink.carry.envelope import encode
 from camlink.carry.link import Inlet, Outlet
 from camlink.clock import now_s
@@ -47,6 +47,20 @@ def until(true: Callable[[], object], what: str) -> None:
     while not true():
         assert time.monotonic() < deadline, f"waited {PATIENCE_S:g} s for {what}"
         time.sleep(0.0005)
+
+
+def taken(ends: Ends, inlet: Inlet) -> Block:
+    """The next block, which comes within `PATIENCE_S`."""
+    found: list[Block | None] = []
+
+    def came() -> bool:
+        ends.outlet.pump()
+        found.append(inlet.receive())
+        return found[-1] is not None
+
+    until(came, "a block")
+    assert found[-1] is not None
+    return found[-1]
 
 
 def receive(ends: Ends, inlet: Inlet, patience_s: float = 0.05) -> int | None:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, Protocol, get_args, get_origin
 
 import msgspec
+from numpy.typing import DTypeLike
 
-from camlink.block import Block
+from camlink.block import Array, Block
 from camlink.errors import InputError
 from camlink.workflow.executor import Executor
 from camlink.workflow.parameter import Parameters
@@ -85,6 +86,13 @@ class Context(Protocol):
     @property
     def executor(self) -> Executor:
         """Takes pieces of work of 100 ms and more: threads of this process, or the cluster of the site (`dask`)."""
+        ...
+
+    def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A writable array for the next block of the first output: written here, it is copied by no link of this host.
+
+        It is not written to any more once its block was given; take a new one for the next.
+        """
         ...
 
     def stopping(self) -> bool:

@@ -21,6 +21,7 @@ class Told:
     """A context that remembers what it was told and can be asked to stop."""
 
     name, folder, provenance, screen = "replay", Path(), {}, None
+    room = staticmethod(np.empty)
 
     def __init__(self) -> None:
         self.facts: dict[str, Any] = {}

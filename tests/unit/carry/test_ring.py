@@ -17,21 +17,9 @@ from camlink.carry.ring_inlet import RingInlet
 from camlink.carry.zmq import write_hello
 from camlink.errors import AddressInUse, InputError, PeerLost
 from camlink.testing.hostile import PAYLOADS
-from camlink.testing.link import NBYTES, Ends, Make, joined, lawful, numbered, offer, receive, until
+from camlink.testing.link import NBYTES, Ends, Make, joined, lawful, numbered, offer, receive, taken, until
 
 BIG = 10 * NBYTES
-
-
-def taken(ends: Ends, inlet: Any) -> Any:
-    found: list[Any] = []
-
-    def came() -> bool:
-        ends.outlet.pump()
-        found.append(inlet.receive())
-        return found[-1] is not None
-
-    until(came, "a block")
-    return found[-1]
 
 
 def settled(ends: Ends, inlet: Any, frames: int) -> None:

@@ -63,7 +63,8 @@ class Intake:
         self._end_s = float("inf")
         self._seen_until = self._first
         self._told_s = 0.0
-        self._tray = Tray(plan, frames=parameters.block_frames, nbytes=parameters.block_bytes)
+        self._tray = Tray(plan, frames=parameters.block_frames, nbytes=parameters.block_bytes,
+                          room=context.room)
         self._address = parameters.address or plan.address
         self._receiver = Receiver(
             geometry_of(parameters.detector, plan.scan.shape), address=self._address, host=parameters.host,

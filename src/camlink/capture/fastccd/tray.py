@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from camlink.block import COLUMNS, Header, Plan, RawFrames
 from camlink.capture.fastccd.assemble import Frame
 
+Room = Callable[[tuple[int, ...], DTypeLike], NDArray[Any]]
+
 
 class Tray:
-    """Collects frames of `plan` and gives them as RawFrames, bounded by `frames` and by `nbytes`."""
+    """Collects frames of `plan` and gives them as RawFrames, bounded by `frames` and by `nbytes`.
 
-    def __init__(self, plan: Plan, *, frames: int, nbytes: int) -> None:
-        self._plan = plan
+    `room` gives the memory of each block: that of the link that takes it, so that it is not copied there either.
+    """
+
+    def __init__(self, plan: Plan, *, frames: int, nbytes: int, room: Room = np.empty) -> None:
+        self._plan, self._room = plan, room
         height, width = plan.scan.shape
         self.capacity = max(1, min(frames, nbytes // (2 * height * width)))
         self._rows: list[int] = []
@@ -37,7 +45,7 @@ class Tray:
     def place(self) -> NDArray[np.uint16]:
         """The array (y, x) u16 for the next frame; the same one again until a frame is put in."""
         if self._images is None:
-            self._images = np.empty((self.capacity, *self._plan.scan.shape), np.uint16)
+            self._images = self._room((self.capacity, *self._plan.scan.shape), np.uint16)
         image: NDArray[np.uint16] = self._images[len(self._rows)]
         return image
 

@@ -28,15 +28,23 @@ def measure(case: str) -> dict[str, Any]:
 
 
 def _rate(case: str) -> dict[str, Any]:
+    """Producers send ready frames again and again; beside it, the same where every frame is written anew."""
     by, _, job = case.partition("-")
     task = Task(by="shm" if by == "shm" else "zmq", folder="", frames=RATE_FRAMES, whole=job == "whole")
-    floors = [msgspec.structs.replace(task, by=floor) for floor in ("pyzmq ipc", "pyzmq tcp")]
-    ours, *theirs = _in_turns([task, *floors])
-    figure = _median(ours)
-    beside = {f"hand-written {floor.by}": _median(runs) for floor, runs in zip(floors, theirs, strict=True)}
-    return _record(case, task, ours, round(figure), "frames/s", {name: round(rate) for name, rate in beside.items()},
-                   {name: round(figure / rate, 3) for name, rate in beside.items()},
-                   all(run.right == task.frames for runs in theirs for run in runs))
+    others = {"hand-written pyzmq ipc": msgspec.structs.replace(task, by="pyzmq ipc"),
+              "hand-written pyzmq tcp": msgspec.structs.replace(task, by="pyzmq tcp"),
+              "frames written anew": msgspec.structs.replace(task, written=True),
+              "hand-written pyzmq ipc, frames written anew":
+                  msgspec.structs.replace(task, by="pyzmq ipc", written=True)}
+    ours, *runs = _in_turns([task, *others.values()])
+    beside = {name: _median(some) for name, some in zip(others, runs, strict=True)}
+    ratio = {name: round(_median(ours) / rate, 3) for name, rate in beside.items() if "anew" not in name}
+    anew, anew_by_hand = (rate for name, rate in beside.items() if "anew" in name)
+    ratio["hand-written pyzmq ipc, frames written anew"] = round(anew / anew_by_hand, 3)
+    ratio["hand-written pyzmq ipc, by CPU time a frame"] = round(_cpu_us(runs[0]) / _cpu_us(ours), 3)
+    return _record(case, task, ours, round(_median(ours)), "frames/s",
+                   {name: round(rate) for name, rate in beside.items()}, ratio,
+                   all(run.right == task.frames and not run.faults for some in runs for run in some))
 
 
 def _age(case: str) -> dict[str, Any]:
@@ -65,10 +73,12 @@ def _record(case: str, task: Task, ours: list[Outcome], figure: float, unit: str
     right = all(run.right == task.frames and not run.faults and
                 run.accounts["frames"].acknowledged == run.accounts["received"].received == task.frames and
                 run.accounts["sums"].acknowledged == run.accounts["sums"].sent for run in ours)
+    cpu = ", ".join(f"{role} {statistics.median(run.cpu_us[role] for run in ours):.0f}" for role in ours[0].cpu_us)
     ages = ", ".join(f"{name} {_median_age(ours, name):g}" for name in ("p50", "p99", "max"))
     hop = statistics.median(run.accounts["received"].hop_ms(0.5) for run in ours)
     rates = ", ".join(f"{run.frames_per_s:.0f}" for run in ours)
-    note = (f"runs {rates} frames/s; age of results [ms] {ages}; first hop p50 {hop:.3f} ms; {task.frames} frames a "
+    note = (f"runs {rates} frames/s; age of results [ms] {ages}; first hop p50 {hop:.3f} ms; CPU a frame [us] {cpu}; "
+            f"{task.frames} frames a "
             f"run, every sum compared; limit of each link {LIMIT_BYTES >> 20} MiB")
     return {"case": case, "figure": figure, "unit": unit, "beside": beside, "ratio": ratio,
             "checked": right and others_right, "note": note,
@@ -83,6 +93,10 @@ def _in_turns(tasks: list[Task]) -> list[list[Outcome]]:
 
 def _median(runs: list[Outcome]) -> float:
     return statistics.median(run.frames_per_s for run in runs)
+
+
+def _cpu_us(runs: list[Outcome]) -> float:
+    return statistics.median(sum(run.cpu_us.values()) for run in runs)
 
 
 def _median_age(runs: list[Outcome], name: str) -> float:

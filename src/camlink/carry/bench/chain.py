@@ -38,7 +38,8 @@ def produce(task: Task) -> dict[str, Snapshot]:
     time.sleep(0.5)
     for number in paced(task):
         head = json.dumps({"seq": number, "t0": time.time()}).encode()
-        socket.send_multipart([head, frames[number % PATTERNS]], copy=False)
+        frame = frames[number % PATTERNS]
+        socket.send_multipart([head, frame.copy() if task.written else frame], copy=False)
     socket.send_multipart([b"{}", b""])
     zmq.Context.instance().destroy(linger=5000)
     return {}

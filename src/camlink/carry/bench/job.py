@@ -13,6 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 import numpy as np
 import zmq
+from numpy.typing import NDArray
 
 from camlink.block import Header, RawFrames, Result, Scan
 from camlink.carry.account import Snapshot
@@ -38,6 +39,24 @@ from camlink.clock import now_s
 from camlink.errors import PeerLost
 
 LIMIT_BYTES: Final = 8 << 20
+
+
+class _Cost(msgspec.Struct):
+    """What a process used of a processor, a frame [us]."""
+
+    cpu_us: float
+
+
+class _Sent(_Cost):
+    """What the producer or the worker says at its end."""
+
+    said: dict[str, Snapshot]
+
+
+class _Collected(_Cost):
+    """What the collector says at its end."""
+
+    said: Outcome
 
 
 class _Sender:
@@ -115,14 +134,27 @@ def produce(task: Task) -> dict[str, Snapshot]:
         if (rest := batch.take()) is not None:
             sender.send(RawFrames, rest.header, dict(rest.arrays))
     else:
-        index, kind, dwell = np.arange(task.frames), np.ones(1, np.uint8), np.ones(1)
-        position, when = np.zeros((1, 2)), np.zeros(1)
-        for n in paced(task):
-            one = slice(n, n + 1)
-            sender.send(RawFrames, Header(scan=scan, made_s=now_s()), {
-                "frames": frames[n % PATTERNS][None], "index": index[one], "point": index[one], "kind": kind,
-                "dwell_s": dwell, "position_m": position, "time_s": when})
+        _produce_large(task, sender, frames, scan)
     return {"frames": sender.close()}
+
+
+def _produce_large(task: Task, sender: _Sender, frames: NDArray[np.uint16], scan: Scan) -> None:
+    index, kind, dwell = np.arange(task.frames), np.ones(1, np.uint8), np.ones(1)
+    position, when = np.zeros((1, 2)), np.zeros(1)
+    ready = [_written(sender.outlet, frame) for frame in frames]
+    for n in paced(task):
+        one = slice(n, n + 1)
+        frame = _written(sender.outlet, frames[n % PATTERNS]) if task.written else ready[n % PATTERNS]
+        sender.send(RawFrames, Header(scan=scan, made_s=now_s()), {
+            "frames": frame, "index": index[one], "point": index[one], "kind": kind,
+            "dwell_s": dwell, "position_m": position, "time_s": when})
+
+
+def _written(outlet: Outlet, frame: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """The frame, as a block of one, where the link has room for it."""
+    room: NDArray[np.uint16] = outlet.room((1, *frame.shape), frame.dtype)
+    room[0] = frame
+    return room
 
 
 def work(task: Task) -> dict[str, Snapshot]:
@@ -165,13 +197,14 @@ def run(task: Task) -> Outcome:
     """One run: three processes; raises PeerLost when one fails or the time is over."""
     with tempfile.TemporaryDirectory() as folder:
         said = _said(msgspec.structs.replace(task, folder=folder))
-    accounts: dict[str, Snapshot] = {}
+    sent: dict[str, Snapshot] = {}
     for role in ("produce", "work"):
-        accounts.update(msgspec.json.decode(said[role], type=dict[str, Snapshot]))
-    faults = [f"{name}: {fault}" for name, account in accounts.items() if (fault := account.fault())
+        sent.update(msgspec.json.decode(said[role], type=_Sent).said)
+    faults = [f"{name}: {fault}" for name, account in sent.items() if (fault := account.fault())
               and name != "received"]
-    outcome = msgspec.json.decode(said["collect"], type=Outcome)
-    return msgspec.structs.replace(outcome, accounts=accounts, faults=faults)
+    collected = msgspec.json.decode(said["collect"], type=_Collected)
+    cpu_us = {role: msgspec.json.decode(text, type=_Cost).cpu_us for role, text in said.items()}
+    return msgspec.structs.replace(collected.said, accounts=sent, faults=faults, cpu_us=cpu_us)
 
 
 def _said(task: Task) -> dict[str, bytes]:
@@ -197,8 +230,13 @@ def _said(task: Task) -> dict[str, bytes]:
     return {role: file.read_bytes() for role, file in files.items()}
 
 
+def _play(role: str, task: Task) -> bytes:
+    """Do a role; what it says, and what it cost."""
+    begun_s = time.process_time()
+    said = ROLES["plain" if task.by.startswith("pyzmq") else "links"][role](task)
+    return msgspec.json.encode({"said": said, "cpu_us": round((time.process_time() - begun_s) / task.frames * 1e6, 1)})
+
+
 if __name__ == "__main__":
     role, text, out = sys.argv[1:]
-    given = msgspec.json.decode(text, type=Task)
-    done = ROLES["plain" if given.by.startswith("pyzmq") else "links"][role](given)
-    Path(out).write_bytes(msgspec.json.encode(done))
+    Path(out).write_bytes(_play(role, msgspec.json.decode(text, type=Task)))

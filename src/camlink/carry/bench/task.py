@@ -21,24 +21,32 @@ RUN_S: Final = 120.0
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the job; `per_s` 0 is as fast as possible, `small` sends frames of 4 KiB through a batch."""
+    """One run of the job; `per_s` 0 is as fast as possible, `small` sends frames of 4 KiB through a batch.
+
+    `written`: the producer writes every frame anew, as a detector's does; else it sends ready ones again and again.
+    """
 
     by: Literal["shm", "zmq", "pyzmq ipc", "pyzmq tcp"]
     folder: str
     frames: int
     whole: bool = False
     small: bool = False
+    written: bool = False
     per_s: float = 0.0
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What the collector saw: rate from the first to the last result, age of frames, and how many were right."""
+    """What the collector saw: rate from the first to the last result, age of frames, and how many were right.
+
+    `cpu_us`: time on a processor a frame, user and system, of each process; other load on the machine changes it less.
+    """
 
     frames_per_s: float
     right: int
     ages_ms: dict[str, float]
     accounts: dict[str, Snapshot] = {}
     faults: list[str] = []
+    cpu_us: dict[str, float] = {}
 
 
 def patterns(shape: tuple[int, int]) -> NDArray[np.uint16]:

@@ -42,23 +42,31 @@ class Stack:
         """(n, y, x)."""
         return self.count, int(self.source.shape[-2]), int(self.source.shape[-1])
 
-    def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        """Frames start..stop (n, y, x) float32.
+    def read(self, start: int, stop: int, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+        """Frames start..stop (n, y, x) float32; in `out`, if it is given.
 
         Raises FormatError when the file does not give them.
         """
         start, stop = max(0, start), min(stop, self.count)
         with reading(self.where, f"frames {start} to {stop - 1}"):
             try:
-                rows = self._rows(start, stop)
+                rows = self._rows(start, stop, out)
             except OSError:  # a living writer may have been in the middle of a write
                 time.sleep(_PAUSE_S)
-                rows = self._rows(start, stop)
-            frames = np.asarray(rows, dtype=np.float32)
-        return np.fft.fftshift(frames, axes=(1, 2)) if self.corner else frames
+                rows = self._rows(start, stop, out)
+            if self.corner:
+                rows = np.fft.fftshift(rows, axes=(1, 2))
+            if out is None:
+                return np.asarray(rows, dtype=np.float32)
+            if rows is not out:
+                out[:] = rows
+            return out
 
-    def _rows(self, start: int, stop: int) -> Array:
+    def _rows(self, start: int, stop: int, out: NDArray[np.float32] | None) -> Array:
         rank = len(self.source.shape)
+        if rank == 3 and out is not None and self.source.dtype == np.float32 and hasattr(self.source, "read_direct"):
+            self.source.read_direct(out, np.s_[start:stop])
+            return out
         if rank == 3:
             return np.asarray(self.source[start:max(start, stop)])
         if rank == 2:

@@ -28,7 +28,7 @@ class Said:
     def __init__(self):
         self.facts, self.stop = {}, False
         self.name, self.folder, self.provenance, self.screen = "camera", Path(), {}, None
-        self.attempt, self.given = 0, frozenset()
+        self.attempt, self.given, self.room = 0, frozenset(), np.empty
 
     def stopping(self):
         return self.stop
