@@ -34,6 +34,7 @@ from camlink.runtime.messages import (
     WorkerSpec,
 )
 from camlink.runtime.status import OperatorState
+from camlink.workflow.assignment import Given, Unmet
 
 MOST_RESTARTS: Final = 5
 WINDOW_S: Final = 60.0
@@ -228,17 +229,25 @@ class Crew:
         for _ in range(replicas - len(there)):
             yield from self._hire(operator, at)
 
+    def room_for(self, model: WorkerState) -> Given | Unmet:
+        """Where one more replica of a worker may work; beside it, unless more is known."""
+        return Given(model.site, model.spec.gpus)
+
     def _hire(self, operator: str, at: float) -> Iterator[Instruction]:
         known = self.at(operator)
-        number, model = len(known), known[0]
+        number, model = len(known), next((w for w in self.at(operator) if not w.over), known[0])
+        room = self.room_for(model)
+        if isinstance(room, Unmet):
+            model.text = room.text
+            return
         outputs = tuple(replace(k, receivers=self._listening(k)) for k in model.spec.outputs)
         spec = replace(model.spec, replica=number, attempt=0, first_sequence=number * REPLICA_SEQUENCES,
-                       outputs=outputs)
-        self.workers[operator, number] = WorkerState(spec, model.site, "starting", heard_s=at, killable=model.killable)
+                       outputs=outputs, gpus=room.gpus)
+        self.workers[operator, number] = WorkerState(spec, room.agent, "starting", heard_s=at, killable=model.killable)
         for link in spec.inputs:
             for sender in (w for w in self.at(link.source) if w.reachable):
                 yield self.to(sender, Expect(link=link.name, receivers=self._listening(link)))
-        yield Send(model.site, Launch(spec=spec))
+        yield Send(room.agent, Launch(spec=spec))
 
     def _has_all(self, link: LinkSpec) -> bool:
         """Whether every receiver has had all that comes by this link, so that nothing has to go again."""

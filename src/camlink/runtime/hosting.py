@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from camlink.runtime.crew import WorkerState
 from camlink.runtime.messages import Inventory, Joined, LinkSpec
-from camlink.workflow.assignment import Unmet, Want, assign
+from camlink.workflow.assignment import Given, Unmet, Want, assign
 from camlink.workflow.needs import Offer
 
 HAS_MEMFD: Final = hasattr(os, "memfd_create")
@@ -31,7 +31,7 @@ def offer_of(has: Inventory, pool: str) -> Offer:
 def settle(workers: Mapping[tuple[str, int], WorkerState], links: dict[str, LinkSpec], joined: Mapping[str, Joined],
            agents: Mapping[str, str], far: frozenset[str]) -> str:
     """Give each worker its agent, and links that do not cross after all a shorter way; says what cannot be met."""
-    offers = {agent: offer_of(there.has, machine_of(agent, far) or HERE) for agent, there in joined.items()}
+    offers = _offers(joined, far)
     keys = {worker.spec.identity: key for key, worker in workers.items()}
     found = assign({name: Want(key[0], workers[key].spec.needs, workers[key].spec.hosts or (workers[key].site,))
                     for name, key in keys.items()}, offers)
@@ -49,3 +49,25 @@ def settle(workers: Mapping[tuple[str, int], WorkerState], links: dict[str, Link
         worker.spec = replace(worker.spec, inputs=tuple(links[k.name] for k in worker.spec.inputs),
                               outputs=tuple(links[k.name] for k in worker.spec.outputs))
     return ""
+
+
+def room_for(model: WorkerState, workers: Mapping[tuple[str, int], WorkerState], joined: Mapping[str, Joined],
+             agents: Mapping[str, str], far: frozenset[str]) -> Given | Unmet:
+    """The agent and the GPUs of one more replica, beside all that work already; its links stay of their kind."""
+    sites = {agents.get(host) for host in model.spec.hosts or (model.site,)}
+    cross = all(link.kind == "far" for link in (*model.spec.inputs, *model.spec.outputs))
+    good = [agent for agent in joined if agents.get(agent) in sites
+            and (cross or machine_of(agent, far) == machine_of(model.site, far))]
+    there = [w for w in workers.values() if not w.over]
+    wants = {w.spec.identity: Want(w.spec.operator, w.spec.needs, (w.site,)) for w in there}
+    found = assign({**wants, "": Want(model.spec.operator, model.spec.needs, tuple(good))}, _offers(joined, far))
+    if isinstance(found, Unmet):
+        return found
+    agent, gpus = found[""].agent, found[""].gpus
+    taken = {gpu for w in there if w.site == agent for gpu in w.spec.gpus}
+    free = [gpu for gpu in range(len(joined[agent].has.gpus)) if gpu not in taken]
+    return Given(agent, tuple(free[:len(gpus)]))
+
+
+def _offers(joined: Mapping[str, Joined], far: frozenset[str]) -> dict[str, Offer]:
+    return {agent: offer_of(there.has, machine_of(agent, far) or HERE) for agent, there in joined.items()}

@@ -15,7 +15,7 @@ from typing import Final, Literal
 
 from camlink.runtime.crew import MOST_RESTARTS, WINDOW_S, Crew, WorkerState
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Scale, Send, StartAgent
-from camlink.runtime.hosting import settle
+from camlink.runtime.hosting import room_for, settle
 from camlink.runtime.messages import (
     Beat,
     Bye,
@@ -34,6 +34,7 @@ from camlink.runtime.messages import (
     Stop,
 )
 from camlink.runtime.succession import Succession
+from camlink.workflow.assignment import Given, Unmet
 
 Phase = Literal["resources", "services", "network", "graph", "closing", "over"]
 PATIENCE_S: Final = {"resources": 30.0, "services": 180.0, "network": 60.0, "closing": 8.0}
@@ -319,6 +320,10 @@ class RunState(Crew):
                 worker.hung = worker.spec.attempt
                 yield from self._kill(worker, f"has worked for {worker.spec.patience_s:g} s without a word; if it may, "
                                               "say so by `patience_s`", at)
+
+    def room_for(self, model: WorkerState) -> Given | Unmet:
+        """Where one more replica of a worker may work."""
+        return room_for(model, self.workers, self.joined, self.agents, self.far)
 
     def _silence_s(self, site: str) -> float:
         return FAR_SILENCE_S if site in self.far else SILENCE_S

@@ -69,14 +69,19 @@ def test_what_is_known_beforehand_is_refused_before_the_start(tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
-def test_replicas_are_spread_over_the_agents_of_a_site(slurm: Path, tmp_path: Path) -> None:
+def test_replicas_and_work_are_spread_over_the_agents_of_a_site(slurm: Path, tmp_path: Path) -> None:
+    """Two jobs of Slurm are two agents; each runs a replica and a worker of the site's Dask."""
     pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
-    made = Workflow("spread", sites={"here": Site("here"), "cluster": Site("cluster", "slurm", agents=2)})
+    made = Workflow("spread", sites={
+        "here": Site("here"), "cluster": Site("cluster", "slurm", {"listen": "127.0.0.1"}, agents=2, dask=1)})
     frames = made.add("camera", toys.camera, frames=100)
     count = made.add("count", toys.count, frames, at="cluster", replicas=2)
     made.add("add", toys.add, count)
+    made.add("spread", toys.spread, frames, at="cluster", pieces=12)
     report = run(made, folder=tmp_path / "run")
     assert (report.verdict, report.reasons) == ("complete", ())
     assert report.operators["add"]["total"] == sum(range(100))
     assert report.operators["count"]["site"] == "cluster.1, cluster.2"
+    assert report.operators["spread"]["total"] == sum(range(12))
+    assert report.operators["spread"]["here"] == 0
     assert list((tmp_path / "run" / "keys").glob("**/*.key")) == []

@@ -109,7 +109,8 @@ def test_the_faster_way_is_taken_and_all_are_told(side: Side) -> None:
     assert inlet.account.snapshot().paths == (path,)
 
 
-@pytest.mark.parametrize("blocked", ["nothing listens", "no machine is there", "it hangs up", "it says nothing"])
+@pytest.mark.parametrize("blocked", ["nothing listens", *(pytest.param(how, marks=pytest.mark.slow) for how in (
+    "no machine is there", "it hangs up", "it says nothing"))])
 def test_a_way_that_does_not_work_is_passed_over(side: Side, blocked: str) -> None:
     silent = socket.create_server(("127.0.0.1", 0))
     side.stack.callback(silent.close)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from camlink.runtime.events import Begin, Send
+from camlink.runtime.events import Begin, Scale, Send
 from camlink.runtime.layout import lay_out
 from camlink.runtime.messages import Inventory, Joined, Kill, Launch
 from camlink.runtime.states import RunState
@@ -58,3 +58,19 @@ def test_a_need_that_no_agent_meets_ends_the_run_with_its_reason() -> None:
     assert made.troubles == ["count needs what no agent has: here lacks cores (16 asked, 2 there); "
                              "cluster.1 lacks cores (16 asked, 4 there); cluster.2 lacks cores (16 asked, 8 there)"]
     assert not [i for i in sent if isinstance(i, Send) and isinstance(i.message, Launch | Kill)]
+
+
+def test_one_more_replica_goes_where_there_is_room_and_gets_a_gpu_of_its_own() -> None:
+    made = state(gpu=1)
+    for agent in (joined("here"), joined("cluster.1", gpus=1), joined("cluster.2", gpus=2)):
+        made.handle(agent, 1.0)
+    made.phase = "graph"
+    sites = []
+    for replicas in (2, 3, 4):
+        sent = made.handle(Scale(operator="count", replicas=replicas), 1.0)
+        sites += [(i.site, i.message.spec.gpus) for i in sent
+                  if isinstance(i, Send) and isinstance(i.message, Launch)]
+    first = made.workers["count", 0]
+    assert sorted([(first.site, first.spec.gpus), *sites]) == [
+        ("cluster.1", (0,)), ("cluster.2", (0,)), ("cluster.2", (1,))]
+    assert "need together 4 GPUs" in first.text
