@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -13,8 +16,10 @@ import pytest
 
 from camlink.block import CountFrames
 from camlink.carry.journal import read_blocks
+from camlink.runtime.finish import finish
 from camlink.runtime.run import open_run, run
 from camlink.runtime.status import RunStatus
+from camlink.settings import read_settings
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Wire, Workflow
 from camlink.workflow.join import Join
@@ -89,3 +94,40 @@ def test_a_worker_that_is_killed_costs_time_but_no_meeting(tmp_path: Path, whom:
     assert [r["operator"] for r in report.restarts] == [whom]
     assert report.operators["add"]["distinct"] == 300
     assert report.operators["add"]["total"] == 1001 * sum(range(300))
+
+
+FILE = """workflow: joined
+operators:
+  camera: {use: "camlink.testing.toys:camera", frames: 1000, gap_s: 0.01}
+  left: {use: "camlink.testing.toys:count", from: camera}
+  right: {use: "camlink.testing.toys:count", from: camera}
+  pair: {use: "camlink.testing.toys:pair", from: [left, right], join: {by: frame, skew: 8}}
+  keep: {use: "camlink.testing.toys:keep", from: pair}
+"""
+
+
+def test_when_everybody_is_killed_recover_joins_what_is_on_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "joined.yaml").write_text(FILE)
+    folder = tmp_path / "run"
+    master = subprocess.Popen([sys.executable, "-m", "camlink", "run", str(tmp_path / "joined.yaml"), "--no-browser",
+                               "--folder", str(folder)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and not ((folder / "kept.txt").exists()
+                                               and len((folder / "kept.txt").read_text().split()) > 50):
+        time.sleep(0.05)
+    everybody = [psutil.Process(master.pid), *psutil.Process(master.pid).children(recursive=True)]
+    for process in everybody:
+        process.suspend()  # nobody does anything about the end of another
+    for process in everybody:
+        process.kill()
+    master.wait()
+    psutil.wait_procs(everybody, timeout=10)
+    for left in read_settings().sockets.glob(f"camlink-{master.pid}-*"):  # a killed master cannot clean up
+        shutil.rmtree(left)
+    before = set((folder / "kept.txt").read_text().split())
+    story = list(finish(folder))
+    kept = (folder / "kept.txt").read_text().split()
+    assert len(kept) == len(set(kept))
+    assert before <= set(kept)
+    assert any(line.startswith("pair took") for line in story), story
+    assert story[-1] == "finished; the journals are gone"

@@ -18,6 +18,7 @@ from camlink.carry.spilling import read_spilled
 from camlink.errors import FormatError, StorageError
 from camlink.runtime.events import Begin
 from camlink.runtime.hand import key_of
+from camlink.runtime.joined import joined
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import JOURNALS
 from camlink.runtime.seen import Seen
@@ -114,29 +115,31 @@ def _finish_one(spec: WorkerSpec, pool: Pool) -> Iterator[str]:
                                     for source in (k.source, f"{k.source}.{k.output}")
                                     for block in pool.get(source, {}).values()])
               for port in operator.inputs}
-    if operator.joins:
-        yield f"{spec.operator} joins what comes by several links, and is not finished"
-    if operator.joins or not any(inputs.values()):
+    if not any(inputs.values()):
         return
     context = WorkerContext(msgspec.structs.replace(spec, attempt=spec.attempt + 1), NoScreen(), lambda: False)
     parameters = build(operator.parameters, spec.parameters, spec.operator)
     if operator.prepare is not None:
         operator.prepare(parameters)
-    made = _keep(spec, operator, _given(operator, operator.make(parameters, context), inputs), pool)
+    made = _keep(spec, operator, _given(spec, operator, operator.make(parameters, context), inputs), pool)
     files = context.facts.get("files", [])
     taken = sum(block.count for blocks in inputs.values() for block in blocks)
     yield (f"{spec.operator} took {taken} frames or results" + (f" and made {made} that are new" if made else "")
            + (f"; {', '.join(map(str, files))}" if isinstance(files, list) and files else ""))
 
 
-def _given(operator: Operator, body: Any, inputs: dict[str, list[Block]]) -> Iterator[tuple[str, Block]]:
+def _given(spec: WorkerSpec, operator: Operator, body: Any,
+           inputs: dict[str, list[Block]]) -> Iterator[tuple[str, Block]]:
     """Port and block of all that an operator makes of its inputs."""
     first = operator.outputs[0].name if operator.outputs else ""
     if operator.streams:
         yield from blocks_of(body(*(Listed(blocks) for blocks in inputs.values())), first)
         return
-    for blocks in inputs.values():
-        for block in blocks:
+    if spec.join is not None:
+        for meeting in joined(spec.join, operator.inputs, inputs):
+            yield from blocks_of(body(*meeting.values()), first)
+    else:
+        for block in next(iter(inputs.values())):
             yield from blocks_of(body(block), first)
     if hasattr(body, "finish"):
         yield from blocks_of(body.finish(), first)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 
-from camlink.block import Frames
+from camlink.block import Block, Frames
 from camlink.errors import WireError
 from camlink.runtime.flow import SLICE_S, Inbox
 from camlink.runtime.meetings import Meeting, Meetings, Piece
@@ -20,6 +20,7 @@ from camlink.workflow.port import Port
 Given = dict[str, Frames | None]
 KEYS_OF_A_SCAN: Final = 1 << 40
 """A scan begins so many keys after the one before: no branch goes on to it while another is not there."""
+EVERYTHING: Final = 1 << 62
 _MISSING: Final = "missing"
 
 
@@ -46,7 +47,7 @@ class Joined:
             took = [self._take(name) for name in list(self._left) if self._meetings.wants(name)]
             while (meeting := self._meetings.take()) is not None:
                 if self._wanted.isdisjoint(meeting.missing):
-                    yield from self._given(meeting)
+                    yield from self._held(meeting)
             if not self._left:
                 return
             if not any(took):
@@ -77,9 +78,7 @@ class Joined:
             return True
         if not isinstance(block, Frames):
             raise WireError(f"input {name}: a {type(block).__name__} came to a join; only frames have a key")
-        first = self._scans.setdefault(block.scan.id, len(self._scans) * KEYS_OF_A_SCAN)
-        column = block.index if self._join.by == "frame" else block.point
-        self._meetings.add(name, (column + first).tolist(), block)
+        self._meetings.add(name, _keys(block, self._join, self._scans), block)
         self._since_s.pop(name, None)
         inbox.done()
         return True
@@ -94,18 +93,44 @@ class Joined:
             if now_s - since_s > self._join.wait_s:
                 self._meetings.silence(name)
 
-    def _given(self, meeting: Meeting[Frames]) -> Iterator[Given]:
+    def _held(self, meeting: Meeting[Frames]) -> Iterator[Given]:
         """The rows of a meeting as one block an input; what misses is flagged in the headers too.
 
         Who is ended by it held the block that came last: that is what is set aside.
         """
-        missing = ",".join(meeting.missing)
         for name, pieces in meeting.parts.items():
             last = name, pieces[-1].block
         self._porters[last[0]].hold(last[1], known=True)
-        yield {name: _block(meeting.parts[name], missing) if name in meeting.parts else None
-               for name in self._inboxes}
+        yield _given(meeting, self._inboxes)
         self._porters[last[0]].empty()
+
+
+def joined(join: Join, ports: Sequence[Port], inputs: Mapping[str, Sequence[Block]]) -> Iterator[Given]:
+    """Every meeting of blocks that are all there already, in the order of their keys where they are complete."""
+    meetings: Meetings[Frames] = Meetings(list(inputs), EVERYTHING, several=join.by == "point")
+    scans: dict[str, int] = {}
+    for name, blocks in inputs.items():
+        for block in blocks:
+            if isinstance(block, Frames):
+                meetings.add(name, _keys(block, join, scans), block)
+    for name in inputs:
+        meetings.end(name)
+    wanted = {port.name for port in ports if not port.optional}
+    while (meeting := meetings.take()) is not None:
+        if wanted.isdisjoint(meeting.missing):
+            yield _given(meeting, inputs)
+
+
+def _keys(block: Frames, join: Join, scans: dict[str, int]) -> list[int]:
+    """The key of each row; `scans` remembers where the keys of each scan begin."""
+    first = scans.setdefault(block.scan.id, len(scans) * KEYS_OF_A_SCAN)
+    column = block.index if join.by == "frame" else block.point
+    return [first + key for key in column.tolist()]
+
+
+def _given(meeting: Meeting[Frames], names: Iterable[str]) -> Given:
+    missing = ",".join(meeting.missing)
+    return {name: _block(meeting.parts[name], missing) if name in meeting.parts else None for name in names}
 
 
 def _block(pieces: list[Piece[Frames]], missing: str) -> Frames:

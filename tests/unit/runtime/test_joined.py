@@ -9,7 +9,7 @@ from camlink.block import Block, CountFrames, Frames, Header, RawFrames, Result
 from camlink.carry.memory import MemoryLink
 from camlink.errors import WireError
 from camlink.runtime.flow import Inbox, Outbox
-from camlink.runtime.joined import Joined
+from camlink.runtime.joined import Joined, joined
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import Porter
 from camlink.testing.toys import toy_frames, toy_scan
@@ -117,6 +117,14 @@ def test_all_exposures_of_a_point_meet(tmp_path: Path) -> None:
     bench.send("right", 0, 1)
     bench.end("left", "right")
     assert [rows(given) for given in bench.joined] == [([0, 1], [0]), ([2, 3], [1])]
+
+
+def test_blocks_that_are_all_there_meet_whatever_their_order(tmp_path: Path) -> None:
+    blocks = {"left": [toy_frames(SCAN, first, 1) for first in (90, 3, 0)],
+              "right": [toy_frames(SCAN, 0, 4), toy_frames(SCAN, 80, 10)]}
+    ports = [Port("left", CountFrames), Port("right", CountFrames, optional=True)]
+    assert [rows(given) for given in joined(Join("frame", 2), ports, blocks)] == [
+        ([0], [0]), ([3], [3]), ([90], None)]
 
 
 def test_what_has_no_key_is_refused(tmp_path: Path) -> None:
