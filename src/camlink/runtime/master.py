@@ -81,6 +81,7 @@ class Master:
         self._checked, self._folder = checked.must_run(), folder
         self._provenance = dict(provenance)
         self._show = watch
+        self.status: RunStatus | None = None
         _make_folder(folder)
         self._sockets = make_socket_folder(sockets)
         self._context: zmq.Context[Any] = zmq.Context()
@@ -139,13 +140,16 @@ class Master:
                     self._listen(socket)
                 self._look_around()
                 if time.monotonic() - shown > TICK_S:
-                    self._show(self._watch.status(self.state, now_s()))
+                    self._tell()
                     shown = time.monotonic()
-            status = self._watch.status(self.state, now_s())
-            self._show(status)
-            return make_report(status, self.state, self._folder, self._provenance)
+            return make_report(self._tell(), self.state, self._folder, self._provenance)
         finally:
             self._close()
+
+    def _tell(self) -> RunStatus:
+        self.status = self._watch.status(self.state, now_s())
+        self._show(self.status)
+        return self.status
 
     def _begin(self) -> Begin:
         workers = tuple(Placed(w.spec, w.site, w.killable) for w in self.state.workers.values())

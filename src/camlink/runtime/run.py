@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -54,20 +56,28 @@ def run(workflow: Workflow, **options: Any) -> Report:
 
 
 class OpenRun:
-    """A run in the background: `status` now, `cancel()`, `wait()` for the report; as a context it ends what runs."""
+    """A run in the background: `status` now, `cancel()`, `wait()` for the report; as a context it ends what runs.
+
+    In a program with an event loop (a notebook has one): `async with open_run(workflow) as opened: await opened`.
+    """
 
     def __init__(self, master: Master) -> None:
         self._master = master
-        self._report: Report | None = None
-        self._error: BaseException | None = None
+        self._result: Future[Report] = Future()
+        self._result.set_running_or_notify_cancel()  # whoever stops waiting does not stop the run
         self._thread = threading.Thread(target=self._run, name="master", daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         try:
-            self._report = self._master.run()
+            self._result.set_result(self._master.run())
         except BaseException as error:  # handed to the thread that waits
-            self._error = error
+            self._result.set_exception(error)
+
+    @property
+    def status(self) -> RunStatus | None:
+        """The run as it is now; None before it has begun."""
+        return self._master.status
 
     def cancel(self, reason: str = "asked by its owner", *, force: bool = False) -> None:
         """Ask for the end."""
@@ -84,12 +94,23 @@ class OpenRun:
 
     def wait(self, timeout_s: float | None = None) -> Report:
         """The report, once the run is over; raises PeerLost after `timeout_s`, and whatever ended the master."""
-        self._thread.join(timeout_s)
-        if self._error is not None:
-            raise self._error
-        if self._report is None:
-            raise PeerLost(f"the run is not over after {timeout_s} s; wait longer or cancel it")
-        return self._report
+        try:
+            return self._result.result(timeout_s)
+        except TimeoutError:
+            if self._result.done():  # the master's own
+                raise
+            raise PeerLost(f"the run is not over after {timeout_s} s; wait longer or cancel it") from None
+
+    def __await__(self) -> Generator[Any, None, Report]:
+        """The report, once the run is over, without holding up the event loop."""
+        return asyncio.wrap_future(self._result).__await__()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                        at: TracebackType | None) -> None:
+        await asyncio.to_thread(self.__exit__, kind, error, at)
 
     def __enter__(self) -> Self:
         return self
