@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,3 +164,19 @@ def test_a_block_on_which_the_code_loops_for_ever_or_takes_all_memory_is_set_asi
     assert report.operators["add"]["total"] == sum(range(FRAMES)) - 50
     assert {r["operator"] for r in report.restarts} == {whom}
     assert 2 <= len(report.restarts) <= 3  # the third when it began before the second was known to be dead
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("seed", range(6))
+def test_whoever_is_killed_and_whenever_no_frame_is_lost(tmp_path: Path, seed: int) -> None:
+    dice = random.Random(seed)
+    made = flow(Site("here"), Site("there"), source="here", rest=dice.choice(["here", "there"]))
+
+    def act() -> None:
+        for _ in range(dice.randint(1, 3)):
+            time.sleep(dice.uniform(0.05, 1.5))
+            if there := psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):  # it ended meanwhile
+                    dice.choice(there).kill()
+
+    holds_everything(play(made, tmp_path, act), tmp_path)

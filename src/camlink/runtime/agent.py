@@ -33,6 +33,7 @@ from camlink.runtime.messages import (
 POLL_MS: Final = 100
 BEAT_S: Final = 0.5
 LAST_WORDS_S: Final = 0.5
+KILLED_S: Final = 0.1  # who is killed says nothing more
 
 
 class Ending(NamedTuple):
@@ -159,7 +160,7 @@ class Agent:
         """Tell that a worker has ended after its last words, which may still be on their way."""
         for ending, since in self._ended[:]:
             spoke = ending.line in self._last_words
-            if spoke or time.monotonic() - since > LAST_WORDS_S:
+            if spoke or time.monotonic() - since > (LAST_WORDS_S if ending.code >= 0 else KILLED_S):
                 self._ended.remove((ending, since))
                 self._tell(Exited(**ending._asdict()))
 
