@@ -148,6 +148,7 @@ class FarInlet(ZmqInlet):
     def _acknowledge(self, numbers: list[int]) -> None:
         if self._linked or not self._ways:  # what is not acknowledged comes again
             super()._acknowledge(numbers)
+            self._answer()  # at once: what waits here when a connection breaks would be told to the next one
 
     def _say_leaving(self) -> None:
         if self._way is not None or not self._ways:  # nobody knows of an inlet that has found no way

@@ -62,6 +62,12 @@ class Ledger:
         """Whether a block of that size may be taken now; a policy that drops always makes room."""
         return not self.policy.lossless or (not self.waiting and self._free(nbytes) is not None)
 
+    def presses(self, nbytes: int) -> bool:
+        """Whether a block of that size would take the last half of the credit, or has nobody to go to yet."""
+        if self.waiting or not self.policy.lossless or len(self.receivers) < self.expected:
+            return True
+        return 2 * (sum(receiver.bytes for receiver in self.receivers.values()) + nbytes) > self.limit_bytes
+
     def skips(self, frames: int) -> bool:
         """Whether `sample(n)` leaves the next block out; it is counted then."""
         self._seen += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -16,6 +16,9 @@ from camlink.carry.policy import read_policy
 from camlink.clock import now_s
 from camlink.errors import WireError
 
+HEAR_S: Final = 0.001
+"""While there is credit, what receivers said is taken in so often [s]: each look is a system call."""
+
 
 class KeepingOutlet(ABC):
     """The sending end of a link (link.Outlet) over a ledger."""
@@ -27,6 +30,7 @@ class KeepingOutlet(ABC):
         self._link = link
         self._ledger = Ledger(read_policy(policy), limit_bytes, receivers, self._discard)
         self.account: Account = self._ledger.account
+        self._heard_s = 0.0
 
     @property
     @abstractmethod
@@ -75,10 +79,12 @@ class KeepingOutlet(ABC):
         if ledger.detached:
             ledger.miss(frames)
             return True
-        self._hear()
+        nbytes, at_s = block.nbytes, now_s()
+        if at_s - self._heard_s > HEAR_S or ledger.presses(nbytes):
+            self._heard_s = at_s
+            self._hear()
         if ledger.waiting:
             self._let_go()
-        nbytes = block.nbytes
         if not ledger.admits(nbytes):
             return False
         if ledger.skips(frames):

@@ -17,11 +17,10 @@ from camlink.carry.arena import Lent, Mapping, read_extent
 from camlink.carry.envelope import decode
 from camlink.carry.inlet import CountingInlet
 from camlink.carry.ring import ANSWER, RECEIVE_BYTES, RECORD
-from camlink.carry.zmq import write_hello
+from camlink.carry.zmq import ANSWER_S, write_hello
 from camlink.errors import PeerLost, WireError
 
 _LAST_WORDS_S: Final = 2.0
-_ANSWER_S: Final = 0.001  # answers wait so long for company while more blocks are there
 _ROOM_FOR_FDS: Final = socket.CMSG_SPACE(64 * 4)
 
 
@@ -152,7 +151,7 @@ class RingInlet(CountingInlet):
     def _acknowledge(self, numbers: list[int]) -> None:
         self._done += numbers
         now_s = time.monotonic()
-        if not self._records or now_s - self._answered_s > _ANSWER_S:
+        if not self._records or now_s - self._answered_s > ANSWER_S:
             self._answered_s = now_s
             self._answer()
 

@@ -28,6 +28,7 @@ MAX_ANSWER_BYTES: Final = 8192
 _NUMBERS_AT_ONCE: Final = 1000
 _PREFIX: Final = struct.Struct("<c3xIQd")
 _MAX_MESSAGE_BYTES: Final = 4 << 30
+ANSWER_S: Final = 0.001  # answers wait so long for company while more blocks are there
 _LINGER_MS: Final = 2000
 Prepare = Callable[["zmq.Socket[Any]"], None]  # what is done to a socket before it is bound or connected: keys
 
@@ -56,6 +57,11 @@ def write_hello(link: str, name: str, attempt: int) -> bytes:
     return msgspec.msgpack.encode(Hello(link, name, attempt))
 
 
+def _waits(socket: zmq.Socket[Any]) -> bool:
+    """Whether a message is there; a receive that finds none costs an exception."""
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+
+
 class ZmqOutlet(KeepingOutlet):
     """The sending end: gives each block to the receiver with the most credit; several receivers share the work."""
 
@@ -81,13 +87,9 @@ class ZmqOutlet(KeepingOutlet):
         return self._socket
 
     def _hear(self) -> None:
-        while True:
+        while _waits(self._socket):
             try:
-                message = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            try:
-                self._take_in(message)
+                self._take_in(self._socket.recv_multipart(zmq.NOBLOCK))
             except WireError:
                 self.account.refused += 1
 
@@ -138,8 +140,12 @@ class ZmqOutlet(KeepingOutlet):
 
     def _reach(self, message: Sequence[Any]) -> bool:
         """Send to a receiver; False when it is not there any more, and lost."""
+        identity, first, *arrays = message
         try:
-            self._socket.send_multipart(message, copy=False)
+            self._socket.send(identity, zmq.SNDMORE)
+            self._socket.send(first, zmq.SNDMORE if arrays else 0)
+            for array in arrays:
+                self._socket.send(array, 0 if array is arrays[-1] else zmq.SNDMORE, copy=False)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
@@ -157,6 +163,8 @@ class ZmqInlet(CountingInlet):
     def __init__(self, context: zmq.Context[Any], address: str, link: str, name: str = "only", attempt: int = 0,
                  prepare: Prepare | None = None) -> None:
         super().__init__()
+        self._done: list[int] = []
+        self._answered_s = 0.0
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.SNDHWM, 0)
         self._socket.setsockopt(zmq.RCVHWM, 0)  # the credit bounds the queue, in bytes
@@ -176,16 +184,15 @@ class ZmqInlet(CountingInlet):
     def receive(self) -> Block | None:
         """The next block if one is there; a message that is none is counted as refused."""
         while not self._ended:
-            try:
-                parts = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
-            except zmq.Again:
+            if not _waits(self._socket):
+                self._answer()
                 self._ended = self._cut
                 return None
-            first = parts[0].bytes
+            first, *parts = self._message()
             if first[:1] == BLOCK and len(first) >= _PREFIX.size:
                 _, again, number, sent_s = _PREFIX.unpack_from(first)
                 try:
-                    block = decode([first[_PREFIX.size:], *[part.buffer for part in parts[1:]]])
+                    block = decode([first[_PREFIX.size:], *parts])
                 except WireError:
                     self._refuse(number)
                     continue
@@ -196,9 +203,26 @@ class ZmqInlet(CountingInlet):
                 self.account.refused += 1
         return None
 
+    def _message(self) -> list[Any]:
+        """The parts of a message that is there: the first as bytes, the others where they lie."""
+        frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+        parts: list[Any] = [frame.bytes]
+        while frame.more:
+            frame = self._socket.recv(zmq.NOBLOCK, copy=False)
+            parts.append(frame.buffer)
+        return parts
+
     def _acknowledge(self, numbers: list[int]) -> None:
-        for first in range(0, len(numbers), _NUMBERS_AT_ONCE):
-            some = numbers[first:first + _NUMBERS_AT_ONCE]
+        self._done += numbers
+        if now_s() - self._answered_s > ANSWER_S or not _waits(self._socket):
+            self._answer()
+
+    def _answer(self) -> None:
+        """Tell the sender what is done with: several at once, since each message wakes two threads."""
+        if self._done:
+            self._answered_s = now_s()
+        while self._done:
+            some, self._done = self._done[:_NUMBERS_AT_ONCE], self._done[_NUMBERS_AT_ONCE:]
             self._socket.send(DONE + struct.pack(f"<{len(some)}Q", *some))
 
     def _refuse(self, number: int) -> None:
@@ -206,9 +230,11 @@ class ZmqInlet(CountingInlet):
         self._socket.send(REFUSED + struct.pack("<Q", number))
 
     def _say_finished(self) -> None:
+        self._answer()
         self._socket.send(FINISHED)
 
     def _say_leaving(self) -> None:
+        self._answer()
         self._socket.send(LEAVING)
 
     def abandon(self) -> None:

@@ -78,8 +78,7 @@ def _record(case: str, task: Task, ours: list[Outcome], figure: float, unit: str
     hop = statistics.median(run.accounts["received"].hop_ms(0.5) for run in ours)
     rates = ", ".join(f"{run.frames_per_s:.0f}" for run in ours)
     note = (f"runs {rates} frames/s; age of results [ms] {ages}; first hop p50 {hop:.3f} ms; CPU a frame [us] {cpu}; "
-            f"{task.frames} frames a "
-            f"run, every sum compared; limit of each link {LIMIT_BYTES >> 20} MiB")
+            f"{task.frames} frames a run, every sum compared; limit of each link {LIMIT_BYTES[task.by] >> 20} MiB")
     return {"case": case, "figure": figure, "unit": unit, "beside": beside, "ratio": ratio,
             "checked": right and others_right, "note": note,
             "runs": [{"frames_per_s": round(run.frames_per_s, 1), "ages_ms": run.ages_ms} for run in ours]}

@@ -38,7 +38,8 @@ from camlink.carry.link import Inlet, Outlet
 from camlink.clock import now_s
 from camlink.errors import PeerLost
 
-LIMIT_BYTES: Final = 8 << 20
+LIMIT_BYTES: Final = {"shm": 8 << 20, "zmq": 20 << 20}
+"""Credit of each link: little, so that memory stays warm; by ZeroMQ as much as one high-water mark of the chain."""
 
 
 class _Cost(msgspec.Struct):
@@ -64,7 +65,7 @@ class _Sender:
 
     def __init__(self, context: zmq.Context[Any], task: Task, name: str) -> None:
         kind: Literal["shm", "zmq"] = "shm" if task.by == "shm" else "zmq"
-        self.outlet: Outlet = make_outlet(context, kind, name, f"{task.folder}/{name}", limit_bytes=LIMIT_BYTES)
+        self.outlet: Outlet = make_outlet(context, kind, name, f"{task.folder}/{name}", limit_bytes=LIMIT_BYTES[kind])
         self._source, self._sequence = name, 0
         self._poller = zmq.Poller()
         self._poller.register(self.outlet.pollable, zmq.POLLIN)
