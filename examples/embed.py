@@ -5,6 +5,7 @@ import asyncio
 import camlink
 from camlink.display.live import Live
 from camlink.display.terminal.demo import demo_workflow
+from camlink.runtime.run import OpenRun
 
 
 async def main() -> None:
@@ -19,7 +20,7 @@ async def main() -> None:
           f"kept in {report.folder}")
 
 
-async def watch(run: camlink.OpenRun, live: Live) -> None:
+async def watch(run: OpenRun, live: Live) -> None:
     """What a program would do: look at the run on its own clock."""
     while True:
         await asyncio.sleep(1.0)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from camlink.block import Block, CountFrames, Frames, Plan, RawFrames, Result, Scan
+    from camlink.display.client import connect
     from camlink.errors import CamlinkError
-    from camlink.runtime.run import OpenRun, open_run, run
+    from camlink.runtime.run import open_run, run
     from camlink.workflow.check import check
     from camlink.workflow.draw import draw_svg, draw_text
     from camlink.workflow.graph import Workflow
@@ -24,8 +25,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "camlink.block": ("Block", "CountFrames", "Frames", "Plan", "RawFrames", "Result", "Scan"),
+    "camlink.display.client": ("connect",),
     "camlink.errors": ("CamlinkError",),
-    "camlink.runtime.run": ("OpenRun", "open_run", "run"),
+    "camlink.runtime.run": ("open_run", "run"),
     "camlink.workflow.check": ("check",),
     "camlink.workflow.draw": ("draw_svg", "draw_text"),
     "camlink.workflow.graph": ("Workflow",),
@@ -38,9 +40,9 @@ _HOMES = {
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 __all__ = [
-    "Block", "CamlinkError", "Context", "CountFrames", "Frames", "Inflow", "Join", "Listed", "OpenRun", "Parameters",
-    "Plan", "RawFrames", "Result", "Scan", "Workflow", "about", "check", "draw_svg", "draw_text", "open_run",
-    "operator", "parse_workflow", "read_workflow", "run", "write_workflow",
+    "Block", "CamlinkError", "Context", "CountFrames", "Frames", "Inflow", "Join", "Listed", "Parameters",
+    "Plan", "RawFrames", "Result", "Scan", "Workflow", "about", "check", "connect", "draw_svg", "draw_text",
+    "open_run", "operator", "parse_workflow", "read_workflow", "run", "write_workflow",
 ]
 
 

@@ -41,7 +41,7 @@ class ReplayParameters(Parameters, frozen=True):
     seed: Annotated[int, about("Seed of the shuffled order", ge=0)] = 0
 
 
-@operator("replay", kind="source", resumes=True)
+@operator("replay", kind="source", resumes=True, pauses=True)
 def replay(*, parameters: ReplayParameters, context: Context) -> Iterator[CountFrames]:
     """Play a recorded scan again as photon counts.
 

@@ -14,8 +14,9 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from camlink.carry.account import Snapshot, merge
-from camlink.runtime.events import Instruction, Send
+from camlink.runtime.events import Adjust, Instruction, Order, Send
 from camlink.runtime.messages import (
+    Change,
     Connect,
     Cut,
     Detach,
@@ -23,6 +24,7 @@ from camlink.runtime.messages import (
     Expect,
     Failed,
     Go,
+    Hold,
     Kill,
     Launch,
     Leave,
@@ -163,6 +165,8 @@ class Crew:
     links: dict[str, LinkSpec]
     restarts: list[Restart] = field(default_factory=list)
     strikes: dict[tuple[str, str], int] = field(default_factory=dict)
+    orders: list[tuple[float, Order]] = field(default_factory=list)
+    paused: bool = False
 
     def to(self, worker: WorkerState, message: Message) -> Send:
         """The instruction that sends a message to a worker."""
@@ -249,6 +253,20 @@ class Crew:
                 yield self.to(sender, Expect(link=link.name, receivers=self._listening(link)))
         yield Send(room.agent, Launch(spec=spec))
 
+    def hold(self, paused: bool) -> Iterator[Instruction]:
+        """Let sources give nothing more, or go on; the next attempt of one that was replaced keeps to it."""
+        self.paused = paused
+        for worker in self.workers.values():
+            if worker.spec.kind == "source" and worker.state == "running":
+                yield self.to(worker, Hold(held=paused))
+
+    def adjust(self, operator: str, parameters: dict[str, Any]) -> Iterator[Instruction]:
+        """Give all replicas of an operator these parameters, and those that come later."""
+        for worker in self.at(operator):
+            worker.spec = replace(worker.spec, parameters={**worker.spec.parameters, **parameters})
+            if worker.state == "running":
+                yield self.to(worker, Change(parameters=worker.spec.parameters))
+
     def _has_all(self, link: LinkSpec) -> bool:
         """Whether every receiver has had all that comes by this link, so that nothing has to go again."""
         return all(link.name in w.complete for w in self.at(link.target))
@@ -277,7 +295,11 @@ class Crew:
         """Start the body of the next attempt, once every link is there."""
         worker.state, worker.heard_s = "running", at
         self.up(worker, at)
+        if any(isinstance(order, Adjust) and order.operator == worker.spec.operator for _, order in self.orders):
+            yield self.to(worker, Change(parameters=worker.spec.parameters))  # it may have been launched before
         yield self.to(worker, Go())
+        if self.paused and worker.spec.kind == "source":
+            yield self.to(worker, Hold(held=True))
 
     def up(self, worker: WorkerState, at: float) -> None:
         """The next attempt works, or says that everything was done before it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -37,10 +37,19 @@ class Tick(Message):
     """Time has passed."""
 
 
-class Cancel(Message):
-    """Somebody wants the run to end: gracefully first, now when `force`."""
+class Order(Message, kw_only=True):
+    """Base of what somebody asks of a run while it runs; `who` is the name in the audit, empty for the program itself.
 
-    reason: str
+    These records are the arguments of the page's actions and of the client too.
+    """
+
+    who: str = ""
+
+
+class Cancel(Order, kw_only=True):
+    """The run is to end: gracefully first, now when `force`."""
+
+    reason: str = "asked by its owner"
     force: bool = False
 
 
@@ -51,11 +60,30 @@ class AgentLost(Message):
     text: str
 
 
-class Scale(Message):
-    """Somebody wants a transform to have this many replicas."""
+class Scale(Order, kw_only=True):
+    """A transform is to have this many replicas."""
 
     operator: str
     replicas: int
+
+
+class Pause(Order, kw_only=True):
+    """Sources that can are to give no more frames for now, or to go on; what they gave is worked on."""
+
+    paused: bool = True
+
+
+class Adjust(Order, kw_only=True):
+    """An operator is to work with other values of these parameters from its next block on."""
+
+    operator: str
+    parameters: dict[str, Any]
+
+
+class Tag(Order, kw_only=True):
+    """A word about the scan, kept with its record."""
+
+    text: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 
 
 class StartAgent(msgspec.Struct, frozen=True):

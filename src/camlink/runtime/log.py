@@ -9,11 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from camlink.errors import FormatError, StorageError
-from camlink.runtime.events import AgentLost, Begin, Cancel, Scale, Tick
+from camlink.runtime.events import Adjust, AgentLost, Begin, Cancel, Pause, Scale, Tag, Tick
 from camlink.runtime.messages import Beat, Done, Exited, Failed, Joined, Linked, Message, Parted, Progress, Ready
 
 AnyEvent = (
-    Begin | Tick | Cancel | Scale | AgentLost | Joined | Beat | Exited
+    Begin | Tick | Cancel | Scale | Pause | Adjust | Tag | AgentLost | Joined | Beat | Exited
     | Ready | Linked | Parted | Progress | Done | Failed
 )
 

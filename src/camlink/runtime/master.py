@@ -15,7 +15,7 @@ import zmq
 from camlink.clock import now_s
 from camlink.errors import InputError, StorageError, WireError
 from camlink.runtime.clusters import Clusters
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Over, Placed, Scale, Send, StartAgent, Tick
+from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Order, Over, Placed, Send, StartAgent, Tick
 from camlink.runtime.harbour import open_harbour
 from camlink.runtime.layout import lay_out
 from camlink.runtime.leads import Leads
@@ -33,6 +33,7 @@ from camlink.runtime.messages import (
     decode,
     encode,
 )
+from camlink.runtime.orders import examine
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
 from camlink.runtime.report import Report, make_report
@@ -41,11 +42,10 @@ from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
 from camlink.runtime.worker import NoScreen
 from camlink.workflow.check import MASTER, Checked
-from camlink.workflow.operator import Kind, Screen
+from camlink.workflow.operator import Screen
 
 TICK_S: Final = 0.1
 EVENTS: Final = "events.jsonl"
-MOST_REPLICAS: Final = 64
 LOG_S: Final = 0.9
 
 
@@ -113,19 +113,10 @@ class Master:
         """Ask for the end: sources stop and the rest drains; with `force` everything is killed."""
         self._asked.append(Cancel(reason=reason, force=force))
 
-    def scale(self, operator: str, replicas: int) -> None:
-        """Ask for so many replicas of a transform; they join and leave while the scan goes on, and nothing is lost.
-
-        Raises InputError for what has no replicas, or a number out of 1 to 64.
-        """
-        known = self._checked.operators
-        names = [name for name in known if known[name].kind is Kind.TRANSFORM
-                 and not known[name].streams and not known[name].joins]
-        if operator not in names:
-            raise InputError(f"'{operator}' has no replicas; those that may have: {', '.join(names) or 'none'}")
-        if not 1 <= replicas <= MOST_REPLICAS:
-            raise InputError(f"{operator}: {replicas} replicas are out of 1 to {MOST_REPLICAS}")
-        self._asked.append(Scale(operator=operator, replicas=replicas))
+    def order(self, order: Order) -> None:
+        """Ask for something while the run goes on; raises InputError for what its operators cannot do."""
+        examine(order, self._checked)
+        self._asked.append(order)
 
     def run(self) -> Report:
         """Run to the end; leaves no process and no socket behind, whatever happens."""

@@ -3,7 +3,8 @@
 master -> agent    Launch, Kill, Bye,               agent -> master    Joined, Beat, Exited, ClusterUp
                    StartScheduler, JoinCluster
 master -> worker   Connect, Go, Stop, Leave,        worker -> master   Ready, Linked, Parted, Progress, Done,
-                   Detach, Cut, Lose, Expect, SetAside                      Failed
+                   Hold, Change, Detach, Cut,                          Failed
+                   Lose, Expect, SetAside
 Every message of a worker carries its attempt, so that what an earlier attempt still had to say is told apart.
 """
 
@@ -142,6 +143,18 @@ class Stop(Message):
 
 class Leave(Message):
     """Give back what you have not begun, finish the rest and end: the others go on."""
+
+
+class Hold(Message):
+    """A source that can gives nothing more while it is held."""
+
+    held: bool
+
+
+class Change(Message):
+    """Work with these parameters from the next block on."""
+
+    parameters: dict[str, Any]
 
 
 class Detach(Message):
@@ -299,7 +312,7 @@ class Failed(Progress, kw_only=True):
 
 AnyMessage = (
     Launch | Kill | Bye | StartScheduler | JoinCluster | ClusterUp
-    | Connect | Go | Stop | Leave | Detach | Cut | Lose | Expect | SetAside
+    | Connect | Go | Stop | Leave | Hold | Change | Detach | Cut | Lose | Expect | SetAside
     | Joined | Beat | Exited | Ready | Linked | Parted | Progress | Done | Failed
 )
 _ENCODER: Final = msgspec.msgpack.Encoder()

@@ -32,6 +32,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     operators: dict[str, dict[str, Any]]
     agents: dict[str, dict[str, Any]] = {}
     restarts: tuple[dict[str, Any], ...] = ()
+    orders: tuple[dict[str, Any], ...] = ()
     folder: str
     wrong_input: bool = False
     control_refused: int = 0
@@ -72,7 +73,8 @@ def make_report(status: RunStatus, state: RunState, folder: Path, provenance: di
         agents={name: _agent(there.has) for name, there in state.joined.items()},
         operators={o.name: _operator(o) for o in status.operators},
         restarts=tuple(_restart(r, state.begun_s) for r in state.restarts),
-        folder=str(folder), wrong_input=any(w.failure is not None and w.failure.input for w in state.workers.values()),
+        orders=status.orders, folder=str(folder),
+        wrong_input=any(w.failure is not None and w.failure.input for w in state.workers.values()),
         control_refused=state.refused,
     )
 

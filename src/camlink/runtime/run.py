@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from camlink.errors import PeerLost
+from camlink.runtime.events import Order, Scale
 from camlink.runtime.master import Master
 from camlink.runtime.place.placers import foresee
 from camlink.runtime.report import Report
@@ -83,9 +84,13 @@ class OpenRun:
         """Ask for the end."""
         self._master.cancel(reason, force=force)
 
+    def order(self, order: Order) -> None:
+        """Ask for something while the run goes on, such as `Pause()` or `Tag(text="good")`; raises InputError."""
+        self._master.order(order)
+
     def scale(self, operator: str, replicas: int) -> None:
         """Ask for so many replicas of a transform, while the run goes on; raises InputError."""
-        self._master.scale(operator, replicas)
+        self.order(Scale(operator=operator, replicas=replicas))
 
     @property
     def over(self) -> bool:

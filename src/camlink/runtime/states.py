@@ -14,7 +14,20 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from camlink.runtime.crew import MOST_RESTARTS, WINDOW_S, Crew, WorkerState
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Scale, Send, StartAgent
+from camlink.runtime.events import (
+    Adjust,
+    AgentLost,
+    Begin,
+    Cancel,
+    EndAgent,
+    Instruction,
+    Order,
+    Over,
+    Pause,
+    Scale,
+    Send,
+    StartAgent,
+)
 from camlink.runtime.hosting import room_for, settle
 from camlink.runtime.messages import (
     Beat,
@@ -23,7 +36,6 @@ from camlink.runtime.messages import (
     Exited,
     Failed,
     FromWorker,
-    Go,
     Joined,
     Kill,
     Linked,
@@ -102,10 +114,22 @@ class RunState(Crew):
             yield from self._agent_lost(event, at)
         elif isinstance(event, Cancel):
             yield from self._cancel(event, at)
-        elif isinstance(event, Scale) and self.phase == "graph" and not self.stopped:
-            yield from self.scale(event.operator, event.replicas, at)
+        elif isinstance(event, Order) and self.phase not in ("closing", "over"):
+            yield from self._obey(event, at)
         yield from self._advance(at)
         yield from self._watch(at)
+
+    def _obey(self, order: Order, at: float) -> Iterator[Instruction]:
+        """Do what somebody asks of the run; what does not fit any more is left."""
+        if isinstance(order, Scale):
+            if self.phase != "graph" or self.stopped:
+                return
+            yield from self.scale(order.operator, order.replicas, at)
+        elif isinstance(order, Pause):
+            yield from self.hold(order.paused)
+        elif isinstance(order, Adjust):
+            yield from self.adjust(order.operator, order.parameters)
+        self.orders.append((at, order))
 
     def _exited(self, worker: WorkerState, event: Exited, at: float) -> Iterator[Instruction]:
         text = event.text or f"its process ended by itself with code {event.code}"
@@ -249,8 +273,7 @@ class RunState(Crew):
             self._enter("graph", at)
             self.graph_s = at
             for worker in workers:
-                worker.state, worker.heard_s = "running", at
-                yield self.to(worker, Go())
+                yield from self.go(worker, at)
         elif self.phase == "graph" and all(w.over for w in workers):
             self._enter("closing", at)
             yield from (Send(site, Bye()) for site in self.joined)

@@ -80,7 +80,10 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole run at one moment; `version` rises with every change."""
+    """A whole run at one moment; `version` rises with every change.
+
+    `orders` are what somebody asked of it and it did: at_s after its beginning, type, who, and the fields of that type.
+    """
 
     version: int
     workflow: str
@@ -92,3 +95,5 @@ class RunStatus(msgspec.Struct, frozen=True, kw_only=True):
     frames: dict[str, Any] = {}
     verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
+    paused: bool = False
+    orders: tuple[dict[str, Any], ...] = ()

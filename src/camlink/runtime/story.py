@@ -9,7 +9,20 @@ from typing import Final, NamedTuple
 from camlink.carry.journal import SUFFIX, read_blocks
 from camlink.errors import FormatError
 from camlink.runtime.crew import WorkerState
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Scale, Send, StartAgent
+from camlink.runtime.events import (
+    Adjust,
+    AgentLost,
+    Begin,
+    Cancel,
+    EndAgent,
+    Instruction,
+    Order,
+    Pause,
+    Scale,
+    Send,
+    StartAgent,
+    Tag,
+)
 from camlink.runtime.log import Entry, read_log
 from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave, Parted
 from camlink.runtime.porter import DEAD_LETTERS, JOURNALS
@@ -90,8 +103,8 @@ class _Teller:
             yield f"asked to end{' at once' if event.force else ''}: {event.reason}"
         elif isinstance(event, Parted) and not event.complete:
             yield f"{event.operator}/{event.replica} takes nothing more of {event.link}"
-        elif isinstance(event, Scale):
-            yield f"asked for {event.replicas} replicas of {event.operator}"
+        elif isinstance(event, Order):
+            yield f"{event.who or 'its owner'} {_asked(event)}"
         yield from self._done(moment)
         if state.phase != self._phase:
             self._phase = state.phase
@@ -127,6 +140,16 @@ class _Teller:
                     moment.entry.event, Failed | Exited | AgentLost):
                 said.add(message.link)
                 yield f"nobody listens to {message.link} any more: {message.reason}"
+
+
+def _asked(order: Order) -> str:
+    if isinstance(order, Scale):
+        return f"asked for {order.replicas} replicas of {order.operator}"
+    if isinstance(order, Pause):
+        return "paused the sources" if order.paused else "let the sources go on"
+    if isinstance(order, Adjust):
+        return f"set {order.operator}: " + ", ".join(f"{name} = {value}" for name, value in order.parameters.items())
+    return f"tagged the scan: {order.text}" if isinstance(order, Tag) else "asked"
 
 
 def _holding(key: str) -> str:

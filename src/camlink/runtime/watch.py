@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any, Final
 
+import msgspec
 from msgspec.structs import replace
 
 from camlink.carry.account import Histogram, Snapshot, merge
@@ -46,6 +47,8 @@ class Watch:
             version=self._version, workflow=self._workflow, scan=_scan(operators), elapsed_s=at - state.begun_s,
             steps=steps(state), operators=operators, links=links, frames=judged.frames,
             verdict=judged.verdict if state.phase == "over" else None, reasons=judged.reasons,
+            paused=state.paused, orders=tuple(
+                {"at_s": round(then - state.begun_s, 3), **msgspec.to_builtins(order)} for then, order in state.orders),
         )
 
     def _operator(self, state: RunState, name: str) -> OperatorStatus:

@@ -11,14 +11,15 @@ from typing import Any, Final
 from camlink.block import Block
 from camlink.carry.link import Outlet
 from camlink.errors import CamlinkError, OperatorFailed
-from camlink.runtime.flow import Inbox, Outbox, Sent, finish
+from camlink.runtime.flow import SLICE_S, Inbox, Outbox, Sent, finish, wait
 from camlink.runtime.given import Given
 from camlink.runtime.hand import Hand
 from camlink.runtime.joined import Joined
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import Porter
 from camlink.runtime.pulse import Pulse
-from camlink.workflow.operator import Kind, Operator
+from camlink.workflow.operator import Context, Kind, Operator
+from camlink.workflow.parameter import build
 
 TRIES: Final = 2
 MOST_IN_A_ROW: Final = 10
@@ -30,15 +31,17 @@ class Work:
     """The ports of one worker and its body."""
 
     def __init__(self, spec: WorkerSpec, operator: Operator, body: Any, hand: Hand | None, pulse: Pulse,
-                 look: Callable[[], None], part: Callable[[str, bool], None]) -> None:
+                 look: Callable[[], None], part: Callable[[str, bool], None],
+                 stopping: Callable[[], bool] = lambda: False) -> None:
         self._spec, self._operator, self._body, self._look = spec, operator, body, look
-        self._part, self._pulse = part, pulse
+        self._part, self._pulse, self._stopping = part, pulse, stopping
         self._in_a_row = 0
         self.outboxes: dict[str, Outbox] = {}
         self.porters = {port.name: self._porter(port.name, hand) for port in operator.inputs}
         self.inboxes: dict[str, Inbox] = {}
         self.joined: Joined | None = None
         self.leaving = False
+        self.held = False
         self._noted = Given(spec) if spec.resumes else None
 
     def open(self, outlets: dict[str, Outlet]) -> None:
@@ -78,11 +81,28 @@ class Work:
         self._pulse.work()
         for port, block in self._given(self._body(*self.inboxes.values())):
             self._pulse.rest()
+            self._hold()
             sequence = self.outboxes[port].send(block)
             if self._noted is not None:
                 self._noted.note(self.outboxes[port], sequence, block)
             self._pulse.work()
         self._pulse.rest()
+
+    def _hold(self) -> None:
+        """While the source is held nothing of it goes out; what went out is looked after."""
+        while self.held and self._operator.pauses and not self._stopping():
+            wait([outlet for outbox in self.outboxes.values() for outlet in outbox.outlets], SLICE_S)
+            self._look()
+            for outbox in self.outboxes.values():
+                outbox.pump()
+
+    def change(self, values: Mapping[str, Any], context: Context) -> None:
+        """Work with other parameters from the next block on."""
+        parameters = build(self._operator.parameters, dict(values), self._spec.operator)
+        if not self._operator.stateful:
+            self._body = self._operator.make(parameters, context)
+        else:
+            self._body.change(parameters)
 
     def tell(self) -> dict[str, Any]:
         """What a heartbeat says of the blocks at all ports."""

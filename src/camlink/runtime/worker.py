@@ -34,6 +34,7 @@ from camlink.runtime.hand import Hand
 from camlink.runtime.last_words import read_last_words, write_last_words
 from camlink.runtime.messages import (
     GIVEN_BEFORE,
+    Change,
     Connect,
     Cut,
     Detach,
@@ -41,6 +42,7 @@ from camlink.runtime.messages import (
     Expect,
     Failed,
     Go,
+    Hold,
     Kill,
     Leave,
     Linked,
@@ -208,7 +210,7 @@ class Worker:
         if self.spec.passage:
             self.host.cross(self.spec.passage)
         body = operator.make(parameters, self.context)
-        work = Work(self.spec, operator, body, self.hand, self.pulse, self.look, self.part)
+        work = Work(self.spec, operator, body, self.hand, self.pulse, self.look, self.part, self.stopping.is_set)
         addresses = {}
         for link in self.spec.outputs:
             self.outlets[link.name], addresses[link.name] = self.bind(link)
@@ -289,6 +291,10 @@ class Worker:
         elif isinstance(message, SetAside) and self.work is not None:
             for porter in self.work.porters.values():
                 porter.set_aside[message.key] = message.reason
+        elif isinstance(message, Hold) and self.work is not None:
+            self.work.held = message.held
+        elif isinstance(message, Change) and self.work is not None:
+            self.work.change(message.parameters, self.context)
         elif isinstance(message, Leave) and self.work is not None:
             self.work.leaving = True
         elif isinstance(message, Kill):

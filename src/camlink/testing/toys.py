@@ -83,7 +83,7 @@ def _fault(index: int, raise_at: int, raise_from: int = -1) -> None:
         raise ValueError(f"frame {index} is poison")
 
 
-@operator("toys.camera", prepare=_start, resumes=True)
+@operator("toys.camera", prepare=_start, resumes=True, pauses=True)
 def camera(*, parameters: Camera, context: Context) -> Iterator[RawFrames]:
     """Give frames that hold their index."""
     scan = toy_scan(parameters.frames, parameters.side)

@@ -122,6 +122,8 @@ class Operator:
     prepare: Callable[[Any], None] | None = None
     stateful: bool = False
     resumes: bool = False
+    pauses: bool = False
+    changes: bool = False
 
     @property
     def streams(self) -> bool:
@@ -135,7 +137,8 @@ class Operator:
 
 
 def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
-             prepare: Callable[[Any], None] | None = None, resumes: bool = False) -> Callable[[Any], Operator]:
+             prepare: Callable[[Any], None] | None = None, resumes: bool = False,
+             pauses: bool = False) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
@@ -148,16 +151,19 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     context, `__call__` blocks, and `finish()` may give last blocks; `needs_again(block)` tells after a block whether a
     replacement would need it (without it: every one). `prepare(parameters)` is called while services
     are launched: compile and load there what the first frame must not wait for. A source that `resumes` can be started
-    again after it was killed: it goes on without the frames at `context.given`.
+    again after it was killed: it goes on without the frames at `context.given`. One that `pauses` loses nothing when
+    nobody asks it for its next block for a while. A function takes other parameters between two blocks while it runs;
+    a class does when it has a method `change(parameters)`.
 
     Raises InputError when the hints do not say what the ports are.
     """
 
     def wrap(body: Any) -> Operator:
         made = _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind, out, prepare)
-        if resumes and made.kind is not Kind.SOURCE:
-            raise InputError(f"operator '{made.name}': only a source resumes; others are fed again by themselves")
-        return replace(made, resumes=resumes)
+        if (resumes or pauses) and made.kind is not Kind.SOURCE:
+            raise InputError(f"operator '{made.name}': only a source resumes or pauses; others are fed again by "
+                             "themselves")
+        return replace(made, resumes=resumes, pauses=pauses)
 
     return wrap
 
@@ -187,6 +193,7 @@ def _describe(body: Any, name: str, kind: Kind | str | None, out: str,
         where=f"{body.__module__}:{body.__qualname__}",
         prepare=prepare,
         stateful=is_class,
+        changes=callable(getattr(body, "change", None)) if is_class else bool(inputs) and not inputs[0].streams,
     )
 
 

@@ -29,7 +29,7 @@ class TapeParameters(Parameters, frozen=True):
                                  "seed=")] = ""
 
 
-@operator("tape.raw", kind="source", resumes=True)
+@operator("tape.raw", kind="source", resumes=True, pauses=True)
 def raw(*, parameters: TapeParameters, context: Context) -> Iterator[RawFrames]:
     """Play raw frames that a tap wrote.
 
@@ -38,7 +38,7 @@ def raw(*, parameters: TapeParameters, context: Context) -> Iterator[RawFrames]:
     yield from _play(parameters, context, RawFrames)
 
 
-@operator("tape.counts", kind="source", resumes=True)
+@operator("tape.counts", kind="source", resumes=True, pauses=True)
 def counts(*, parameters: TapeParameters, context: Context) -> Iterator[CountFrames]:
     """Play photon counts that a tap wrote.
 

@@ -46,10 +46,10 @@ def present(workflow: Workflow, choices: Choices, console: Console,
 
     `finish` may add to the report what can be known only after the end.
     """
+    from camlink.display.client import LETTER
     from camlink.display.terminal.welcome import introduce, show_in_browser
-    from camlink.display.web.access import Role
-    from camlink.display.web.action import Action
     from camlink.display.web.encryption import encryption_for
+    from camlink.display.web.ordering import actions_of
     from camlink.display.web.server import PageServer
 
     check_here(workflow).must_run()
@@ -62,7 +62,8 @@ def present(workflow: Workflow, choices: Choices, console: Console,
         master = make_master(workflow, folder=choices.folder, screen=live, watch=live.put_status)
         page.audit.keep(master.folder / "log" / "page.jsonl")
         opened = OpenRun(master)
-        page.actions["stop"] = Action(Role.OPERATOR, lambda who, _: opened.cancel(f"stopped by {who} on the page"))
+        page.actions |= actions_of(opened.order)
+        page.leave_letter(master.folder / "log" / LETTER)
         report = finish(follow(opened, live, console))
         if choices.report is not None:
             report.write(choices.report)

@@ -41,9 +41,9 @@ class Access:
         self._tokens: dict[bytes, Pass] = {}
         self._passes: dict[bytes, Pass] = {}
 
-    def invite(self, role: Role, life_s: float = PASS_S) -> str:
+    def invite(self, role: Role, life_s: float = PASS_S, who: str = "") -> str:
         """A new token that lets in with `role` for `life_s`; nobody can ask for it again."""
-        return self._make(self._tokens, Pass(role.name.lower(), role, self._clock() + life_s))
+        return self._make(self._tokens, Pass(who or role.name.lower(), role, self._clock() + life_s))
 
     def enter(self, token: str, who: str = "") -> str:
         """A new cookie for the holder of `token`, who may give a name; empty when the token lets nobody in."""

@@ -28,6 +28,28 @@ class Action:
     role: Role
     do: Callable[[str, Any], Any]
     arguments: type[Any] = dict
+    help: str = ""
+
+
+class Me(msgspec.Struct, frozen=True):
+    """Who asks, the role, and the actions that the role may do."""
+
+    who: str
+    role: str
+    actions: list[str]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of an action."""
+
+    done: str
+    answer: Any = None
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """Why something was not done."""
+
+    error: str
 
 
 class Actions:
@@ -44,7 +66,7 @@ class Actions:
         """Who asks, the role, and what the role may do, as JSON."""
         held = request.scope.get(HOLDER) or _NOBODY
         may = sorted(name for name, action in self._known.items() if held.role >= action.role)
-        return _json({"who": held.who, "role": held.role.name.lower(), "actions": may})
+        return _json(Me(held.who, held.role.name.lower(), may))
 
     async def act(self, request: Request) -> Response:
         """Do one action; 403 when the role is not enough."""
@@ -55,14 +77,14 @@ class Actions:
         if held.role < action.role:
             needed = action.role.name.lower()
             self._audit.turned_away(peer_of(request.scope), f"{held.who}: {name}", f"needs the role {needed}")
-            return _json({"error": f"'{name}' needs the role {needed}; you are {held.role.name.lower()}"}, 403)
+            return _json(Fault(f"'{name}' needs the role {needed}; you are {held.role.name.lower()}"), 403)
         body = await request.body()
         try:
             arguments = msgspec.json.decode(body or b"{}", type=action.arguments)
         except (msgspec.MsgspecError, RecursionError) as error:
             raise ParameterError(f"{name}: {error}") from None
         self._audit.done(peer_of(request.scope), held.who, f"{name} {body.decode('utf8', 'replace')[:500]}".strip())
-        return _json({"done": name, "answer": await run_in_threadpool(action.do, held.who, arguments)})
+        return _json(Answer(name, await run_in_threadpool(action.do, held.who, arguments)))
 
 
 def _json(value: object, status: int = 200) -> Response:

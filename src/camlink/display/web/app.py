@@ -28,6 +28,7 @@ from camlink.display.web.crowd import Crowd
 from camlink.display.web.door import Door
 from camlink.display.web.guard import Guard
 from camlink.display.web.metrics import CONTENT_TYPE, metrics_text
+from camlink.display.web.openapi import SCHEMA, Graph, describe
 from camlink.display.web.viewer import Viewer
 from camlink.errors import InputError, ParameterError, UnknownName
 
@@ -83,11 +84,11 @@ class Routes:
         return Response(metrics_text(self._live.status()), headers={"Content-Type": CONTENT_TYPE})
 
     async def graph(self, request: Request) -> Response:
-        """Operators and links as JSON: {"workflow", "nodes", "edges"}."""
+        """Operators and links as JSON."""
         status = self._live.status()
         if status is None:
-            return _json({"workflow": "", "nodes": [], "edges": []})
-        return _json({"workflow": status.workflow, "nodes": status.operators, "edges": status.links})
+            return _json(Graph("", (), ()))
+        return _json(Graph(status.workflow, status.operators, status.links))
 
     async def pictures(self, request: Request) -> Response:
         """The labels of all pictures as JSON."""
@@ -141,6 +142,11 @@ def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = S
 
     acting = Actions({} if actions is None else actions, door.audit if door else Audit())
     routes = [*Routes(live, pool, static).all(), *acting.routes(), *(door.routes() if door else ())]
+
+    async def schema(request: Request) -> Response:
+        return _json(describe(actions or {}))
+
+    routes.append(Route(SCHEMA, schema))
     app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={InputError: _wrong_request})
     return Guard(app, hosts, door)
 

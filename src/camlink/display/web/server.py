@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import threading
 import time
+from pathlib import Path
 from typing import Final, Self
 
+import msgspec
 import uvicorn
 from starlette.types import Scope
 
+from camlink.display.client import Letter
 from camlink.display.live import Live
 from camlink.display.web.access import Access, Role
 from camlink.display.web.action import Action
@@ -22,7 +26,7 @@ from camlink.display.web.guard import ANY_HOST
 from camlink.display.web.message import LARGEST_MESSAGE_BYTES
 from camlink.display.web.patience import Patient
 from camlink.display.web.peer import is_loopback, is_same_user
-from camlink.errors import AddressInUse, InputError, UnknownName, WorldError
+from camlink.errors import AddressInUse, InputError, StorageError, UnknownName, WorldError
 
 START_S: Final = 10.0
 CLOSE_S: Final = 5.0
@@ -43,7 +47,9 @@ class PageServer:
         self.host, self.encryption = host, encryption
         self.port: int = self._socket.getsockname()[1]
         self.access, self.audit = Access(), Audit()
-        self.actions: dict[str, Action] = {"invite": Action(Role.OWNER, self._invite, dict[str, str])}
+        self._letter: Path | None = None
+        self.actions: dict[str, Action] = {"invite": Action(Role.OWNER, self._invite, dict[str, str],
+                                                               "Make an address that lets in with a role.")}
         self._owner = self.access.invite(Role.OWNER, float("inf"))
         at_home = is_loopback(host)
         app = build_app(live, hosts=LOOPBACK if at_home else (ANY_HOST,), actions=self.actions,
@@ -71,6 +77,21 @@ class PageServer:
         """The address that lets its holder in as owner: a secret, to be shown once and kept nowhere."""
         return f"{self.url.rstrip('/')}{LOGIN}?token={self._owner}"
 
+    def leave_letter(self, path: Path) -> None:
+        """Leave address and an operator's token for other programs of this user, in a file of mode 0600, until closed.
+
+        Raises StorageError.
+        """
+        letter = Letter(self.url, self.access.invite(Role.OPERATOR, float("inf"), "command line"),
+                        self.encryption.fingerprint if self.encryption else "")
+        try:
+            opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(opened, "wb") as file:
+                file.write(msgspec.json.encode(letter))
+        except OSError as error:
+            raise StorageError(f"cannot leave the address of the page in {path}: {error.strerror}") from None
+        self._letter = path
+
     @property
     def viewers(self) -> int:
         """Connections that are open now."""
@@ -85,6 +106,8 @@ class PageServer:
             self._thread.join(CLOSE_S / 2)
         self._socket.close()
         self.audit.close()
+        if self._letter is not None:
+            self._letter.unlink(missing_ok=True)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,48 @@
+"""What may be asked of a run while it runs: every order is held against its workflow before the run hears of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from camlink.errors import InputError, UnknownName
+from camlink.runtime.events import Adjust, Order, Pause, Scale
+from camlink.workflow.check import Checked
+from camlink.workflow.operator import Kind
+from camlink.workflow.parameter import build
+
+MOST_REPLICAS: Final = 64
+
+
+def examine(order: Order, checked: Checked) -> None:
+    """Raises InputError for what the operators of the workflow cannot do, and says which of them can."""
+    if isinstance(order, Scale):
+        _examine_scale(order, checked)
+    elif isinstance(order, Pause):
+        if not any(operator.pauses for operator in checked.operators.values()):
+            raise InputError("no source of this workflow can pause; its frames would be lost")
+    elif isinstance(order, Adjust):
+        _examine_adjust(order, checked)
+
+
+def _examine_scale(order: Scale, checked: Checked) -> None:
+    known = checked.operators
+    names = [name for name in known if known[name].kind is Kind.TRANSFORM
+             and not known[name].streams and not known[name].joins]
+    if order.operator not in names:
+        raise InputError(f"'{order.operator}' has no replicas; those that may have: {', '.join(names) or 'none'}")
+    if not 1 <= order.replicas <= MOST_REPLICAS:
+        raise InputError(f"{order.operator}: {order.replicas} replicas are out of 1 to {MOST_REPLICAS}")
+
+
+def _examine_adjust(order: Adjust, checked: Checked) -> None:
+    operator = checked.operators.get(order.operator)
+    if operator is None:
+        raise UnknownName("operator of this workflow", order.operator[:80], checked.operators)
+    if not operator.changes:
+        names = [name for name, known in checked.operators.items() if known.changes]
+        raise InputError(f"'{order.operator}' keeps its parameters while it runs; those that take others: "
+                         f"{', '.join(names) or 'none'}")
+    values = msgspec.to_builtins(checked.parameters[order.operator])
+    build(operator.parameters, {**values, **order.parameters}, order.operator)

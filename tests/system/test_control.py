@@ -1,0 +1,68 @@
+"""Runs that are steered while they run: through the page, its client and the command line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from camlink import connect
+from camlink.display.client import LETTER
+from camlink.display.live import Live
+from camlink.display.web.ordering import actions_of
+from camlink.display.web.server import PageServer
+from camlink.runtime.run import open_run
+from camlink.runtime.story import replay, tell
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
+
+
+def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+
+
+def test_a_run_is_paused_changed_scaled_tagged_and_stopped_by_another_program(tmp_path: Path) -> None:
+    flow = Workflow("toys", sites={"here": Site("here", "local")})
+    counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=5000, gap_s=0.01))
+    flow.add("add", toys.add, counted)
+    live = Live()
+    with PageServer(live) as page, open_run(flow, folder=tmp_path, watch=live.put_status) as opened:
+        page.actions |= actions_of(opened.order)
+        page.leave_letter(tmp_path / "log" / LETTER)
+        with connect(tmp_path) as client:
+            def captured() -> int:
+                status = client.status()
+                return int(status.frames.get("captured", 0)) if status else 0
+
+            until(lambda: captured() > 5)
+            client.pause()
+            until(lambda: client.status().paused)
+            time.sleep(0.6)  # the heartbeat that was on its way
+            held = captured()
+            time.sleep(0.6)
+            assert captured() == held
+            client.resume()
+            until(lambda: captured() > held)
+            client.set("count", sleep_s=0.02)
+            client.scale("count", 2)
+            until(lambda: client.status().operators[1].replicas == 2)
+            client.tag("good alignment")
+            client.stop()
+        report = opened.wait(30)
+    assert report.verdict == "degraded"
+    assert report.reasons[0] == "stopped: stopped by command line on the page"
+    assert report.operators["add"]["distinct"] == report.frames["delivered"] == report.frames["captured"]
+    assert [order["type"] for order in report.orders] == ["Pause", "Pause", "Adjust", "Scale", "Tag"]
+    assert {order["who"] for order in report.orders} == {"command line"}
+    last = list(replay(tmp_path))[-1].state
+    assert {w.spec.parameters["sleep_s"] for w in last.at("count")} == {0.02}
+    story = "\n".join(tell(tmp_path))
+    assert "command line paused the sources" in story
+    assert "command line tagged the scan: good alignment" in story

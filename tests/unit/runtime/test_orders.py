@@ -1,0 +1,42 @@
+import pytest
+
+from camlink.errors import InputError, ParameterError, UnknownName
+from camlink.runtime.events import Adjust, Cancel, Pause, Scale, Tag
+from camlink.runtime.orders import examine
+from camlink.testing import toys
+from camlink.workflow.check import check
+from camlink.workflow.graph import Workflow
+
+
+@pytest.fixture(scope="module")
+def checked():
+    flow = Workflow("toys")
+    flow.add("add", toys.add, flow.add("count", toys.count, flow.add("camera", toys.camera)))
+    return check(flow).must_run()
+
+
+@pytest.mark.parametrize("order", [
+    Cancel(), Pause(), Tag(text="good"), Scale(operator="count", replicas=64),
+    Adjust(operator="count", parameters={"sleep_s": 0.5})])
+def test_what_can_be_done_passes(checked, order):
+    examine(order, checked)
+
+
+@pytest.mark.parametrize(("order", "error", "words"), [
+    (Scale(operator="add", replicas=2), InputError, "may have: count"),
+    (Scale(operator="count", replicas=65), InputError, "1 to 64"),
+    (Scale(operator="count", replicas=0), InputError, "1 to 64"),
+    (Adjust(operator="cuont", parameters={}), UnknownName, "did you mean 'count'"),
+    (Adjust(operator="add", parameters={"sleep_s": 1.0}), InputError, "take others: count"),
+    (Adjust(operator="count", parameters={"sleep_s": -1.0}), ParameterError, "sleep_s"),
+    (Adjust(operator="count", parameters={"slep_s": 1.0}), UnknownName, "sleep_s")])
+def test_what_cannot_be_done_is_refused_with_what_can(checked, order, error, words):
+    with pytest.raises(error, match=words):
+        examine(order, checked)
+
+
+def test_a_source_that_cannot_pause_is_not_paused():
+    flow = Workflow("twin")
+    flow.add("light", "twin")
+    with pytest.raises(InputError, match="no source"):
+        examine(Pause(), check(flow))
