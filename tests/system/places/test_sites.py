@@ -17,6 +17,7 @@ import zmq
 
 from camlink.carry.keys import make_keys, write_keys
 from camlink.errors import InputError
+from camlink.runtime import states
 from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Bye, Joined, Launch, Ready, WorkerSpec, decode, encode
@@ -40,7 +41,7 @@ def agents() -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter(["cmdline"]):
         words = process.info["cmdline"] or []
-        if "agent" in words and "--join" in words:
+        if words[:1] == [sys.executable] and "agent" in words and "--join" in words:
             found.append(process)
     return found
 
@@ -81,15 +82,21 @@ def test_before_the_walltime_of_a_job_ends_the_next_one_goes_on(slurm: Path, tmp
 
 
 @pytest.mark.full
-def test_a_job_that_is_cancelled_is_asked_for_again(slurm: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["cancelled", "silent"])
+def test_a_job_that_is_cancelled_or_silent_is_asked_for_again(
+        slurm: Path, tmp_path: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    monkeypatch.setattr(states, "FAR_SILENCE_S", 5.0)
     folder = tmp_path / "run"
     with open_run(flow(Site("cluster", "slurm", {}), frames=200, gap_s=0.05), folder=folder) as opened:
         deadline = time.monotonic() + 60
         while not list(folder.glob("journal/add*.blocks")) and time.monotonic() < deadline:
             time.sleep(0.1)
         time.sleep(2)
-        subprocess.run(["scancel", "--user", getpass.getuser()], check=True, timeout=20)
+        if how == "cancelled":
+            subprocess.run(["scancel", "--user", getpass.getuser()], check=True, timeout=20)
+        else:
+            agents()[0].suspend()
         report = opened.wait(120)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert report.frames["delivered"] == report.operators["add"]["distinct"] == 200
