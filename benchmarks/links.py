@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -111,16 +112,20 @@ def chain(python: Path, name: str, whole: bool, per_s: float = 0.0) -> dict[str,
     """One run of a peer; a record with `failed` when it is not there or gives no figures in bounded time."""
     command = [str(python), str(PEERS / SCRIPTS[name]), "--frames", str(PEER_FRAMES), "--per-s", str(per_s)]
     try:
-        done = subprocess.run([*command, "--whole"] if whole else command, capture_output=True, timeout=PEER_S,
-                              check=False)
+        peer = subprocess.Popen([*command, "--whole"] if whole else command, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, start_new_session=True)
     except FileNotFoundError:
         return {"peer": name, "failed": f"there is no {python}; `make peers` installs the peers"}
+    try:
+        out, said = peer.communicate(timeout=PEER_S)
     except subprocess.TimeoutExpired:
+        os.killpg(peer.pid, signal.SIGKILL)  # with all that it has started
+        peer.communicate()
         return {"peer": name, "failed": f"not over after {PEER_S:g} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith(b"{")]
+    lines = [line for line in out.splitlines() if line.startswith(b"{")]
     if not lines:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
-        return {"peer": name, "failed": f"ended with code {done.returncode}: {last[0][:200]}"}
+        last = said.decode(errors="replace").strip().splitlines()[-1:] or ["without a word"]
+        return {"peer": name, "failed": f"ended with code {peer.returncode}: {last[0][:200]}"}
     return msgspec.json.decode(lines[-1], type=dict[str, Any])
 
 
