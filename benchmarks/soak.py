@@ -219,19 +219,20 @@ def figures(report: Report, samples: list[dict[str, float]], kills: list[tuple[f
 
 
 def drawn(samples: list[dict[str, float]], kills: list[tuple[float, str]]) -> str:
-    """Memory and rate over time, one above the other, with a tick where somebody was killed."""
+    """Memory and rate over time, one above the other, with a dot where somebody was killed."""
     pss = Line("all processes", tuple((s["at_s"], s["pss_bytes"] / 2**20) for s in samples))
     master = Line("master", tuple((s["at_s"], s["master_bytes"] / 2**20) for s in samples))
     rate = Line("frames/s", tuple((b["at_s"], (b["taken"] - a["taken"]) / (b["at_s"] - a["at_s"]))
                                   for a, b in pairwise(samples)))
-    killed = Line("killed", tuple((at_s, 0.0) for at_s, _ in kills))
-    parts = [chart([pss, master], Axes("time [s]", "memory, PSS [MiB]", log=False)),
-             chart([rate, killed], Axes("time [s]", "frames/s to the writer", log=False))]
+    killed = [Line(f"{whom} killed", ((at_s, 0.0),)) for at_s, whom in kills]  # a dot each
+    parts = [chart([pss, master], Axes("time [s]", "PSS [MiB]: all, and the master", log=False)),
+             chart([rate, *killed], Axes("time [s]", "frames/s to the writer; dots: a kill", log=False))]
     placed = "".join(part.replace("<svg ", f'<svg x="0" y="{310 * number}" width="560" height="300" ', 1)
                      for number, part in enumerate(parts))
+    style = ("polyline{fill:none;stroke-width:1.5}line{stroke:#33414d}circle{fill:#f0776c}"
+             "text{fill:#d5dde4;font:11px sans-serif}")
     return ('<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 560 620" style="background:#10161c">'
-            "<style>polyline{fill:none;stroke-width:1.5}line{stroke:#33414d}text{fill:#d5dde4;font:11px sans-serif}"
-            f"</style>{placed}</svg>")
+            f"<style>{style}</style>{placed}</svg>")
 
 
 if __name__ == "__main__":
