@@ -157,6 +157,20 @@ def test_a_worker_that_is_killed_costs_time_and_a_task_that_kills_is_given_up(cl
     assert cluster.submit(nap, 0.0).result(60)
 
 
+def test_work_that_goes_down_with_its_scheduler_is_said_to_be_lost(cluster: Cluster) -> None:
+    is_whole(cluster)
+    handle = cluster.submit(nap, 60)
+    (scheduler,) = parts("scheduler")
+    before = cluster.address
+    os.kill(scheduler, signal.SIGKILL)
+    with pytest.raises(PeerLost, match="scheduler of this cluster is gone"):
+        handle.result(60)
+    deadline = time.monotonic() + 30
+    while cluster.address == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert cluster.address != before
+
+
 def parts(role: str) -> list[int]:
     words = ("camlink.runtime.cluster_process", role)
     mine = {p.pid for p in psutil.Process().children(recursive=True)}

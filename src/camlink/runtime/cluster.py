@@ -18,6 +18,8 @@ from camlink.runtime.executor import ThreadExecutor
 from camlink.workflow.executor import Executor, Handle, Tally, TaskState, count
 
 START_S: Final = 60.0
+DIAL_S: Final = 3.0
+LOOK_S: Final = 0.1
 CLOSE_S: Final = 20.0
 SILENT_S: Final = 12.0  # found, ended and replaced within 15 s
 SETTINGS: Final = {
@@ -46,11 +48,12 @@ def open_executor(entrance: Path | None, patience_s: float = START_S) -> Executo
     if entrance is None:
         return ThreadExecutor()
     deadline_s = time.monotonic() + patience_s
-    while not entrance.exists():
-        if time.monotonic() > deadline_s:
-            raise PeerLost(f"the cluster of this site is not up after {patience_s:g} s; see the logs of its agents")
-        time.sleep(0.05)
-    return ClusterExecutor(msgspec.msgpack.decode(read_private(entrance), type=Entrance))
+    while time.monotonic() < deadline_s:
+        if entrance.exists():
+            with contextlib.suppress(PeerLost):  # its scheduler is gone; the next one has another address
+                return ClusterExecutor(msgspec.msgpack.decode(read_private(entrance), type=Entrance))
+        time.sleep(LOOK_S)
+    raise PeerLost(f"the cluster of this site is not up after {patience_s:g} s; see the logs of its agents")
 
 
 class ClusterHandle:
@@ -58,6 +61,7 @@ class ClusterHandle:
 
     def __init__(self, future: Any) -> None:
         self.future = future
+        self._cancelled = False
 
     @property
     def state(self) -> TaskState:
@@ -74,6 +78,8 @@ class ClusterHandle:
         try:
             return self.future.result(timeout_s)
         except (CancelledError, TaskCancelled):
+            if not self._cancelled:  # Dask says the same of work that went down with its scheduler
+                raise PeerLost("the scheduler of this cluster is gone, and the work with it; give it again") from None
             raise Closed("the work was cancelled") from None
         except KilledWorker as error:
             raise OperatorFailed(f"the work has ended every process that took it: {error}") from None
@@ -86,6 +92,7 @@ class ClusterHandle:
 
     def cancel(self) -> None:
         """Do not begin it, or forget what comes of it."""
+        self._cancelled = True
         self.future.cancel()
 
 
@@ -94,11 +101,12 @@ class ClusterExecutor:
 
     def __init__(self, entrance: Entrance) -> None:
         dask, distributed = need_dask()
-        self._settings = dask.config.set(SETTINGS)
+        self._settings = dask.config.set(SETTINGS | {"distributed.comm.timeouts.connect": f"{DIAL_S:g}s"})
         try:
             self._client: Any = distributed.Client(
-                entrance.address, security=entrance.client.security(distributed), timeout=START_S, set_as_default=False)
+                entrance.address, security=entrance.client.security(distributed), timeout=DIAL_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
+            self._settings.__exit__(None, None, None)
             raise PeerLost(f"the cluster of this site does not answer at {entrance.address}: {error}") from None
         self._handles: list[ClusterHandle] = []
 
