@@ -129,6 +129,7 @@ def listeners() -> list[tuple[int, str, int]]:
 def test_every_port_is_on_loopback_and_refuses_who_has_no_certificate(cluster: Cluster) -> None:
     from distributed import Client
 
+    is_whole(cluster)
     found = listeners()
     assert found
     assert all(host == "127.0.0.1" for _, host, _ in found)

@@ -36,19 +36,24 @@ async def run(part: Part) -> None:
 
     dask.config.set(SETTINGS | {"logging": {"distributed": "error"}, "temporary-directory": part.folder})
     _, distributed = need_dask()  # it reads what is set about logging when it is imported
-    security, closed = part.own.security(distributed), {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+    security = part.own.security(distributed)
     if part.address:
-        server: Any = distributed.Worker(
+        server: Any = _without_pages(distributed.Worker)(
             part.address, nthreads=1, host=part.host, security=security, local_directory=part.folder,
-            memory_limit=part.memory_bytes, death_timeout=LONE_S, **closed)
+            memory_limit=part.memory_bytes, death_timeout=LONE_S, dashboard=False)
     else:
-        server = distributed.Scheduler(host=part.host, port=0, protocol="tls://", security=security, **closed)
+        server = _without_pages(distributed.Scheduler)(host=part.host, port=0, protocol="tls://", security=security,
+                                                       dashboard=False)
     await server
-    server.http_server.stop()  # its pages would be served without a login
     _say(f"{server.address}\n")
     while server.status == distributed.Status.running:
         await asyncio.sleep(DOT_S)
         _say(".")
+
+
+def _without_pages(kind: Any) -> Any:
+    """The same without its web server, which would answer without a login."""
+    return type(kind.__name__, (kind,), {"start_http_server": lambda *_, **__: None})
 
 
 def _say(text: str) -> None:
