@@ -142,7 +142,7 @@ def produce(task: Task) -> dict[str, Snapshot]:
 def _produce_large(task: Task, sender: _Sender, frames: NDArray[np.uint16], scan: Scan) -> None:
     index, kind, dwell = np.arange(task.frames), np.ones(1, np.uint8), np.ones(1)
     position, when = np.zeros((1, 2)), np.zeros(1)
-    ready = [_written(sender.outlet, frame) for frame in frames]
+    ready = [] if task.written else [_written(sender.outlet, frame) for frame in frames]
     for n in paced(task):
         one = slice(n, n + 1)
         frame = _written(sender.outlet, frames[n % PATTERNS]) if task.written else ready[n % PATTERNS]
