@@ -290,7 +290,7 @@ class Progress(FromWorker, kw_only=True):
     busy_s: float = 0.0
     unkept: str = ""
     remembered: int = 0
-    recalled: int = 0
+    recalled: int = -1
 
 
 class Done(Progress, kw_only=True):

@@ -263,6 +263,17 @@ def test_frames_that_the_next_attempt_does_not_find_again_are_counted_as_forgott
     assert solve.forgotten == 40
 
 
+def test_an_attempt_that_dies_before_it_looks_into_its_journal_has_forgotten_nothing() -> None:
+    state = started()
+    solve = state.workers["solve", 0]
+    state.handle(progress(Progress, "solve", remembered=100), 2.0)
+    state.handle(died("solve"), 3.0)
+    state.handle(progress(Progress, "solve", attempt=1), 3.5)
+    state.handle(died("solve", 1), 3.6)
+    state.handle(progress(Progress, "solve", attempt=2, remembered=100, recalled=100), 4.0)
+    assert solve.forgotten == 0
+
+
 def test_replicas_join_and_leave_while_the_graph_runs() -> None:
     state = started()
     told = state.handle(Scale(operator="solve", replicas=2), 3.0)
