@@ -19,18 +19,17 @@ from camlink.carry.ticket import Ticket
 from camlink.errors import InputError
 
 MASTER, AGENT = "master", "agent"
-LANE: Final = "control"
 LOST_S: Final = 120.0  # a laptop that sleeps for half a minute is not lost
 
 
 class Dial:
     """The way to the master at `address`: tcp://host:port, or ticket:FILE for the relay that the ticket names."""
 
-    def __init__(self, address: str, keys: Keys, folder: Path, *, lost_s: float = LOST_S,
+    def __init__(self, address: str, keys: Keys, folder: Path, site: str = "", *, lost_s: float = LOST_S,
                  clock: Callable[[], float] = time.monotonic) -> None:
         if not address.startswith(("tcp://", "ticket:")):
             raise InputError(f"--join {address}: give tcp://HOST:PORT, or ticket:FILE for a relay")
-        self._address, self._keys, self._folder = address, keys, folder
+        self._address, self._keys, self._folder, self._site = address, keys, folder, site
         self._lost_s, self._clock = lost_s, clock
         self._stack = ExitStack()
         self._events: Any = None
@@ -43,7 +42,7 @@ class Dial:
         if not self._address.startswith("ticket:"):
             return self._address
         ticket = read_ticket(Path(self._address.removeprefix("ticket:")))
-        gate = self._stack.enter_context(CallGate(ticket, LANE, self._folder / "master"))
+        gate = self._stack.enter_context(CallGate(ticket, lane_of(self._site), self._folder / "master"))
         return f"ipc://{gate.path}"
 
     def prepare(self, socket: zmq.Socket[Any]) -> None:
@@ -70,6 +69,11 @@ class Dial:
 
     def __exit__(self, *error: object) -> None:
         self._stack.close()
+
+
+def lane_of(site: str) -> str:
+    """The lane of a relay on which the agent of a site meets its master."""
+    return f"control {site}"
 
 
 def read_ticket(path: Path) -> Ticket:

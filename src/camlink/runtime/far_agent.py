@@ -56,7 +56,7 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "") -> 
     try:
         has = take_inventory(sockets)
         heard = tuple(has.network) if listen == ANY else (listen,) if listen else ()
-        with Dial(join, keys, sockets) as dial, FarProcesses(address, sockets, relay, heard) as workers:
+        with Dial(join, keys, sockets, site) as dial, FarProcesses(address, sockets, relay, heard) as workers:
             agent = Agent(site, context, dial.address, address, workers, has, dial, ClusterSide(site, sockets, has))
             agent.run()
             if workers.folder is not None and agent.bye is not None and not agent.bye.relieved:

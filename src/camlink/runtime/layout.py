@@ -22,7 +22,7 @@ TIMED: Final = ("slurm",)
 MARGIN_S: Final = 300.0
 STREAM_S: Final = 300.0
 BLOCK_S: Final = 30.0
-WAIT_S: Final = {"slurm": 3600.0, "facility": 3600.0}  # in a queue
+WAIT_S: Final = {"slurm": 3600.0, "facility": 3600.0, "join": 600.0}  # in a queue
 FAR_WAIT_S: Final = 30.0
 _ON_THIS_HOST: Final = ("inline", "local")
 

@@ -1,6 +1,7 @@
 #!/bin/sh
 # A Slurm of two virtual nodes on this machine, for tests: own keys, sockets and ports, no system service is touched.
 #   slurm.sh up FOLDER PORT     then: export SLURM_CONF=FOLDER/slurm.conf
+#   slurm.sh up FOLDER PORT ADDRESS NODES RUN...   slurmctld at ADDRESS, its nodes at the address NODES, started by RUN
 #   slurm.sh down FOLDER        ends what `up` started, and nothing else
 # PORT is the one of slurmctld; the nodes listen at PORT+1 and PORT+2. Works without root once the packages are there.
 set -eu
@@ -24,6 +25,8 @@ if [ "$what" = down ]; then
 fi
 
 port=$3 me=$(id -un) host=$(hostname -s)
+address=${4:-127.0.0.1} nodes=${5:-127.0.0.1}
+[ $# -le 5 ] && shift $# || shift 5   # what is left starts a node
 mkdir -p "$folder/pid" "$folder/state" "$folder/log" "$folder/spool/node1" "$folder/spool/node2"
 chmod 755 "$folder"
 ( umask 077; mkdir -p "$folder/munge"; head -c 512 /dev/urandom > "$folder/munge/key" )
@@ -31,7 +34,7 @@ eval "$(slurmd -C | tr ' ' '\n' | grep -E '^(CPUs|RealMemory)=')"
 
 cat > "$SLURM_CONF" <<CONF
 ClusterName=camlink
-SlurmctldHost=$host(127.0.0.1)
+SlurmctldHost=$host($address)
 SlurmctldPort=$port
 SlurmUser=$me
 SlurmdUser=$me
@@ -54,8 +57,8 @@ ReturnToService=2
 KillWait=3
 MinJobAge=300
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
-NodeName=node1 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 1)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) State=UNKNOWN
-NodeName=node2 NodeHostname=$host NodeAddr=127.0.0.1 Port=$((port + 2)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) State=UNKNOWN
+NodeName=node1 NodeHostname=$host NodeAddr=$nodes Port=$((port + 1)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) State=UNKNOWN
+NodeName=node2 NodeHostname=$host NodeAddr=$nodes Port=$((port + 2)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) State=UNKNOWN
 PartitionName=all Nodes=node1,node2 Default=YES MaxTime=60 State=UP
 CONF
 printf 'CgroupPlugin=cgroup/v1\n' > "$folder/cgroup.conf"   # slurmd looks for it beside its configuration
@@ -63,7 +66,7 @@ printf 'CgroupPlugin=cgroup/v1\n' > "$folder/cgroup.conf"   # slurmd looks for i
 munged --force --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/pid/munged" \
     --log-file="$folder/log/munged" --seed-file="$folder/munge/seed" --num-threads=2
 slurmctld -f "$SLURM_CONF"
-for node in node1 node2; do slurmd -f "$SLURM_CONF" -N $node; done
+for node in node1 node2; do "$@" slurmd -f "$SLURM_CONF" -N $node; done
 for _ in $(seq 150); do
     [ "$(sinfo --noheader --Node --format=%T 2>/dev/null | sort -u)" = idle ] && exit 0
     sleep 0.2

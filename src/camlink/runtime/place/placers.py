@@ -12,6 +12,7 @@ from camlink.runtime.hosting import HERE, offer_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.place.batch import PsijSubmitter
 from camlink.runtime.place.facility import FacilitySubmitter
+from camlink.runtime.place.join_site import JoinOptions, JoinPlacer
 from camlink.runtime.place.local import LocalOptions, LocalPlacer
 from camlink.runtime.place.remote import RemotePlacer
 from camlink.runtime.place.slurm_site import FacilityOptions, JobPlace, SlurmOptions
@@ -22,7 +23,8 @@ from camlink.workflow.graph import Site, Workflow
 from camlink.workflow.needs import Offer
 
 
-def make_placer(agent: str, site: Site, sockets: Path, folder: Path, relay: int = 0) -> LocalPlacer | RemotePlacer:
+def make_placer(agent: str, site: Site, sockets: Path, folder: Path,
+                relay: int = 0) -> LocalPlacer | RemotePlacer | JoinPlacer:
     """The placer of an agent of a site; `relay` is the port of the run's harbour.
 
     Raises InputError for options that its kind does not know.
@@ -38,6 +40,8 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path, relay: int 
     if site.placer == "ssh":
         ssh = _options(site, SshOptions)
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
+    if site.placer == "join":
+        return JoinPlacer(agent, _options(site, JoinOptions), folder, relay)
     return LocalPlacer(agent, sockets, folder, _options(site, LocalOptions).walltime_s)
 
 

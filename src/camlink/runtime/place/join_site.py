@@ -1,0 +1,88 @@
+"""A site by hand: somebody starts its agent there, with a key that we leave in the run's folder; both dial a relay."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from camlink.carry.gate import OfferGate
+from camlink.carry.keys import LIFE_S, make_keys, write_keys, write_private
+from camlink.carry.ticket import RelayKey
+from camlink.errors import InputError
+from camlink.runtime.dial import AGENT, MASTER, lane_of
+from camlink.runtime.landing import Landing
+
+WORDS: Final = "join"
+
+
+class JoinOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a workflow says of a site by hand: the relay that it and we reach and the relay's secret, or our address."""
+
+    relay: str = ""
+    relay_key: Path | None = None
+    address: str = "127.0.0.1"
+    wait_s: float = 600.0
+
+    def key(self) -> RelayKey:
+        """The secret of the relay; raises InputError."""
+        if self.relay_key is None:
+            raise InputError(f"a site by join with `relay: {self.relay}` needs `relay_key`, the key file of that relay")
+        return RelayKey.read(self.relay_key)
+
+
+class JoinPlacer:
+    """Waits for an agent that somebody starts (master.Placer); keys/SITE/join says with which command."""
+
+    def __init__(self, site: str, options: JoinOptions, folder: Path, relay: int) -> None:
+        self._site, self._options, self._relay = site, options, relay
+        self._run, self._folder = folder.name, folder / "keys" / site
+        self._landing: Landing | None = None
+        self._gate: OfferGate | None = None
+        self._lost = ""
+
+    def start(self, master: str) -> None:
+        """Open the way to us and leave what the agent needs."""
+        keys = make_keys(self._run, {MASTER: [AGENT], AGENT: [MASTER]})
+        options = self._options
+        self._landing = Landing(self._site, master, keys[MASTER], "127.0.0.1" if options.relay else options.address)
+        key = write_keys(keys[AGENT], self._folder)
+        if options.relay:
+            secret = options.key()
+            offer = secret.ticket(options.relay, self._run, "offer", LIFE_S)
+            call = secret.ticket(options.relay, self._run, "call", LIFE_S)
+            self._gate = OfferGate(offer, lane_of(self._site), f"127.0.0.1:{self._landing.port}")
+            write_private(self._folder / "agent.ticket", msgspec.json.encode(call))
+            way = ["--join", f"ticket:{self._folder / 'agent.ticket'}"]
+        else:
+            way = ["--join", f"tcp://{options.address}:{self._landing.port}",
+                   "--relay", f"{options.address}:{self._relay}"]
+        words = ["camlink", "agent", *way, "--key", str(key), "--site", self._site]
+        write_private(self._folder / WORDS, shlex.join(words).encode() + b"\n")
+
+    def lost(self) -> str:
+        """Why the agent is given up, or nothing; only its silence tells."""
+        return self._lost
+
+    def lead(self, target: int | str, *, out: bool) -> int:
+        """No way of ours leads there."""
+        return 0
+
+    def kill(self) -> None:
+        """Give it up: from now on it is not let in."""
+        self._lost = f"the agent of site '{self._site}' did not answer; it was started by hand, nobody else can end it"
+
+    def close(self) -> bool:
+        """Close the way to us and remove what the agent needed."""
+        if self._gate is not None:
+            self._gate.close()
+        if self._landing is not None:
+            self._landing.close()
+        self._gate = self._landing = None
+        for path in self._folder.glob("*"):
+            path.unlink()
+        if self._folder.exists():
+            self._folder.rmdir()
+        return True
