@@ -7,12 +7,13 @@ import threading
 from typing import Any, Final, Self
 
 import zmq
+from zmq.utils.monitor import recv_monitor_message
 
 from camlink.carry.admission import Admission, as_server
 from camlink.carry.keys import Keys
 from camlink.errors import AddressInUse, InputError
 from camlink.runtime.dial import AGENT
-from camlink.runtime.messages import MAX_CONTROL_BYTES
+from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, decode
 
 DOMAIN: Final = "control"
 
@@ -28,6 +29,8 @@ class Landing:
         self._far = self._context.socket(zmq.ROUTER)
         self._far.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an agent that dials again is the same agent
         as_server(keys, DOMAIN)(self._far)
+        self._events = self._far.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        self._connected: set[int] = set()
         self._near = self._context.socket(zmq.DEALER)
         self._near.setsockopt(zmq.IDENTITY, self._site)
         for socket in (self._far, self._near):
@@ -45,12 +48,24 @@ class Landing:
         """Keys that were not let in."""
         return self._admission.refused
 
+    @property
+    def connected(self) -> bool:
+        """Whether the agent is there; for the thread that closes the landing alone."""
+        while self._events.poll(0):
+            told = recv_monitor_message(self._events)
+            if told["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
+                self._connected.add(told["value"])
+            else:
+                self._connected.discard(told["value"])
+        return bool(self._connected)
+
     def _bind(self, host: str, port: int) -> None:
         where = f"tcp://[{host}]:{port or '*'}" if ":" in host else f"tcp://{host}:{port or '*'}"
         try:
             self._far.bind(where)
         except zmq.ZMQError as error:
             self._admission.close()
+            self._look_away()
             self._context.destroy(linger=0)
             kind = AddressInUse if error.errno == zmq.EADDRINUSE else InputError
             raise kind(f"landing for agents: cannot listen at {host} port {port}: {error.strerror}; choose another "
@@ -59,6 +74,7 @@ class Landing:
         self.port = int(self.address.rpartition(":")[2])
 
     def _run(self) -> None:
+        goodbye: list[bytes] = []
         poller = zmq.Poller()
         for socket in (self._far, self._near, self._closing):
             poller.register(socket, zmq.POLLIN)
@@ -68,10 +84,15 @@ class Landing:
                 identity, *words = self._far.recv_multipart()
                 if identity == self._site:
                     self._near.send_multipart(words)
+                    if goodbye:  # it went down with the connection before this one
+                        self._far.send_multipart([self._site, *goodbye])
                 else:
                     self.strangers += 1  # it has the key of the run, but is the agent of another site
             if self._near in ready:
-                self._far.send_multipart([self._site, *self._near.recv_multipart()])
+                words = self._near.recv_multipart()
+                self._far.send_multipart([self._site, *words])
+                if not words[0] and isinstance(decode(words[-1]), Bye):
+                    goodbye = words
             if self._closing in ready:
                 return
 
@@ -80,10 +101,15 @@ class Landing:
         os.eventfd_write(self._closing, 1)
         self._thread.join()
         self._near.close()
+        self._look_away()
         self._far.close()
         self._admission.close()
         self._context.term()
         os.close(self._closing)
+
+    def _look_away(self) -> None:
+        self._far.disable_monitor()
+        self._events.close(linger=0)
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from apart import Apart, why_not
 
 HERE = Path(__file__).parent
 NEEDED = ("slurmctld", "slurmd", "munged", "sshd", "ssh-keygen")
@@ -68,3 +69,19 @@ def sshd(installed: None) -> Iterator[Sshd]:
         for port in (login, login + 1):
             shell("sshd.sh", "down", str(folder), str(port))
         shutil.rmtree(folder, ignore_errors=True)  # what ends may still remove files of its own
+
+
+@pytest.fixture(scope="session")
+def apart() -> Iterator[Apart]:
+    """Machines in networks of their own, that may only dial outward."""
+    if reason := why_not():
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="camlink-apart-"))
+    folder.chmod(0o755)
+    made = Apart(folder)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        shutil.rmtree(folder, ignore_errors=True)

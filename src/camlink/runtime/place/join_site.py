@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import time
 from pathlib import Path
 from typing import Final
 
@@ -16,6 +17,8 @@ from camlink.runtime.dial import AGENT, MASTER, lane_of
 from camlink.runtime.landing import Landing
 
 WORDS: Final = "join"
+LEAVE_S: Final = 8.0
+LOOK_S: Final = 0.05
 
 
 class JoinOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -75,11 +78,14 @@ class JoinPlacer:
         self._lost = f"the agent of site '{self._site}' did not answer; it was started by hand, nobody else can end it"
 
     def close(self) -> bool:
-        """Close the way to us and remove what the agent needed."""
+        """Let the agent hear the end, close the way to us and remove what it needed."""
+        if self._landing is not None:
+            until_s = time.monotonic() + (0 if self._lost else LEAVE_S)
+            while self._landing.connected and time.monotonic() < until_s:
+                time.sleep(LOOK_S)
+            self._landing.close()
         if self._gate is not None:
             self._gate.close()
-        if self._landing is not None:
-            self._landing.close()
         self._gate = self._landing = None
         for path in self._folder.glob("*"):
             path.unlink()

@@ -1,0 +1,180 @@
+"""What breaks between the sites of a run: it recovers and loses nothing, or says why it cannot; all times in JSON."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from apart import Apart, until
+
+from camlink.runtime.report import Report
+from camlink.runtime.run import open_run
+from camlink.runtime.status import RunStatus
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+FRAMES = 500
+SCRIPT = str(Path(__file__).parents[1] / "apart_run.py")
+
+
+def keep(name: str, **figures: Any) -> None:
+    """Add figures to the JSON file that CAMLINK_SITE_FAULTS names, where it does."""
+    if path := os.environ.get("CAMLINK_SITE_FAULTS"):
+        with Path(path).open("a") as file:
+            file.write(json.dumps({"fault": name, **figures}) + "\n")
+
+
+def assert_law(links: list[dict[str, Any]]) -> None:
+    for link in links:
+        assert link["sent"] == link["acknowledged"] + sum(link["lost"].values()), link
+        assert link["in_flight"] == 0
+
+
+def cut(apart: Apart, _: subprocess.Popen[str], for_s: float) -> None:
+    apart.cut()
+    time.sleep(for_s)
+    apart.mend()
+
+
+def restart_relay(apart: Apart, _: subprocess.Popen[str], for_s: float) -> None:
+    apart.kill_relay()
+    time.sleep(for_s)
+    apart.start_relay()
+
+
+def asleep(_: Apart, master: subprocess.Popen[str], for_s: float) -> None:
+    master.send_signal(signal.SIGSTOP)
+    time.sleep(for_s)
+    master.send_signal(signal.SIGCONT)
+
+
+BETWEEN: list[Any] = [
+    pytest.param(cut, 3.0, id="cut-3s"),
+    pytest.param(cut, 10.0, id="cut-10s", marks=pytest.mark.full),
+    pytest.param(restart_relay, 0.5, id="relay-restarted"),
+    pytest.param(asleep, 8.0, id="master-asleep-8s"),
+    pytest.param(asleep, 30.0, id="master-asleep-30s", marks=pytest.mark.full),
+    pytest.param(cut, 30.0, id="cut-30s", marks=pytest.mark.full),
+]
+
+
+@pytest.mark.parametrize(("fault", "for_s"), BETWEEN)
+def test_what_breaks_between_sites_costs_time_and_no_frame(
+        apart: Apart, tmp_path: Path, fault: Callable[..., None], for_s: float, request: pytest.FixtureRequest) -> None:
+    sites = {"beamline": apart.site(), "cluster": apart.site()}
+    (tmp_path / "sites.yaml").write_text(json.dumps({"sites": sites, "at": {"camera": "beamline", "count": "cluster"}}))
+    run, seen, log = tmp_path / "run", tmp_path / "run.seen", tmp_path / "log"
+    master = apart.start("laptop", sys.executable, SCRIPT, "sites.yaml", str(run), str(FRAMES), "0.01", output=log,
+                         cwd=tmp_path)
+    apart.join(run)
+    until(lambda: seen.exists() and seen.read_text(), 30, "frames are delivered")
+    began_s = time.monotonic()
+    fault(apart, master, for_s)
+    over_s = time.monotonic()
+    before = seen.read_text().count("\n")
+    until(lambda: seen.read_text().count("\n") > before or master.poll() is not None, 60, "frames are delivered again")
+    recovered_s = next(json.loads(line)[0] for line in seen.read_text().splitlines()[before:])
+    assert master.wait(90) == 0, log.read_text()
+    report = json.loads((tmp_path / "run.json").read_text())
+    keep(request.node.callspec.id, cut_s=round(over_s - began_s, 2), recovered_s=round(recovered_s - over_s, 2),
+         verdict=report["verdict"], repeated=sum(told.get("repeated", 0) for told in report["operators"].values()))
+    assert (report["verdict"], report["reasons"]) == ("complete", [])
+    assert report["operators"]["add"]["total"] == sum(range(FRAMES))
+    assert_law(report["links"])
+    until(lambda: "camlink" not in apart.call("head", "squeue", "--noheader", "--format=%j"), 20, "the queue is empty")
+    until(lambda: not agents_of(str(run)), 20, "no agent is left")
+
+
+def agents_of(words: str) -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["cmdline"])
+            if "--join" in (line := process.info["cmdline"] or []) and "agent" in line and words in " ".join(line)]
+
+
+def kill_agent() -> None:
+    for process in agents_of("--site beamline"):
+        process.kill()
+
+
+def kill_cluster_agent() -> None:
+    for process in agents_of("--site cluster"):
+        process.kill()
+
+
+def cancel_job() -> None:
+    subprocess.run(["scancel", "--name=camlink-cluster"], check=True, timeout=20)
+
+
+@pytest.mark.parametrize("fault", [pytest.param(kill_cluster_agent, id="agent-killed", marks=pytest.mark.full),
+                                   pytest.param(cancel_job, id="node-lost")])
+def test_an_agent_that_is_lost_is_replaced(slurm: Path, tmp_path: Path, fault: Callable[[], None],
+                                           request: pytest.FixtureRequest) -> None:
+    pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    made = Workflow("lost", sites={"here": Site("here"), "cluster": Site("cluster", "slurm")})
+    frames = made.add("camera", toys.camera, frames=FRAMES, gap_s=0.01)
+    made.add("add", toys.add, made.add("count", toys.count, frames, at="cluster"))
+    seen: list[tuple[float, int]] = []
+
+    def watch(status: RunStatus) -> None:
+        delivered = int(status.frames.get("delivered", 0))
+        if delivered > (seen[-1][1] if seen else 0):
+            seen.append((time.monotonic(), delivered))
+
+    with open_run(made, folder=tmp_path / "run", watch=watch) as opened:
+        until(lambda: seen, 60, "frames are delivered")
+        began_s = time.monotonic()
+        fault()
+        report: Report = opened.wait(120)
+    after = [at for at, _ in seen if at > began_s + 1.0]
+    keep(request.node.callspec.id, recovered_s=round(after[0] - began_s, 2) if after else None, verdict=report.verdict,
+         reasons=report.reasons)
+    assert report.verdict == "complete", report.reasons
+    assert report.operators["add"]["total"] == sum(range(FRAMES))
+    assert_law(list(report.links))
+    until(lambda: not agents_of(str(tmp_path)), 20, "no agent is left")
+    said = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, timeout=20, check=True)
+    assert said.stdout == ""
+
+
+def test_a_source_that_resumes_outlives_its_agent(sshd: Any, tmp_path: Path) -> None:
+    pytest.importorskip("asyncssh", reason="asyncssh is not installed: pip install -e '.[sites]'")
+    way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
+    made = Workflow("lost", sites={"here": Site("here"), "beamline": Site("beamline", "ssh", {
+        "host": "127.0.0.1", "port": sshd.node, **way})})
+    made.add("add", toys.add, made.add("count", toys.count, made.add(
+        "camera", toys.camera, at="beamline", frames=FRAMES, gap_s=0.01)))
+    seen: list[int] = []
+    with open_run(made, folder=tmp_path / "run", watch=lambda s: seen.append(int(s.frames["delivered"]))) as opened:
+        until(lambda: seen and seen[-1], 30, "frames are delivered")
+        kill_agent()
+        report = opened.wait(120)
+    keep("source-agent-killed", verdict=report.verdict, reasons=report.reasons, frames=report.frames)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["add"]["total"] == sum(range(FRAMES))
+    assert_law(list(report.links))
+    until(lambda: not agents_of("--site beamline"), 20, "no agent is left")
+
+
+def test_a_full_queue_is_said_and_waited_for(slurm: Path, tmp_path: Path) -> None:
+    pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    subprocess.run(["sbatch", "--job-name=other", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 60"],
+                   check=True, timeout=20, capture_output=True, cwd=tmp_path)
+    made = Workflow("queue", sites={"here": Site("here"), "cluster": Site("cluster", "slurm")})  # wait_s: an hour
+    made.add("add", toys.add, made.add("count", toys.count, made.add("camera", toys.camera, frames=40), at="cluster"))
+    said: list[str] = []
+    with open_run(made, folder=tmp_path / "run", watch=lambda s: said.append(s.steps[0].text)) as opened:
+        threading.Timer(4.0, lambda: subprocess.run(["scancel", "--name=other"], check=True, timeout=20)).start()
+        report = opened.wait(90)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert any("queue" in text for text in said), set(said)
