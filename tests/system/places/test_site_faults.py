@@ -166,7 +166,7 @@ def test_a_source_that_resumes_outlives_its_agent(sshd: Any, tmp_path: Path) -> 
     until(lambda: not agents_of("--site beamline"), 20, "no agent is left")
 
 
-def test_a_full_queue_is_said_and_waited_for(slurm: Path, tmp_path: Path) -> None:
+def test_a_full_queue_is_waited_for(slurm: Path, tmp_path: Path) -> None:
     pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
     subprocess.run(["sbatch", "--job-name=other", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 60"],
                    check=True, timeout=20, capture_output=True, cwd=tmp_path)
@@ -177,4 +177,4 @@ def test_a_full_queue_is_said_and_waited_for(slurm: Path, tmp_path: Path) -> Non
         threading.Timer(4.0, lambda: subprocess.run(["scancel", "--name=other"], check=True, timeout=20)).start()
         report = opened.wait(90)
     assert (report.verdict, report.reasons) == ("complete", ())
-    assert any("queue" in text for text in said), set(said)
+    assert said.count("1 of 2 agents joined") > 20  # ten times a second
