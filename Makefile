@@ -43,7 +43,7 @@ soak: $(VENV)/.installed
 
 ## other machines, real ones: Slurm of two nodes, sshd, relay, programs
 sites-test: $(VENV)/.tested
-	$(BIN)/python -m pytest tests/system/places tests/system/test_relay.py tests/system/test_program.py tests/system/test_cluster.py --full $(ARGS)
+	$(BIN)/python -m pytest tests/system/places tests/system/test_relay.py tests/system/test_landing_attacks.py tests/system/test_program.py tests/system/test_cluster.py --full $(ARGS)
 
 lint: style types layers
 
