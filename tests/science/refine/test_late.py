@@ -5,6 +5,8 @@ import pytest
 
 from camlink.compute.ptychography.algorithm import ap, raar
 
+pytestmark = pytest.mark.slow
+
 
 def went_on(engine, iterations=50):
     for done in range(iterations):

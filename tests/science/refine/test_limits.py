@@ -28,6 +28,7 @@ def test_a_known_kind_lessens_the_error(scene, kind, part):
     assert (np.abs(np.abs(known.image) - 1) < 1e-5).all() if kind == "phase" else not known.image.imag.any()
 
 
+@pytest.mark.slow
 def test_bounds_of_the_transmission_hold(scene):
     s = scene(photons=1e4)
     engine = reconstructed(s.engine(s.amplitude(), object_steps=[Limits(least=0.5, most=1.0)]))
@@ -48,6 +49,7 @@ def test_limits_take_the_nearest_object():
     assert Limits("phase").apply(IMAGES, weight).dtype == IMAGES.dtype
 
 
+@pytest.mark.slow
 def test_pixels_with_hardly_any_light_stay_calm(scene):
     """Without edges they grow with the iterations, and with them the picture is as good where the light is."""
     s = scene(photons=1e4)

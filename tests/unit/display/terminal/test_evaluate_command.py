@@ -11,6 +11,7 @@ from camlink.beamline.twin.dataset import simulated_dataset, small_parameters
 from camlink.display.terminal.evaluate import evaluate
 from camlink.errors import FormatError, StorageError, UnknownName
 
+pytestmark = pytest.mark.slow
 SMALL = ["--points", "6", "--iterations", "6", "--kernels", "reference", "--target", "0.5"]
 
 
