@@ -82,12 +82,15 @@ def plan(preset: Annotated[Preset, typer.Argument(
     if compared:
         console.print(comparison(compared), highlight=False)
     if json is not None:
-        tree = {"twin": scan, "plan": around, "solve": solve, "forecast": found,
-                **({"against": {"run": measured, "deviations": compared}} if compared else {})}
-        try:
-            json.write_bytes(msgspec.json.format(msgspec.json.encode(tree), indent=2) + b"\n")
-        except OSError as error:
-            raise StorageError(f"cannot write {json}: {error.strerror}; choose another place") from None
+        _write(json, {"twin": scan, "plan": around, "solve": solve, "forecast": found,
+                      **({"against": {"run": measured, "deviations": compared}} if compared else {})})
+
+
+def _write(file: Path, tree: dict[str, Any]) -> None:
+    try:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(tree), indent=2) + b"\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror}; choose another place") from None
 
 
 def records(preset: Preset, given: dict[str, dict[str, Any]],
