@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +15,11 @@ from camlink.display.client import LETTER
 from camlink.display.live import Live
 from camlink.display.web.ordering import actions_of
 from camlink.display.web.server import PageServer
+from camlink.runtime.events import Adjust
 from camlink.runtime.run import open_run
 from camlink.runtime.story import replay, tell
 from camlink.testing import toys
+from camlink.workflow.elastic import Elastic
 from camlink.workflow.graph import Site, Workflow
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
@@ -66,3 +70,39 @@ def test_a_run_is_paused_changed_scaled_tagged_and_stopped_by_another_program(tm
     story = "\n".join(tell(tmp_path))
     assert "command line paused the sources" in story
     assert "command line tagged the scan: good alignment" in story
+
+
+def test_replicas_join_and_leave_by_load_and_nothing_is_lost(tmp_path: Path) -> None:
+    flow = Workflow("toys", sites={"here": Site("here", "local")})
+    counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=2000, gap_s=0.005),
+                       replicas=Elastic(1, 3, age_s=0.5, after_s=0.5, idle_s=0.3), sleep_s=0.02)
+    flow.add("add", toys.add, counted)
+    with open_run(flow, folder=tmp_path) as opened:
+        def replicas() -> int:
+            return opened.status.operators[1].replicas if opened.status else 0
+
+        until(lambda: replicas() == 3)
+        opened.order(Adjust(operator="count", parameters={"sleep_s": 0.0}))
+        until(lambda: replicas() == 1)
+        report = opened.wait(60)
+    assert (report.verdict, report.reasons, report.restarts) == ("complete", (), ())
+    assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (2000, sum(range(2000)))
+    asked = [order["replicas"] for order in report.orders if order["who"] == "load"]
+    assert (asked[:2], asked[-1]) == ([2, 3], 1)
+
+
+def test_the_command_line_scales_a_run_by_its_folder(tmp_path: Path) -> None:
+    flow = Workflow("toys", sites={"here": Site("here", "inline")})
+    counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=3000, gap_s=0.01))
+    flow.add("add", toys.add, counted)
+    with PageServer(Live()) as page, open_run(flow, folder=tmp_path) as opened:
+        page.actions |= actions_of(opened.order)
+        page.leave_letter(tmp_path / "log" / LETTER)
+        until(lambda: opened.status is not None and opened.status.steps[3].state == "active")
+        for operator, code, words in (("count", 0, "asked for 3"), ("add", 2, "has no replicas")):
+            told = subprocess.run([sys.executable, "-m", "camlink", "scale", str(tmp_path), operator, "3"], check=False,
+                                  capture_output=True, text=True, timeout=60)
+            assert (told.returncode, words in told.stdout + told.stderr) == (code, True), told
+        until(lambda: opened.status.operators[1].replicas == 3)
+        opened.cancel()
+        opened.wait(30)

@@ -19,6 +19,7 @@ from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Order, Ov
 from camlink.runtime.harbour import open_harbour
 from camlink.runtime.layout import lay_out
 from camlink.runtime.leads import Leads
+from camlink.runtime.load import Load
 from camlink.runtime.log import EventLog
 from camlink.runtime.messages import (
     Beat,
@@ -100,6 +101,7 @@ class Master:
         self.state = lay_out(checked, folder, self._sockets, self._provenance,
                              self._harbour.passage if self._harbour else b"")
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
+        self._load = Load({n.name: n.elastic for n in checked.workflow.nodes.values() if n.elastic})
         self._log = EventLog(folder / EVENTS)
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
@@ -139,6 +141,7 @@ class Master:
 
     def _tell(self) -> RunStatus:
         self.status = self._watch.status(self.state, now_s())
+        self._asked += self._load.look(self.status, now_s())
         self._show(self.status)
         return self.status
 

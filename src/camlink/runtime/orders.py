@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 
 from camlink.errors import InputError, UnknownName
 from camlink.runtime.events import Adjust, Order, Pause, Scale
 from camlink.workflow.check import Checked
+from camlink.workflow.elastic import MOST_REPLICAS
 from camlink.workflow.operator import Kind
 from camlink.workflow.parameter import build
-
-MOST_REPLICAS: Final = 64
 
 
 def examine(order: Order, checked: Checked) -> None:

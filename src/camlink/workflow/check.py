@@ -248,10 +248,15 @@ class _Check:
                 error = UnknownName("site", node.at, self.flow.sites)
                 self.fault(f"{node.name}.at: {error}", node.name, "at")
             op = self.operators.get(node.name)
-            if op is not None and node.replicas > 1 and (op.streams or op.joins):
+            if op is not None and (node.replicas > 1 or node.elastic) and (op.streams or op.joins):
                 which = "joins" if op.joins else "lives as long as the scan"
                 self.fault(f"{node.name}.replicas: a {op.kind} that {which} runs once, "
-                           f"not {node.replicas} times", node.name, "replicas")
+                           f"not {node.elastic.max if node.elastic else node.replicas} times", node.name, "replicas")
+            if op is not None and node.elastic and op.kind is not OperatorKind.TRANSFORM:
+                self.fault(f"{node.name}.replicas: only replicas of a transform join and leave; give a number",
+                           node.name, "replicas")
+            for key, fault in (node.elastic.faults() if node.elastic else {}).items():
+                self.fault(f"{node.name}.replicas.{key}: {fault}", node.name, "replicas", key)
         for site in self.flow.sites.values():
             if site.placer not in PLACERS:
                 error = UnknownName("placer", site.placer, PLACERS)

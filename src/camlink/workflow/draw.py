@@ -64,6 +64,7 @@ def draw_text(checked: Checked) -> str:
         node = flow.nodes[name]
         kind = str(op.kind) if op else "unknown"
         count = f" x{node.replicas}" if node.replicas > 1 else ""
+        count = f" x{node.elastic.min}-{node.elastic.max}" if node.elastic else count
         join = f", {node.join}" if node.join else ""
         return f"{name}{count}  {node.use} ({kind}, at {node.at}{join})"
 

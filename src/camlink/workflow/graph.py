@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from camlink.errors import UnknownName, WorkflowError
+from camlink.workflow.elastic import Elastic
 from camlink.workflow.join import Join
 from camlink.workflow.operator import Operator
 from camlink.workflow.policy import Kind, Policy
@@ -54,6 +55,7 @@ class Node:
     link: Kind | None = None
     join: Join | None = None
     patience_s: float = 0.0
+    elastic: Elastic | None = None
 
     def __getitem__(self, port: str) -> Wire:
         """The output port `port`, to be wired to another operator."""
@@ -94,7 +96,7 @@ class Workflow:
     used: dict[str, Operator] = field(default_factory=dict, compare=False, repr=False)
 
     def add(self, name: str, use: str | Operator, *upstream: Node | Wire | str, at: str = DEFAULT_SITE,
-            policy: Policy | None = None, replicas: int = 1, needs: Mapping[str, Any] | None = None,
+            policy: Policy | None = None, replicas: int | Elastic = 1, needs: Mapping[str, Any] | None = None,
             link: Kind | None = None, join: Join | None = None, patience_s: float = 0.0, **parameters: Any) -> Node:
         """Add an operator fed by `upstream`; raises WorkflowError when the name is taken."""
         if name in self.nodes:
@@ -104,8 +106,10 @@ class Workflow:
             use = use.name
         needs = dict(needs or {})
         at = needs.pop("at", at)
-        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, replicas, needs, parameters, link, join,
-                    patience_s)
+        elastic = replicas if isinstance(replicas, Elastic) else None
+        count = replicas.min if isinstance(replicas, Elastic) else replicas
+        node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, count, needs, parameters, link, join,
+                    patience_s, elastic)
         self.nodes[name] = node
         return node
 

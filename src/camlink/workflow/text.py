@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 
 from camlink.errors import FormatError, UnknownName, WorkflowError
+from camlink.workflow.elastic import Elastic
 from camlink.workflow.graph import DEFAULT_SITE, Node, Place, Site, Wire, Workflow
 from camlink.workflow.join import KEYS, Join
 from camlink.workflow.policy import KINDS, POLICIES, is_policy
@@ -22,6 +23,7 @@ _RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", 
 _SITE: Final = ("placer", "agents", "dask")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
 _JOIN: Final = tuple(field.name for field in fields(Join))
+_ELASTIC: Final = tuple(field.name for field in fields(Elastic))
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -183,13 +185,16 @@ class _Reader:
             if not isinstance(asked, str) or ("at" in found and asked != at):
                 self.fault(f"{name}.needs.at: {asked!r} is not the site of `at`; say one of them", (*path, "needs"))
             at = str(asked)
+        elastic = self.elastic(found.get("replicas"), path)
         return Node(
             name=name,
             use=self.typed(found, "use", str, "", path),
             at=at,
             wires=self.wires(found.get("from"), path),
             policy=self.policy(found, path),
-            replicas=self.typed(found, "replicas", int, 1, path, lambda n: 1 <= n <= 1024, "a number from 1 to 1024"),
+            replicas=elastic.min if elastic else self.typed(found, "replicas", int, 1, path, lambda n: 1 <= n <= 1024,
+                                                            "a number from 1 to 1024, or {min: 1, max: 4}"),
+            elastic=elastic,
             needs=needs,
             patience_s=self.typed(found, "patience_s", (int, float), 0.0, path, lambda s: s > 0, "seconds above 0"),
             link=self.link(found, path),
@@ -214,6 +219,18 @@ class _Reader:
         usual = Join(KEYS[0])
         return Join(self.typed(found, "by", str, usual.by, path), self.typed(found, "skew", int, usual.skew, path),
                     self.typed(found, "wait_s", int | float, usual.wait_s, path, say="seconds"))
+
+    def elastic(self, node: yaml.Node | None, path: tuple[str, ...]) -> Elastic | None:
+        if not isinstance(node, yaml.MappingNode):
+            return None
+        path = (*path, "replicas")
+        found = self.mapping(node, path, f"{path[1]}.replicas")
+        self.only(found, _ELASTIC, f"{path[1]}.replicas", path)
+        usual, given = Elastic(), {}
+        for key in _ELASTIC:
+            want, say = (int | float, "seconds") if key.endswith("_s") else (int, "a number")
+            given[key] = self.typed(found, key, want, getattr(usual, key), path, say=say)
+        return Elastic(**given)
 
     def wires(self, node: yaml.Node | None, path: tuple[str, ...]) -> tuple[Wire, ...]:
         if node is None:
@@ -283,7 +300,10 @@ def _node_tree(node: Node) -> dict[str, Any]:
     if node.join:
         tree["join"] = {field.name: value for field in fields(Join)
                         if (value := getattr(node.join, field.name)) != field.default}
-    if node.replicas != 1:
+    if node.elastic:
+        tree["replicas"] = {field.name: value for field in fields(Elastic)
+                            if (value := getattr(node.elastic, field.name)) != field.default or field.name == "max"}
+    elif node.replicas != 1:
         tree["replicas"] = node.replicas
     if node.patience_s:
         tree["patience_s"] = node.patience_s

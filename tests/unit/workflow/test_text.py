@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camlink.errors import FormatError, InputError, UnknownName, WorkflowError
+from camlink.workflow.elastic import Elastic
 from camlink.workflow.graph import Site, Wire, Workflow
 from camlink.workflow.join import Join
 from camlink.workflow.text import parse_workflow, put_over_sites, read_value, read_workflow, write_workflow
@@ -113,3 +114,12 @@ def test_a_file_of_sites_moves_a_workflow_and_changes_nothing_else(tmp_path: Pat
     (tmp_path / "sites.yaml").write_text("operators: {}\nat: {solve: 3}\n")
     with pytest.raises(WorkflowError, match=r"operators(.|\n)*solve: expected the name of a site, got 3.*line 2"):
         put_over_sites(flow, tmp_path / "sites.yaml")
+
+
+def test_replicas_may_be_a_range():
+    text = "workflow: w\noperators:\n  a: {use: toys.count, replicas: {min: 2, max: 5, idle_s: 30}}\n"
+    flow = parse_workflow(text)
+    assert (flow.nodes["a"].replicas, flow.nodes["a"].elastic) == (2, Elastic(2, 5, idle_s=30))
+    assert parse_workflow(write_workflow(flow)) == flow
+    with pytest.raises(WorkflowError, match=r"(?s)replicas 'most'.*a number, got 'two'"):
+        parse_workflow(text.replace("min: 2", "min: two").replace("max", "most"))
