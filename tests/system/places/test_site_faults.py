@@ -114,7 +114,8 @@ def kill_cluster_agent() -> None:
 
 
 def cancel_job() -> None:
-    subprocess.run(["scancel", "--name=camlink-cluster"], check=True, timeout=20)
+    jobs = subprocess.run(["squeue", "--noheader", "--format=%i"], capture_output=True, text=True, timeout=20).stdout
+    subprocess.run(["scancel", *jobs.split()], check=True, timeout=20)
 
 
 @pytest.mark.parametrize("fault", [pytest.param(kill_cluster_agent, id="agent-killed", marks=pytest.mark.full),
@@ -141,6 +142,7 @@ def test_an_agent_that_is_lost_is_replaced(slurm: Path, tmp_path: Path, fault: C
     longest_s = max(later - at for at, later in itertools.pairwise(after))
     keep(request.node.callspec.id, longest_gap_s=round(longest_s, 2), verdict=report.verdict, reasons=report.reasons,
          agents=report.agents)
+    assert '"AgentLost"' in (tmp_path / "run" / "events.jsonl").read_text()
     assert report.verdict == "complete", report.reasons
     assert report.operators["add"]["total"] == sum(range(FRAMES))
     assert_law(list(report.links))
