@@ -16,6 +16,7 @@ from camlink.carry.bench.task import Outcome, Task
 
 REPEATS: Final = 3
 RATE_FRAMES: Final = 4000
+TOGETHER: Final = 4
 AGE_RUN_S: Final = 4.0
 SMALL_FRAMES: Final = 400_000
 CASES: Final = ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400", "small-4k")
@@ -28,11 +29,16 @@ def measure(case: str) -> dict[str, Any]:
 
 
 def _rate(case: str) -> dict[str, Any]:
-    """Producers send ready frames again and again; beside it, the same where every frame is written anew."""
+    """Producers send ready frames again and again; beside it, one frame a block, and every frame written anew.
+
+    Ours has TOGETHER frames in a block, as a source that gives hundreds of frames a second has.
+    """
     by, _, job = case.partition("-")
-    task = Task(by="shm" if by == "shm" else "zmq", folder="", frames=RATE_FRAMES, whole=job == "whole")
+    task = Task(by="shm" if by == "shm" else "zmq", folder="", frames=RATE_FRAMES, whole=job == "whole",
+                together=TOGETHER)
     others = {"hand-written pyzmq ipc": msgspec.structs.replace(task, by="pyzmq ipc"),
               "hand-written pyzmq tcp": msgspec.structs.replace(task, by="pyzmq tcp"),
+              "one frame a block": msgspec.structs.replace(task, together=1),
               "frames written anew": msgspec.structs.replace(task, written=True),
               "hand-written pyzmq ipc, frames written anew":
                   msgspec.structs.replace(task, by="pyzmq ipc", written=True)}
@@ -77,7 +83,8 @@ def _record(case: str, task: Task, ours: list[Outcome], figure: float, unit: str
     ages = ", ".join(f"{name} {_median_age(ours, name):g}" for name in ("p50", "p99", "max"))
     hop = statistics.median(run.accounts["received"].hop_ms(0.5) for run in ours)
     rates = ", ".join(f"{run.frames_per_s:.0f}" for run in ours)
-    note = (f"runs {rates} frames/s; age of results [ms] {ages}; first hop p50 {hop:.3f} ms; CPU a frame [us] {cpu}; "
+    note = (f"runs {rates} frames/s, {task.together} in a block; age of results [ms] {ages}; "
+            f"first hop p50 {hop:.3f} ms; CPU a frame [us] {cpu}; "
             f"{task.frames} frames a run, every sum compared; limit of each link {LIMIT_BYTES[task.by] >> 20} MiB")
     return {"case": case, "figure": figure, "unit": unit, "beside": beside, "ratio": ratio,
             "checked": right and others_right, "note": note,

@@ -140,21 +140,26 @@ def produce(task: Task) -> dict[str, Snapshot]:
 
 
 def _produce_large(task: Task, sender: _Sender, frames: NDArray[np.uint16], scan: Scan) -> None:
-    index, kind, dwell = np.arange(task.frames), np.ones(1, np.uint8), np.ones(1)
-    position, when = np.zeros((1, 2)), np.zeros(1)
-    ready = [] if task.written else [_written(sender.outlet, frame) for frame in frames]
+    many = task.together
+    index, kind, dwell = np.arange(task.frames), np.ones(many, np.uint8), np.ones(many)
+    position, when = np.zeros((many, 2)), np.zeros(many)
+    groups = [frames[first:first + many] for first in range(0, PATTERNS, many)]
+    ready = [] if task.written else [_written(sender.outlet, group) for group in groups]
     for n in paced(task):
-        one = slice(n, n + 1)
-        frame = _written(sender.outlet, frames[n % PATTERNS]) if task.written else ready[n % PATTERNS]
+        turn, rest = divmod(n, many)
+        if rest:
+            continue
+        group = _written(sender.outlet, groups[turn % len(groups)]) if task.written else ready[turn % len(groups)]
+        some = slice(n, n + many)
         sender.send(RawFrames, Header(scan=scan, made_s=now_s()), {
-            "frames": frame, "index": index[one], "point": index[one], "kind": kind,
+            "frames": group, "index": index[some], "point": index[some], "kind": kind,
             "dwell_s": dwell, "position_m": position, "time_s": when})
 
 
-def _written(outlet: Outlet, frame: NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """The frame, as a block of one, where the link has room for it."""
-    room: NDArray[np.uint16] = outlet.room((1, *frame.shape), frame.dtype)
-    room[0] = frame
+def _written(outlet: Outlet, group: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    """The frames of a block, where the link has room for them."""
+    room: NDArray[np.uint16] = outlet.room(group.shape, group.dtype)
+    room[...] = group
     return room
 
 

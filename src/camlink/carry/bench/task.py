@@ -24,6 +24,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     """One run of the job; `per_s` 0 is as fast as possible, `small` sends frames of 4 KiB through a batch.
 
     `written`: the producer writes every frame anew, as a detector's does; else it sends ready ones again and again.
+    `together`: frames in a block of ours; what is compared sends each by itself.
     """
 
     by: Literal["shm", "zmq", "pyzmq ipc", "pyzmq tcp"]
@@ -32,6 +33,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     whole: bool = False
     small: bool = False
     written: bool = False
+    together: int = 1
     per_s: float = 0.0
 
 
