@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,26 @@ from rich.console import Console
 from rich.table import Table
 
 from camlink.settings import read_settings
+
+ROOT = Path(__file__).parents[2]
+ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A real Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    found = read_settings().chromium or shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        pytest.fail("no Chromium on this machine: install the package 'chromium' or set CAMLINK_CHROMIUM to its path")
+    if not (ROOT / "src/camlink/display/web/static/index.html").is_file():
+        pytest.fail("the page is not built: run `npm ci && npm run build` in web/")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

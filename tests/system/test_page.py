@@ -2,7 +2,6 @@
 
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import time
@@ -12,30 +11,12 @@ import pytest
 
 from camlink.display.live import Live
 from camlink.display.web.server import PageServer
-from camlink.settings import read_settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 ROOT = Path(__file__).parents[2]
 ARTEFACTS = ROOT / "test-artefacts"
-ARGUMENTS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-             "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 Feed = runpy.run_path(str(Path(__file__).with_name("page_feed.py")))["Feed"]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    found = read_settings().chromium or shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found:
-        pytest.fail("no Chromium on this machine: install the package 'chromium' or set CAMLINK_CHROMIUM to its path")
-    if not (ROOT / "src/camlink/display/web/static/index.html").is_file():
-        pytest.fail("the page is not built: run `npm ci && npm run build` in web/")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -91,7 +91,7 @@ function OperatorBox({ data: { operator } }: NodeProps<OperatorNode>) {
   return (
     <div className={`operator ${operator.state}`} data-testid={`operator-${operator.name}`} title={operator.text}>
       <Handle type="target" position={Position.Left} isConnectable={false} />
-      <div className="name"><i aria-hidden="true" /><b>{operator.name}</b><span>{operator.state}</span></div>
+      <div className="name"><i aria-hidden="true" /><b>{operator.name}</b>{operator.replicas > 1 && ` ×${operator.replicas}`}<span>{operator.state}</span></div>
       <div className="use">{operator.use}{operator.site ? ` @ ${operator.site}` : ""}</div>
       <div className="facts">
         {facts.length ? facts.map(([name, value]) => <div key={name}>{name.replaceAll("_", " ")} <b>{fact(value)}</b></div>)

@@ -1,3 +1,4 @@
+import { Levers } from "./Control";
 import { usePage } from "./store";
 import { duration, short } from "./text";
 import type { RunStatus } from "./types";
@@ -12,6 +13,7 @@ export function Header() {
         <Banner />
         <Frames status={status} />
         <span className="clock" data-testid="elapsed" aria-label="elapsed time">{duration(status?.elapsed_s ?? 0)}</span>
+        <Levers />
         <Verdict status={status} />
       </header>
   );
@@ -33,7 +35,7 @@ function Frames({ status }: { status: RunStatus | null }) {
 
 function Verdict({ status }: { status: RunStatus | null }) {
   const failed = status?.steps.some((step) => step.state === "failed");
-  const word = status?.verdict ?? (status ? (failed ? "failing" : "running") : "waiting");
+  const word = status?.verdict ?? (status ? (failed ? "failing" : status.paused ? "paused" : "running") : "waiting");
   const reasons = status?.reasons.join("; ") ?? "";
   return (
     <span className={`verdict ${word}`} role="status" data-testid="verdict" title={reasons}>

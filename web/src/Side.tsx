@@ -1,19 +1,21 @@
 import { useState } from "react";
 import { Accounting } from "./Accounting";
+import { Control } from "./Control";
 import { Notes } from "./Notes";
 import { usePage } from "./store";
 import type { RunStatus } from "./types";
 
 export function Side() {
   const status = usePage((page) => page.status);
-  const [tab, setTab] = useState<"frames" | "facts">("frames");
+  const [tab, setTab] = useState<"frames" | "facts" | "control">("frames");
   const warnings = warningsOf(status);
   return (
-    <section className="panel side" aria-label="Frames and facts" data-testid="panel-side">
+    <section className="panel side" aria-label="Frames, facts and control" data-testid="panel-side">
       <header>
-        <div className="tabs" role="tablist" aria-label="frames or facts">
+        <div className="tabs" role="tablist" aria-label="frames, facts or control">
           <button role="tab" aria-selected={tab === "frames"} onClick={() => setTab("frames")} data-testid="tab-frames">Frames by link</button>
           <button role="tab" aria-selected={tab === "facts"} onClick={() => setTab("facts")} data-testid="tab-facts">Facts</button>
+          <button role="tab" aria-selected={tab === "control"} onClick={() => setTab("control")} data-testid="tab-control">Control</button>
         </div>
         <span className="grow" />
         {warnings.length > 0 && <b className="dropped">{warnings.length} warning{warnings.length > 1 ? "s" : ""}</b>}
@@ -21,7 +23,9 @@ export function Side() {
       {warnings.length > 0 && (
         <ul className="warnings" data-testid="warnings">{warnings.map((text, k) => <li key={k}>{text}</li>)}</ul>
       )}
-      {tab === "frames" ? <Accounting links={status?.links ?? []} /> : <Notes operators={status?.operators ?? []} />}
+      {tab === "frames" && <Accounting links={status?.links ?? []} />}
+      {tab === "facts" && <Notes operators={status?.operators ?? []} />}
+      {tab === "control" && <Control />}
     </section>
   );
 }

@@ -1,5 +1,6 @@
 // The one connection of the page: subscriptions go out, pictures come in; it comes back by itself when it is lost.
 
+import { readMe } from "./act";
 import { usePage } from "./store";
 import type { Domain, Frame, Lens, ServerMessage } from "./types";
 
@@ -50,6 +51,7 @@ export function connect(): void {
     waitMs = FIRST_WAIT_MS;
     heardAt = performance.now();
     usePage.setState({ connection: "live", complaint: "" });
+    void readMe();
     for (const [panel, { name, lens }] of panels) send({ type: "subscribe", panel, name, lens });
   };
   mine.onmessage = (event: MessageEvent<string | ArrayBuffer>) => {

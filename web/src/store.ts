@@ -1,5 +1,5 @@
 import { create } from "zustand";
-import type { Curves, Label, Points, RunStatus } from "./types";
+import type { Curves, Label, Me, Points, RunStatus } from "./types";
 
 export type Connection = "connecting" | "live" | "lost";
 
@@ -13,6 +13,7 @@ interface Page {
   clockOffsetMs: number; // server minus browser
   colours: Record<string, string[]>;
   complaint: string;
+  me: Me | null;
 }
 
 export const usePage = create<Page>(() => ({
@@ -25,4 +26,5 @@ export const usePage = create<Page>(() => ({
   clockOffsetMs: 0,
   colours: {},
   complaint: "",
+  me: null,
 }));

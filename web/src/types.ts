@@ -61,6 +61,36 @@ export interface OperatorStatus {
   state: "waiting" | "starting" | "ready" | "running" | "ended" | "failed";
   text: string;
   facts: Record<string, unknown>;
+  replicas: number;
+}
+
+/** One parameter of an operator, as workflow/parameter.py tells of it. */
+export interface Field {
+  name: string;
+  type: string;
+  unit: string;
+  bounds: string;
+  help: string;
+  choices: unknown[];
+  value: unknown;
+}
+
+export interface Me {
+  who: string;
+  role: "viewer" | "operator" | "owner";
+  actions: string[];
+  choices: { pause?: string[]; scale?: string[]; set?: Record<string, Field[]> };
+}
+
+export interface Order {
+  at_s: number;
+  type: "Scale" | "Pause" | "Adjust" | "Tag";
+  who: string;
+  operator?: string;
+  replicas?: number;
+  paused?: boolean;
+  parameters?: Record<string, unknown>;
+  text?: string;
 }
 
 /** Blocks that took less than each edge, and no less than the edge before, which is half of it. */
@@ -105,6 +135,8 @@ export interface RunStatus {
   frames: Record<string, unknown>;
   verdict: "complete" | "degraded" | "failed" | null;
   reasons: string[];
+  paused: boolean;
+  orders: Order[];
 }
 
 export interface Points {

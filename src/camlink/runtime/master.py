@@ -34,7 +34,7 @@ from camlink.runtime.messages import (
     decode,
     encode,
 )
-from camlink.runtime.orders import examine
+from camlink.runtime.orders import choices_of, examine
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
 from camlink.runtime.report import Report, make_report
@@ -119,6 +119,11 @@ class Master:
         """Ask for something while the run goes on; raises InputError for what its operators cannot do."""
         examine(order, self._checked)
         self._asked.append(order)
+
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What orders may be about in this run."""
+        return choices_of(self._checked)
 
     def run(self) -> Report:
         """Run to the end; leaves no process and no socket behind, whatever happens."""

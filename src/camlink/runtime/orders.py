@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from camlink.errors import InputError, UnknownName
@@ -9,7 +11,7 @@ from camlink.runtime.events import Adjust, Order, Pause, Scale
 from camlink.workflow.check import Checked
 from camlink.workflow.elastic import MOST_REPLICAS
 from camlink.workflow.operator import Kind
-from camlink.workflow.parameter import build
+from camlink.workflow.parameter import build, fields
 
 
 def examine(order: Order, checked: Checked) -> None:
@@ -24,9 +26,7 @@ def examine(order: Order, checked: Checked) -> None:
 
 
 def _examine_scale(order: Scale, checked: Checked) -> None:
-    known = checked.operators
-    names = [name for name in known if known[name].kind is Kind.TRANSFORM
-             and not known[name].streams and not known[name].joins]
+    names = scalable(checked)
     if order.operator not in names:
         raise InputError(f"'{order.operator}' has no replicas; those that may have: {', '.join(names) or 'none'}")
     if not 1 <= order.replicas <= MOST_REPLICAS:
@@ -43,3 +43,23 @@ def _examine_adjust(order: Adjust, checked: Checked) -> None:
                          f"{', '.join(names) or 'none'}")
     values = msgspec.to_builtins(checked.parameters[order.operator])
     build(operator.parameters, {**values, **order.parameters}, order.operator)
+
+
+def choices_of(checked: Checked) -> dict[str, Any]:
+    """What each order may be about in this workflow, for forms: {"pause": sources, "scale": transforms, "set": fields}.
+
+    The fields of an operator are rows as of `workflow.parameter.fields`, with the `value` at the beginning.
+    """
+    values = {name: msgspec.to_builtins(checked.parameters[name]) for name in checked.operators}
+    return {
+        "pause": [name for name, operator in checked.operators.items() if operator.pauses],
+        "scale": scalable(checked),
+        "set": {name: [{**row, "value": values[name][row["name"]], "default": None} for row in fields(known.parameters)]
+                for name, known in checked.operators.items() if known.changes and fields(known.parameters)},
+    }
+
+
+def scalable(checked: Checked) -> list[str]:
+    """The operators whose replicas may join and leave."""
+    return [name for name, known in checked.operators.items()
+            if known.kind is Kind.TRANSFORM and not known.streams and not known.joins]

@@ -84,6 +84,11 @@ class OpenRun:
         """Ask for the end."""
         self._master.cancel(reason, force=force)
 
+    @property
+    def choices(self) -> dict[str, Any]:
+        """What orders may be about: sources that pause, transforms with replicas, fields of parameters by operator."""
+        return self._master.choices
+
     def order(self, order: Order) -> None:
         """Ask for something while the run goes on, such as `Pause()` or `Tag(text="good")`; raises InputError."""
         self._master.order(order)

@@ -1,8 +1,9 @@
+import msgspec
 import pytest
 
 from camlink.errors import InputError, ParameterError, UnknownName
 from camlink.runtime.events import Adjust, Cancel, Pause, Scale, Tag
-from camlink.runtime.orders import examine
+from camlink.runtime.orders import choices_of, examine
 from camlink.testing import toys
 from camlink.workflow.check import check
 from camlink.workflow.graph import Workflow
@@ -40,3 +41,11 @@ def test_a_source_that_cannot_pause_is_not_paused():
     flow.add("light", "twin")
     with pytest.raises(InputError, match="no source"):
         examine(Pause(), check(flow))
+
+
+def test_forms_are_told_what_orders_may_be_about(checked):
+    told = choices_of(checked)
+    assert (told["pause"], told["scale"], list(told["set"])) == (["camera"], ["count"], ["count"])
+    (row,) = (row for row in told["set"]["count"] if row["name"] == "sleep_s")
+    assert (row["value"], row["unit"], row["bounds"], row["help"]) == (0.0, "s", ">= 0", "how long")
+    assert msgspec.json.encode(told)

@@ -62,7 +62,7 @@ def present(workflow: Workflow, choices: Choices, console: Console,
         master = make_master(workflow, folder=choices.folder, screen=live, watch=live.put_status)
         page.audit.keep(master.folder / "log" / "page.jsonl")
         opened = OpenRun(master)
-        page.actions |= actions_of(opened.order)
+        page.actions |= actions_of(opened.order, opened.choices)
         page.leave_letter(master.folder / "log" / LETTER)
         report = finish(follow(opened, live, console))
         if choices.report is not None:

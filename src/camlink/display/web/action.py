@@ -29,14 +29,16 @@ class Action:
     do: Callable[[str, Any], Any]
     arguments: type[Any] = dict
     help: str = ""
+    choices: Any = None
 
 
 class Me(msgspec.Struct, frozen=True):
-    """Who asks, the role, and the actions that the role may do."""
+    """Who asks, the role, the actions that the role may do, and what there is to choose for some of them."""
 
     who: str
     role: str
     actions: list[str]
+    choices: dict[str, Any] = {}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -66,7 +68,8 @@ class Actions:
         """Who asks, the role, and what the role may do, as JSON."""
         held = request.scope.get(HOLDER) or _NOBODY
         may = sorted(name for name, action in self._known.items() if held.role >= action.role)
-        return _json(Me(held.who, held.role.name.lower(), may))
+        choices = {name: self._known[name].choices for name in may if self._known[name].choices is not None}
+        return _json(Me(held.who, held.role.name.lower(), may, choices))
 
     async def act(self, request: Request) -> Response:
         """Do one action; 403 when the role is not enough."""

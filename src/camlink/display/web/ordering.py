@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -21,12 +20,16 @@ ORDERS: Final[dict[str, tuple[type[Order], str]]] = {
 }
 
 
-def actions_of(give: Callable[[Order], None]) -> dict[str, Action]:
-    """One action for each order; `give` takes it with the name of who asked, and raises InputError."""
+def actions_of(give: Callable[[Order], None], choices: Mapping[str, Any] | None = None) -> dict[str, Action]:
+    """One action for each order; `give` takes it with the name of who asked, and raises InputError.
 
-    def do(name: str, who: str, order: Order) -> None:
+    `choices` tells for some of them what they may be about (`OpenRun.choices`), for forms.
+    """
+
+    def do(who: str, order: Order) -> None:
         if isinstance(order, Cancel):
             order = msgspec.structs.replace(order, reason=f"stopped by {who} on the page")
         give(msgspec.structs.replace(order, who=who))
 
-    return {name: Action(Role.OPERATOR, partial(do, name), record, text) for name, (record, text) in ORDERS.items()}
+    return {name: Action(Role.OPERATOR, do, record, text, (choices or {}).get(name))
+            for name, (record, text) in ORDERS.items()}

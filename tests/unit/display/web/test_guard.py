@@ -75,7 +75,8 @@ def test_a_token_becomes_a_cookie_that_scripts_do_not_see(page):
     client = page.client(Role.OWNER)
     assert client.get("/").status_code == 200
     me = client.get("/api/me").json()
-    assert me == {"who": "Anna", "role": "owner", "actions": ["operator", "owner", "viewer"]}
+    assert me == {"who": "Anna", "role": "owner", "actions": ["operator", "owner", "viewer"],
+                  "choices": {}}
     answer = page.client().get(f"/login?token={page.access.invite(Role.VIEWER)}")
     cookie = answer.headers["set-cookie"].lower()
     assert "httponly" in cookie
