@@ -20,7 +20,7 @@ from camlink.carry.keys import make_keys
 from camlink.carry.path import Way
 from camlink.carry.relay import Relay
 from camlink.carry.ticket import RelayKey
-from camlink.testing.link import numbered
+from camlink.testing.ends import numbered
 
 
 def nft(*words: str) -> None:

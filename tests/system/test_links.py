@@ -16,7 +16,7 @@ import zmq
 
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Kind, Outlet
-from camlink.testing.link import Ends, offer
+from camlink.testing.ends import Ends, offer
 
 pytestmark = pytest.mark.slow
 
@@ -98,7 +98,7 @@ def test_receivers_that_are_killed_at_random_cost_no_block(
 def test_a_killed_sender_leaves_nothing_and_its_blocks_stay_readable(
         tmp_path: Path, started: list[subprocess.Popen[bytes]]) -> None:
     code = ("import sys, time, zmq; from camlink.carry.kinds import make_outlet\n"
-            "from camlink.testing.link import Ends, offer, until\n"
+            "from camlink.testing.ends import Ends, offer, until\n"
             "o = make_outlet(zmq.Context(), 'shm', 'l', sys.argv[1]); e = Ends(o, None)\n"
             "until(lambda: o.pump() or o.ready, 'hello')\n"
             "assert all(offer(e, n, 1_000_000) for n in range(20)); print('sent', flush=True); time.sleep(60)\n")

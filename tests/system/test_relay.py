@@ -24,8 +24,9 @@ from camlink.carry.keys import make_keys
 from camlink.carry.relay import MOST_STRANGERS, Relay
 from camlink.carry.ticket import ASKING_BYTES, GREETING_BYTES, RelayKey, Ticket
 from camlink.errors import WireError
+from camlink.testing.ends import Ends, joined, numbered, offer, receive, until
 from camlink.testing.hostile import PAYLOADS
-from camlink.testing.link import LINK_CHECKS, Ends, joined, numbered, offer, receive, until
+from camlink.testing.link import LINK_CHECKS
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 KEY = RelayKey(b"k" * 32)

@@ -10,7 +10,7 @@ from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Kind
 from camlink.carry.memory import MemoryOutlet
 from camlink.carry.spilling import SpillingOutlet
-from camlink.testing.link import Ends, Make
+from camlink.testing.ends import Ends, Make
 
 KINDS: tuple[Kind, ...] = ("memory", "zmq", "shm")
 

@@ -13,8 +13,9 @@ from camlink.carry.far import RECEIVER, SENDER, FarInlet, FarOutlet
 from camlink.carry.keys import make_keys
 from camlink.carry.zmq import HELLO, write_hello
 from camlink.errors import InputError
+from camlink.testing.ends import Ends, joined, numbered, offer, receive, until
 from camlink.testing.hostile import PAYLOADS
-from camlink.testing.link import LINK_CHECKS, Ends, joined, numbered, offer, receive, until
+from camlink.testing.link import LINK_CHECKS
 
 ROLES = {SENDER: [RECEIVER], RECEIVER: [SENDER]}
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from camlink.carry.link import Kind
-from camlink.testing.link import LINK_CHECKS, Make, check_link, check_spill
+from camlink.testing.ends import Make
+from camlink.testing.link import LINK_CHECKS, check_link, check_spill
 
 from .conftest import KINDS
 
@@ -25,7 +26,8 @@ def test_any_kind_spills(make_kind: Callable[[Kind], Make], kind: Kind) -> None:
 
 def test_the_suite_finds_a_link_that_forgets(
         make_kind: Callable[[Kind], Make], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("camlink.testing.link.PATIENCE_S", 0.1)
+    for module in ("ends", "link"):
+        monkeypatch.setattr(f"camlink.testing.{module}.PATIENCE_S", 0.1)
     good = make_kind("memory")
 
     def forgetful(policy: str, limit_bytes: int, receivers: int):  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Kind
 from camlink.carry.memory import MemoryOutlet
-from camlink.testing.link import NBYTES, Ends, offer, until
+from camlink.testing.ends import NBYTES, Ends, offer, until
 
 LIMIT = 6 * NBYTES
 NAMES = ("a", "b", "c")

@@ -16,8 +16,8 @@ from camlink.carry.ring import RECORD, RingOutlet
 from camlink.carry.ring_inlet import RingInlet
 from camlink.carry.zmq import write_hello
 from camlink.errors import AddressInUse, InputError, PeerLost
+from camlink.testing.ends import NBYTES, Ends, Make, joined, lawful, numbered, offer, receive, taken, until
 from camlink.testing.hostile import PAYLOADS
-from camlink.testing.link import NBYTES, Ends, Make, joined, lawful, numbered, offer, receive, taken, until
 
 BIG = 10 * NBYTES
 

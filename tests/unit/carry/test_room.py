@@ -11,7 +11,7 @@ from camlink.block import Block, Result
 from camlink.carry.arena import Arena, place_of
 from camlink.carry.envelope import encode
 from camlink.carry.link import Kind
-from camlink.testing.link import NBYTES, Ends, Make, joined, lawful, numbered, taken, until
+from camlink.testing.ends import NBYTES, Ends, Make, joined, lawful, numbered, taken, until
 
 BIG = 10 * NBYTES
 

@@ -21,7 +21,7 @@ from camlink.carry.keys import make_keys
 from camlink.carry.path import Tried, Way, read_address, write_address
 from camlink.carry.search import PROBE, QUESTION
 from camlink.errors import InputError
-from camlink.testing.link import numbered, until
+from camlink.testing.ends import numbered, until
 
 KEYS = make_keys("run", {SENDER: [RECEIVER], RECEIVER: [SENDER]})
 

@@ -13,8 +13,8 @@ from camlink.carry.memory import MemoryOutlet
 from camlink.carry.spill import Spill
 from camlink.carry.spilling import SpillingOutlet
 from camlink.errors import StorageError, WireError
+from camlink.testing.ends import NBYTES, Ends, joined, lawful, offer, receive
 from camlink.testing.hostile import PAYLOADS
-from camlink.testing.link import NBYTES, Ends, joined, lawful, offer, receive
 
 
 def spilled(path: Path, count: int = 3) -> Spill:

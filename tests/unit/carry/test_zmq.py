@@ -8,8 +8,8 @@ import pytest
 import zmq
 
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet, write_hello
+from camlink.testing.ends import Ends, joined, lawful, offer, receive, until
 from camlink.testing.hostile import PAYLOADS
-from camlink.testing.link import Ends, joined, lawful, offer, receive, until
 
 
 @pytest.fixture
