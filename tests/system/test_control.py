@@ -15,6 +15,7 @@ from camlink.display.client import LETTER
 from camlink.display.live import Live
 from camlink.display.web.ordering import actions_of
 from camlink.display.web.server import PageServer
+from camlink.errors import InputError
 from camlink.runtime.events import Adjust, Pause
 from camlink.runtime.run import open_run
 from camlink.runtime.story import replay, tell
@@ -60,6 +61,8 @@ def test_a_run_is_paused_changed_scaled_tagged_and_stopped_by_another_program(tm
             client.tag("good alignment")
             client.stop()
         report = opened.wait(30)
+        with connect(tmp_path) as client, pytest.raises(InputError, match="the run is over"):
+            client.tag("too late")
     assert report.verdict == "degraded"
     assert report.reasons[0] == "stopped: stopped by command line on the page"
     assert report.operators["add"]["distinct"] == report.frames["delivered"] == report.frames["captured"]

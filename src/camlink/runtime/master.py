@@ -117,7 +117,7 @@ class Master:
 
     def order(self, order: Order) -> None:
         """Ask for something while the run goes on; raises InputError for what its operators cannot do."""
-        examine(order, self._checked)
+        examine(order, self._checked, self.state.phase)
         self._asked.append(order)
 
     @property

@@ -8,15 +8,21 @@ import msgspec
 
 from camlink.errors import InputError, UnknownName
 from camlink.runtime.events import Adjust, Order, Pause, Scale
+from camlink.runtime.states import Phase
 from camlink.workflow.check import Checked
 from camlink.workflow.elastic import MOST_REPLICAS
 from camlink.workflow.operator import Kind
 from camlink.workflow.parameter import build, fields
 
 
-def examine(order: Order, checked: Checked) -> None:
-    """Raises InputError for what the operators of the workflow cannot do, and says which of them can."""
+def examine(order: Order, checked: Checked, phase: Phase) -> None:
+    """Raises InputError for what the operators of the workflow cannot do, or not at this phase of the run."""
+    if phase in ("closing", "over"):
+        raise InputError("the run is over; nothing can be asked of it any more")
     if isinstance(order, Scale):
+        if phase != "graph":
+            raise InputError(f"{order.operator}: replicas join while the graph is executed, and the run has not come "
+                             "so far; ask again")
         _examine_scale(order, checked)
     elif isinstance(order, Pause):
         if not any(operator.pauses for operator in checked.operators.values()):

@@ -20,7 +20,7 @@ def checked():
     Cancel(), Pause(), Tag(text="good"), Scale(operator="count", replicas=64),
     Adjust(operator="count", parameters={"sleep_s": 0.5})])
 def test_what_can_be_done_passes(checked, order):
-    examine(order, checked)
+    examine(order, checked, "graph")
 
 
 @pytest.mark.parametrize(("order", "error", "words"), [
@@ -33,14 +33,22 @@ def test_what_can_be_done_passes(checked, order):
     (Adjust(operator="count", parameters={"slep_s": 1.0}), UnknownName, "sleep_s")])
 def test_what_cannot_be_done_is_refused_with_what_can(checked, order, error, words):
     with pytest.raises(error, match=words):
-        examine(order, checked)
+        examine(order, checked, "graph")
 
 
 def test_a_source_that_cannot_pause_is_not_paused():
     flow = Workflow("twin")
     flow.add("light", "twin")
     with pytest.raises(InputError, match="no source"):
-        examine(Pause(), check(flow))
+        examine(Pause(), check(flow), "graph")
+
+
+@pytest.mark.parametrize(("order", "phase", "words"), [
+    (Tag(text="late"), "over", "is over"), (Cancel(), "closing", "is over"),
+    (Scale(operator="count", replicas=2), "network", "ask again")])
+def test_what_comes_too_late_or_too_early_is_said_so(checked, order, phase, words):
+    with pytest.raises(InputError, match=words):
+        examine(order, checked, phase)
 
 
 def test_forms_are_told_what_orders_may_be_about(checked):

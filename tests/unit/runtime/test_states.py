@@ -14,11 +14,25 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from camlink.carry.account import Snapshot
 from camlink.runtime.crew import MOST_RESTARTS, WorkerState
-from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Instruction, Over, Scale, Send, StartAgent, Tick
+from camlink.runtime.events import (
+    Adjust,
+    AgentLost,
+    Begin,
+    Cancel,
+    EndAgent,
+    Instruction,
+    Over,
+    Pause,
+    Scale,
+    Send,
+    StartAgent,
+    Tick,
+)
 from camlink.runtime.log import EventLog, read_log
 from camlink.runtime.messages import (
     Beat,
     Bye,
+    Change,
     Connect,
     Cut,
     Detach,
@@ -27,6 +41,7 @@ from camlink.runtime.messages import (
     Expect,
     Failed,
     Go,
+    Hold,
     Inventory,
     Joined,
     Kill,
@@ -272,6 +287,15 @@ def test_an_attempt_that_dies_before_it_looks_into_its_journal_has_forgotten_not
     state.handle(died("solve", 1), 3.6)
     state.handle(progress(Progress, "solve", attempt=2, remembered=100, recalled=100), 4.0)
     assert solve.forgotten == 0
+
+
+def test_a_pause_and_other_parameters_hold_for_the_next_attempt_too() -> None:
+    state = started()
+    assert messages(state.handle(Pause(who="Anna"), 3.0), Hold) == ["camera/0"]
+    assert messages(state.handle(Adjust(operator="solve", parameters={"beta": 0.5}), 3.1), Change) == ["solve/0"]
+    spec = only(state.handle(died("solve"), 4.0), Launch).spec
+    assert spec.parameters["beta"] == 0.5
+    assert [(type(order), order.who) for _, order in state.orders] == [(Pause, "Anna"), (Adjust, "")]
 
 
 def test_replicas_join_and_leave_while_the_graph_runs() -> None:
@@ -525,6 +549,18 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(replicas=st.integers(1, 3))
     def scale(self, replicas: int) -> None:
         self.say(Scale(operator="solve", replicas=replicas))
+
+    @rule(paused=st.booleans())
+    def pause(self, paused: bool) -> None:
+        self.say(Pause(paused=paused))
+
+    @rule(value=st.integers(0, 3))
+    def adjust(self, value: int) -> None:
+        self.say(Adjust(operator="solve", parameters={"value": value}))
+
+    @invariant()
+    def replicas_have_the_same_parameters(self) -> None:
+        assert len({repr(w.spec.parameters) for w in self.state.at("solve")}) == 1
 
     @rule(seconds=st.sampled_from([0.1, 5.0, 30.0]))
     def wait(self, seconds: float) -> None:
