@@ -11,7 +11,6 @@ from camlink.runtime.events import Adjust, Order, Pause, Scale
 from camlink.runtime.states import Phase
 from camlink.workflow.check import Checked
 from camlink.workflow.elastic import MOST_REPLICAS
-from camlink.workflow.operator import Kind
 from camlink.workflow.parameter import build, fields
 
 
@@ -34,7 +33,8 @@ def examine(order: Order, checked: Checked, phase: Phase) -> None:
 def _examine_scale(order: Scale, checked: Checked) -> None:
     names = scalable(checked)
     if order.operator not in names:
-        raise InputError(f"'{order.operator}' has no replicas; those that may have: {', '.join(names) or 'none'}")
+        raise InputError(f"'{order.operator}' has no replicas that join and leave, since each would have to know "
+                         f"what the others saw; those that may have: {', '.join(names) or 'none'}")
     if not 1 <= order.replicas <= MOST_REPLICAS:
         raise InputError(f"{order.operator}: {order.replicas} replicas are out of 1 to {MOST_REPLICAS}")
 
@@ -67,5 +67,4 @@ def choices_of(checked: Checked) -> dict[str, Any]:
 
 def scalable(checked: Checked) -> list[str]:
     """The operators whose replicas may join and leave."""
-    return [name for name, known in checked.operators.items()
-            if known.kind is Kind.TRANSFORM and not known.streams and not known.joins]
+    return [name for name, known in checked.operators.items() if known.scalable]

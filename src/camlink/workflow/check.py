@@ -252,8 +252,9 @@ class _Check:
                 which = "joins" if op.joins else "lives as long as the scan"
                 self.fault(f"{node.name}.replicas: a {op.kind} that {which} runs once, "
                            f"not {node.elastic.max if node.elastic else node.replicas} times", node.name, "replicas")
-            if op is not None and node.elastic and op.kind is not OperatorKind.TRANSFORM:
-                self.fault(f"{node.name}.replicas: only replicas of a transform join and leave; give a number",
+            if op is not None and node.elastic and not op.scalable:
+                self.fault(f"{node.name}.replicas: replicas join and leave only of a transform that is a function or "
+                           "an `independent` class; give a number",
                            node.name, "replicas")
             for key, fault in (node.elastic.faults() if node.elastic else {}).items():
                 self.fault(f"{node.name}.replicas.{key}: {fault}", node.name, "replicas", key)

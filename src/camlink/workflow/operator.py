@@ -124,6 +124,12 @@ class Operator:
     resumes: bool = False
     pauses: bool = False
     changes: bool = False
+    independent: bool = False
+
+    @property
+    def scalable(self) -> bool:
+        """Whether replicas may join and leave while frames flow: what one of them has seen the others need not know."""
+        return self.kind is Kind.TRANSFORM and not self.streams and not self.joins and self.independent
 
     @property
     def streams(self) -> bool:
@@ -138,7 +144,7 @@ class Operator:
 
 def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
              prepare: Callable[[Any], None] | None = None, resumes: bool = False,
-             pauses: bool = False) -> Callable[[Any], Operator]:
+             pauses: bool = False, independent: bool = False) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
@@ -153,7 +159,8 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     are launched: compile and load there what the first frame must not wait for. A source that `resumes` can be started
     again after it was killed: it goes on without the frames at `context.given`. One that `pauses` loses nothing when
     nobody asks it for its next block for a while. A function takes other parameters between two blocks while it runs;
-    a class does when it has a method `change(parameters)`.
+    a class does when it has a method `change(parameters)`. A class is `independent` when no block changes what becomes
+    of the next: then replicas may join in the middle of a scan, as those of a function always may.
 
     Raises InputError when the hints do not say what the ports are.
     """
@@ -163,7 +170,7 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
         if (resumes or pauses) and made.kind is not Kind.SOURCE:
             raise InputError(f"operator '{made.name}': only a source resumes or pauses; others are fed again by "
                              "themselves")
-        return replace(made, resumes=resumes, pauses=pauses)
+        return replace(made, resumes=resumes, pauses=pauses, independent=independent or not made.stateful)
 
     return wrap
 

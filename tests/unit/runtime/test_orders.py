@@ -6,6 +6,7 @@ from camlink.runtime.events import Adjust, Cancel, Pause, Scale, Tag
 from camlink.runtime.orders import choices_of, examine
 from camlink.testing import toys
 from camlink.workflow.check import check
+from camlink.workflow.elastic import Elastic
 from camlink.workflow.graph import Workflow
 
 
@@ -57,3 +58,14 @@ def test_forms_are_told_what_orders_may_be_about(checked):
     (row,) = (row for row in told["set"]["count"] if row["name"] == "sleep_s")
     assert (row["value"], row["unit"], row["bounds"], row["help"]) == (0.0, "s", ">= 0", "how long")
     assert msgspec.json.encode(told)
+
+
+def test_replicas_of_what_remembers_frames_do_not_join_in_the_middle():
+    flow = Workflow("reduced")
+    flow.add("reduce", "ptychography.reduce", flow.add("camera", toys.camera))
+    assert choices_of(check(flow))["scale"] == []
+    with pytest.raises(InputError, match="what the others saw"):
+        examine(Scale(operator="reduce", replicas=2), check(flow), "graph")
+    elastic = Workflow("reduced")
+    elastic.add("reduce", "ptychography.reduce", elastic.add("camera", toys.camera), replicas=Elastic())
+    assert any("`independent` class" in problem for problem in check(elastic).problems)

@@ -42,7 +42,7 @@ def program(blocks: Inflow[Block], *, parameters: ProgramParameters, context: Co
         yield from _once(blocks, parameters, context)
 
 
-@operator("program.frames", kind="transform", prepare=check_command)
+@operator("program.frames", kind="transform", prepare=check_command, independent=True)
 class FramesProgram:
     """Run any program on each block of frames; what it leaves takes the place of the block's arrays."""
 
