@@ -1,5 +1,6 @@
 """The reduction against what must be true of photons: no bias, least variance, and the frame a solver expects."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from camlink.compute.correct.gain import Gain
 from camlink.compute.correct.layout import Layout
 from camlink.compute.correct.merge import combine
 from camlink.compute.ptychography.reduce import Reduce, ReduceParameters
+from camlink.testing.context import RecordingContext
 
 
 def test_merging_poisson_pairs_is_unbiased_and_as_sharp_as_all_the_light():
@@ -118,22 +120,10 @@ def test_shot_noise_is_hardly_more_than_that_of_a_small_detector(dose, method):
     assert miss(crop.reduce(counts, 128, method)[0], truth) < 1.2 * miss(rng.poisson(truth), truth)
 
 
-class Told:
-    """A context that keeps the facts."""
-
-    name = "reduce"
-
-    def __init__(self) -> None:
-        self.facts: dict[str, Any] = {}
-
-    def tell(self, **facts: Any) -> None:
-        self.facts.update(facts)
-
-
-def reduced(experiment: Experiment) -> tuple[list[CountFrames], dict[str, Any]]:
+def reduced(experiment: Experiment, folder: Path) -> tuple[list[CountFrames], dict[str, Any]]:
     """All frames of an experiment through the reduction as it stands, four at a time."""
     plan = experiment.plan("")
-    told = Told()
+    told = RecordingContext(folder)
     reduce = Reduce.make(ReduceParameters(), told)
     given: list[CountFrames] = []
     for at in range(0, len(plan.arrays["index"]), 4):
@@ -144,9 +134,9 @@ def reduced(experiment: Experiment) -> tuple[list[CountFrames], dict[str, Any]]:
 
 
 @pytest.mark.parametrize("double", [False, True])
-def test_the_frames_of_the_twin_come_back_within_their_shot_noise(double):
+def test_the_frames_of_the_twin_come_back_within_their_shot_noise(double, tmp_path):
     experiment = Experiment(TwinParameters(points_y=3, points_x=4, dark_frames=12, double_exposure=double))
-    given, facts = reduced(experiment)
+    given, facts = reduced(experiment, tmp_path)
     light = 1.1 if double else 1.0
     rng = np.random.default_rng(12)
     misses = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import chain
+from statistics import fmean
 from typing import Any, Final
 
 import msgspec
@@ -176,12 +178,16 @@ def _scan(operators: tuple[OperatorStatus, ...]) -> str:
 
 
 def _summed(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Facts of replicas: numbers are added, the rest comes from the last that told it."""
+    """Facts of replicas: counts (int) are added, measures (float) averaged, lists joined, the rest is what one told."""
     total: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            total[key] = total.get(key, 0) + value if number else value
+    for key in dict.fromkeys(key for part in parts for key in part):
+        values = [part[key] for part in parts if key in part]
+        kinds = {type(value) for value in values}
+        if kinds == {list}:
+            every = list(chain.from_iterable(values))
+            total[key] = [one for number, one in enumerate(every) if one not in every[:number]]
+        else:
+            total[key] = sum(values) if kinds == {int} else fmean(values) if kinds <= {int, float} else values[-1]
     return total
 
 

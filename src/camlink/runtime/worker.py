@@ -115,7 +115,7 @@ class WorkerContext:
         self.name = spec.operator
         self.site = spec.site
         self.folder = Path(spec.folder)
-        self.attempt = spec.attempt
+        self.replica, self.attempt = spec.replica, spec.attempt
         self.given = read_given(spec) if spec.kind == "source" else frozenset()
         self.provenance: Mapping[str, str] = spec.provenance
         self.screen = screen

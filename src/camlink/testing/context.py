@@ -32,7 +32,7 @@ class RecordingContext:
         self.name = name
         self.site = "here"
         self.folder = folder
-        self.attempt = 0
+        self.replica = self.attempt = 0
         self.given: frozenset[int] = frozenset()
         self.provenance: Mapping[str, str] = provenance or {}
         self.screen = RecordingScreen()

@@ -64,6 +64,11 @@ class Context(Protocol):
         ...
 
     @property
+    def replica(self) -> int:
+        """Number of this replica of the operator; 0 where there is only one."""
+        ...
+
+    @property
     def attempt(self) -> int:
         """How often this worker was replaced; what earlier attempts took comes again, before anything new."""
         ...

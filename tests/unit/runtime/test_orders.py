@@ -1,6 +1,7 @@
 import msgspec
 import pytest
 
+from camlink.block import RawFrames
 from camlink.errors import InputError, ParameterError, UnknownName
 from camlink.runtime.events import Adjust, Cancel, Pause, Scale, Tag
 from camlink.runtime.orders import choices_of, examine
@@ -8,6 +9,7 @@ from camlink.testing import toys
 from camlink.workflow.check import check
 from camlink.workflow.elastic import Elastic
 from camlink.workflow.graph import Workflow
+from camlink.workflow.operator import operator
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +62,26 @@ def test_forms_are_told_what_orders_may_be_about(checked):
     assert msgspec.json.encode(told)
 
 
-def test_replicas_of_what_remembers_frames_do_not_join_in_the_middle():
+@operator("tested.sum", kind="transform")
+class Summing:
+    """Remembers what it has seen."""
+
+    def __call__(self, frames: RawFrames) -> RawFrames:
+        return frames
+
+
+def test_the_reduction_tells_its_replicas_what_they_have_to_know():
     flow = Workflow("reduced")
     flow.add("reduce", "ptychography.reduce", flow.add("camera", toys.camera))
+    assert choices_of(check(flow))["scale"] == ["reduce"]
+
+
+def test_replicas_of_what_remembers_frames_do_not_join_in_the_middle():
+    flow = Workflow("summed")
+    flow.add("sum", Summing, flow.add("camera", toys.camera))
     assert choices_of(check(flow))["scale"] == []
     with pytest.raises(InputError, match="what the others saw"):
-        examine(Scale(operator="reduce", replicas=2), check(flow), "graph")
-    elastic = Workflow("reduced")
-    elastic.add("reduce", "ptychography.reduce", elastic.add("camera", toys.camera), replicas=Elastic())
+        examine(Scale(operator="sum", replicas=2), check(flow), "graph")
+    elastic = Workflow("summed")
+    elastic.add("sum", Summing, elastic.add("camera", toys.camera), replicas=Elastic())
     assert any("`independent` class" in problem for problem in check(elastic).problems)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +40,21 @@ class Dark:
 
         accumulate(images, self._count, self._mean, self._spread)
         self.frames += len(images)
+
+    def join(self, frames: int, count: NDArray[np.float32], mean: NDArray[np.float32],
+             spread: NDArray[np.float32]) -> None:
+        """Take in what another has of its own frames; Chan, Golub and LeVeque, Am. Stat. 37 (1983) 242, eq. 2.1."""
+        total = np.maximum(self._count + count, 1)
+        apart = mean - self._mean
+        self._mean += apart * (count / total)
+        self._spread += spread + apart * apart * (self._count * count / total)
+        self._count += count
+        self.frames += frames
+
+    @property
+    def sums(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+        """Count, mean and sum of squared deviations (y, x) float32 of every pixel, for `join`."""
+        return self._count, self._mean, self._spread
 
     @property
     def mean(self) -> NDArray[np.float32]:
@@ -126,6 +143,24 @@ class Darks:
             self._of[dwell_s] = Dark(self._shape)
         self._of[_nearest(dwell_s, self._of)].add(images)
         return True
+
+    @property
+    def sums(self) -> dict[str, NDArray[Any]]:
+        """What `gather` of another takes: dwell_s (k,), frames (k,), and count, mean and spread (k, y, x) float32."""
+        parts = [dark.sums for dark in self._of.values()] or [(np.zeros((0, *self._shape), np.float32),) * 3]
+        count, mean, spread = (np.concatenate([part[n].reshape(-1, *self._shape) for part in parts]) for n in range(3))
+        return {"dwell_s": np.array(list(self._of), np.float64), "count": count, "mean": mean, "spread": spread,
+                "frames": np.array([dark.frames for dark in self._of.values()], np.int64)}
+
+    def gather(self, every: Iterable[Mapping[str, NDArray[Any]]]) -> None:
+        """Become what all of these have together; the same ones in the same order give the same fields."""
+        self._of = {}
+        for sums in every:
+            for n, dwell_s in enumerate(sums["dwell_s"].tolist()):
+                if dwell_s not in self._of and len(self._of) < self.MOST:
+                    self._of[dwell_s] = Dark(self._shape)
+                self._of[_nearest(dwell_s, self._of)].join(
+                    int(sums["frames"][n]), sums["count"][n], sums["mean"][n], sums["spread"][n])
 
     def freeze(self) -> None:
         """Make the fields from what was taken in; without any dark frame it stays open."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
@@ -18,10 +19,13 @@ from camlink.compute.correct.gain import BIAS, Gain
 from camlink.compute.correct.layout import LARGEST, SAMPLES, Layout
 from camlink.compute.correct.merge import Exposure, Merge
 from camlink.compute.correct.sensor import CHUNK, Rows, Sensor
+from camlink.compute.correct.siblings import Siblings
 from camlink.errors import FormatError, ParameterError
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about
 
+SIBLINGS_S = 2.0
+"""How long dark frames that other replicas were given are waited for."""
 PATIENCE = 4
 """Damaged frames do not show the centre; after this many times `centre_frames` it is taken from what there is."""
 
@@ -61,12 +65,14 @@ class ReduceParameters(Parameters, frozen=True):
     bad_sigma: Annotated[float, about("robust deviations beyond which a dark pixel is bad", gt=0)] = 8.0
 
 
-@operator("ptychography.reduce", kind="transform")
+@operator("ptychography.reduce", kind="transform", independent=True)
 class Reduce:
     """Dark, gain, overscan, bad pixels, merging, centring, crop, down-sampling and photon counts of raw frames.
 
     Dark frames are taken in until the first exposure comes, and not given on. Exposures wait until the centre is
     known. Damaged frames are given on with NaN where they have no value: the solver decides what they are worth.
+    Replicas, also those that join later, use the dark frames of all and one centre, which the first of them finds;
+    exposures of a point are merged only when one replica has them all.
     """
 
     def __init__(self, parameters: ReduceParameters, context: Context) -> None:
@@ -84,6 +90,7 @@ class Reduce:
         self._given = 0
         self._learnt = True
         self._photons = 0.0
+        self._siblings = Siblings(context.folder, context.name, context.replica)
         warm(Layout(2, SAMPLES, parameters.overscan), self._gain)
         crop.reduce(np.full((1, 4, 4), np.nan, dtype=np.float32), 2, parameters.method)
 
@@ -97,10 +104,12 @@ class Reduce:
         is_dark = frames.kind == FrameKind.DARK
         self._learnt = sensor.centre is None or bool(is_dark.any())
         sensor.take_darks(frames, np.flatnonzero(is_dark))
+        if is_dark.any() and not sensor.darks.frozen:
+            self._siblings.say("dark", sensor.darks.sums)
         rows = np.flatnonzero(~is_dark)
         if rows.size:
             merge = self._merge_of(frames.scan, sensor)
-            sensor.look(frames, rows)
+            self._find_centre(sensor, frames, rows)
             self._held.append((frames, rows))
             if sensor.centre is not None or self._waited():
                 yield from self._block(self._release(sensor, merge))
@@ -142,8 +151,37 @@ class Reduce:
             adu_per_photon=p.adu_per_photon, threshold_photons=p.threshold_photons)
         return Sensor(correction, p.bad_sigma, p.centre_frames, centre)
 
+    def _find_centre(self, sensor: Sensor, frames: RawFrames, rows: Rows) -> None:
+        """Take the centre of all replicas, or look for one in these exposures and let it hold for all."""
+        if sensor.centre is None and (known := self._siblings.settled("centre")):
+            y, x = known["centre"].tolist()
+            sensor.centre = y, x
+        if sensor.centre is None:
+            sensor.look(frames, rows)
+            self._agree(sensor)
+
+    def _agree(self, sensor: Sensor) -> None:
+        """The centre that was found first holds for all; one that nobody could see is no finding."""
+        if sensor.centre is not None and not sensor.blind:
+            y, x = self._siblings.settle("centre", {"centre": np.array(sensor.centre)})["centre"].tolist()
+            sensor.centre = y, x
+
+    def _gather_darks(self, scan: Scan, sensor: Sensor) -> None:
+        """Use the dark frames of all replicas; those that another has not taken in yet are waited for, for a while."""
+        announced = scan.expected % scan.points if scan.points else 0
+        every, until_s = self._siblings.heard("dark"), time.monotonic() + SIBLINGS_S
+        while (sensor.darks.frames + sum(int(sums["frames"].sum()) for sums in every.values()) < announced
+               and time.monotonic() < until_s):
+            time.sleep(SIBLINGS_S / 100)
+            every = self._siblings.heard("dark")
+        if every:
+            every[self._context.replica] = sensor.darks.sums
+            sensor.darks.gather(sums for _, sums in sorted(every.items()))
+
     def _merge_of(self, scan: Scan, sensor: Sensor) -> Merge:
         """On an exposure: close the dark, and learn once how many exposures make a point."""
+        if self._merge is None:
+            self._gather_darks(scan, sensor)
         sensor.darks.freeze()
         if self._merge is None:
             p = self._parameters
@@ -166,6 +204,9 @@ class Reduce:
         if not held:
             return
         p = self._parameters
+        if sensor.centre is None:
+            sensor.settle()
+            self._agree(sensor)
         first = crop.corner(sensor.settle(), p.crop, p.shape, p.method)
         for frames, rows in held:
             corrected = (_exposure(frames, row, sensor.photons(frames, row, first, p.crop)) for row in rows.tolist())
@@ -190,9 +231,11 @@ class Reduce:
         yield CountFrames(header, _columns(done))
 
     def _tell(self, sensor: Sensor) -> None:
-        self._context.tell(dark_frames=sensor.darks.frames, bad_pixels=sensor.darks.bad, frames_given=self._given,
-                           photons=self._photons / max(self._given, 1), warnings=self._warnings(sensor))
-        if sensor.centre is not None:
+        self._context.tell(frames_given=self._given, photons=self._photons / max(self._given, 1),
+                           warnings=self._warnings(sensor))
+        if self._context.replica == 0:  # what all replicas know is told once
+            self._context.tell(dark_frames=sensor.darks.frames, bad_pixels=sensor.darks.bad)
+        if self._context.replica == 0 and sensor.centre is not None:
             self._context.tell(centre_y_px=sensor.centre[0], centre_x_px=sensor.centre[1])
         if self._merge is not None:
             self._context.tell(merged=self._merge.merged, unpaired=self._merge.unpaired)
@@ -202,6 +245,7 @@ class Reduce:
         late = self._merge.late if self._merge else 0
         bare = sensor.bare if p.dark == "required" else 0
         unknown = sensor.correction.unknown
+        shared = self._merge is not None and self._merge.exposures > 1 and self._context.replica > 0
         every = (
             (bare, f"no dark frames came before {bare} exposures: only the overscan was subtracted, and bad pixels are "
                    "not known; take dark frames first, or set dark: optional"),
@@ -209,6 +253,8 @@ class Reduce:
             (unknown, f"{unknown} samples have a gain code that is none of 0, {p.middle_gain_code:#x} and 0xc000 and "
                       "were masked; check middle_gain_code"),
             (sensor.blind, "no light to find the centre by, the middle of the sensor was taken; set centre"),
+            (shared, "exposures of a point went to several replicas, and only some were merged; leave out replicas"),
+            (self._siblings.trouble, self._siblings.trouble),
             (late, f"{late} exposures came after their point was given out and were not merged; raise merge_window"),
         )
         return [text for count, text in every if count]

@@ -1,3 +1,8 @@
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +25,20 @@ class Told:
     """A context that keeps the facts."""
 
     name = "reduce"
+    folders: Iterator[Path]
 
-    def __init__(self) -> None:
+    def __init__(self, replica: int = 0, folder: Path | None = None) -> None:
         self.facts: dict[str, Any] = {}
+        self.replica, self.folder = replica, folder or next(self.folders)
 
     def tell(self, **facts: Any) -> None:
         self.facts.update(facts)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Told, "folders", (tmp_path / str(n) for n in itertools.count()), raising=False)
+    monkeypatch.setattr("camlink.compute.ptychography.reduce.SIBLINGS_S", 0.05)
 
 
 def parameters(**changes: Any) -> ReduceParameters:
@@ -257,3 +270,54 @@ def test_the_operator_describes_itself():
     assert Reduce.inputs[0].block is RawFrames
     assert Reduce.outputs[0].block is CountFrames
     assert all(row["help"] for row in fields(ReduceParameters))
+
+
+def dealt(frames: RawFrames, reduces: list[Any], to: list[int]) -> dict[str, np.ndarray]:
+    """Rows one by one, each to its replica; what all gave, in the order of the frames."""
+    given = [out for row, replica in enumerate(to) for out in reduces[replica](some(frames, [row]))]
+    columns = joined([*given, *(out for reduce in reduces for out in reduce.finish())])
+    order = np.argsort(columns["index"])
+    return {name: values[order] for name, values in columns.items()}
+
+
+@pytest.mark.parametrize("to", [[0, 1, 1, 0, 1, 0, 1, 0, 1], [1, 1, 1, 0, 0, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0, 1, 1, 1]],
+                         ids=["in turns", "darks to one", "one joins later"])
+def test_replicas_know_what_one_would_know(to: list[int], tmp_path: Path) -> None:
+    frames = scan_of()
+    frames.arrays["frames"][:3] += np.array([[[0]], [[3]], [[9]]], np.uint16)  # no dark frame is like another
+    alone, _ = run([frames])
+    told = [Told(replica, tmp_path / "run") for replica in (0, 1)]
+    found = dealt(frames, [Reduce.make(BASE, one) for one in told], to)
+    np.testing.assert_array_equal(found["index"], joined(alone)["index"])
+    np.testing.assert_allclose(found["frames"], joined(alone)["frames"], atol=1e-3)
+    assert told[0].facts["dark_frames"] == 3
+    assert (told[0].facts["centre_y_px"], told[0].facts["centre_x_px"]) == CENTRE
+    assert "dark_frames" not in told[1].facts  # said once
+    assert told[0].facts["warnings"] == told[1].facts["warnings"] == []
+
+
+def test_dark_frames_that_another_replica_still_works_on_are_waited_for(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camlink.compute.ptychography.reduce.SIBLINGS_S", 20.0)
+    frames, told = scan_of(), [Told(replica, tmp_path / "run") for replica in (0, 1)]
+    one, other = (Reduce.make(BASE, each) for each in told)
+    slow = threading.Thread(target=lambda: (time.sleep(0.3), list(other(some(frames, [0, 1, 2])))))
+    slow.start()
+    list(one(some(frames, [3])))
+    slow.join()
+    assert told[0].facts["dark_frames"] == 3
+
+
+def test_dark_frames_that_never_come_are_waited_for_in_vain_but_once() -> None:
+    frames = scan_of()
+    _, facts = run([some(frames, [row]) for row in range(3, 9)])
+    assert "no dark frames came before 6 exposures" in facts["warnings"][0]
+
+
+def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    told = Told(0, tmp_path / "file")
+    reduce = Reduce.make(BASE, told)
+    given = [*reduce(scan_of()), *reduce.finish()]
+    assert sum(out.count for out in given) == POINTS
+    assert any("cannot write" in text for text in told.facts["warnings"])

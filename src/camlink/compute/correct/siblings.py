@@ -1,0 +1,70 @@
+"""Siblings: what the replicas of an operator tell each other through the folder of their run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Siblings:
+    """Arrays by name that a replica says of itself, and some that are settled once for all of them.
+
+    What is said is whole or not there. Where replicas do not share the folder, as on other machines, nobody is heard;
+    `trouble` says why this one could not speak, if so.
+    """
+
+    def __init__(self, folder: Path, operator: str, replica: int) -> None:
+        self._folder, self._replica = folder / "shared" / operator, replica
+        self.trouble = ""
+
+    def say(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Say this, in place of what this replica said before."""
+        self._put(self._folder / f"{name}-{self._replica}.npz", arrays, os.replace)
+
+    def heard(self, name: str) -> dict[int, Arrays]:
+        """What every other replica has said, by its number."""
+        found = {int(path.stem.rpartition("-")[2]): path for path in self._folder.glob(f"{name}-*.npz")}
+        return {replica: arrays for replica, path in sorted(found.items())
+                if replica != self._replica and (arrays := _read(path)) is not None}
+
+    def settle(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
+        """Say this for all, unless another was first; gives what holds."""
+        self._put(self._folder / f"{name}.npz", arrays, os.link)
+        return self.settled(name) or dict(arrays)
+
+    def settled(self, name: str) -> Arrays | None:
+        """What holds for all, or None as long as nobody has said it."""
+        return _read(self._folder / f"{name}.npz")
+
+    def _put(self, path: Path, arrays: Mapping[str, NDArray[Any]], move: Callable[[str, Path], None]) -> None:
+        made = ""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            handle, made = tempfile.mkstemp(dir=self._folder)
+            with os.fdopen(handle, "wb") as file:
+                np.savez(file, **dict(arrays))  # type: ignore[arg-type]  # its own keywords are not among the names
+            move(made, path)
+        except FileExistsError:
+            pass  # another was first
+        except OSError as error:
+            self.trouble = f"cannot write {path}: {error.strerror or error}; replicas know less of each other"
+        finally:
+            if made:
+                Path(made).unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
