@@ -196,11 +196,15 @@ def test_an_operator_uses_the_workers_of_all_agents_of_its_site_and_lost_ones_ar
         os.kill(first, signal.SIGKILL)
         time.sleep(1)
         os.kill(second, signal.SIGSTOP)
+        seen = set()
+        while not opened.over:
+            seen.update(parts("worker"))
+            time.sleep(0.2)
         report = opened.wait(150)
     assert (report.verdict, report.reasons) == ("complete", ())
     told = report.operators["spread"]
     assert told["total"] == sum(range(60))
-    assert told["processes"] >= 2
+    assert seen - {first, second}  # whoever did the rest, it was none of these
     assert told["here"] == 0
     assert told["work"] == {"waiting": 0, "done": 60, "failed": 0, "cancelled": 0}
     assert parts("worker") == parts("scheduler") == []

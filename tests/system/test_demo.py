@@ -15,8 +15,10 @@ import numpy as np
 import psutil
 import pytest
 
+from camlink.beamline.twin.compare import compare_files
 from camlink.beamline.twin.truth import read_truth
 from camlink.carry.formats.cxi_read import read_cxi
+from camlink.display.client import connect
 from camlink.display.image import Lens, picture
 from camlink.display.png import png
 from camlink.testing.samples import sample
@@ -75,6 +77,36 @@ def test_dropped_packets_are_counted_to_the_frame_and_pairs_never_shift(tmp_path
         assert kept.position_m is not None
         np.testing.assert_allclose(kept.position_m, truth.positions_m[kept.point], atol=1e-10)
         assert len(np.unique(kept.point)) == len(kept.point)
+
+
+def test_replicas_of_the_reduction_know_the_dark_of_all_and_one_centre(tmp_path: Path) -> None:
+    text = (ROOT / "src/camlink/display/terminal/demos/ptychography.yaml").read_text()
+    (tmp_path / "two.yaml").write_text(text.replace("ptychography.reduce,", "ptychography.reduce, replicas: 2,"))
+    folder = tmp_path / "run"
+    process = subprocess.Popen([*command(folder, "run", str(tmp_path / "two.yaml")), *SMALL[:4], "--set",
+                                "beamline.rate_hz=20"], cwd=ROOT, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+    try:
+        ends_s = time.monotonic() + 60
+        while time.monotonic() < ends_s:  # a third one joins when some exposures have been seen
+            if (folder / "log" / "page.json").exists():
+                with connect(folder) as run:
+                    status = run.status()
+                    if status and status.frames.get("captured", 0) > 40:
+                        run.scale("reduce", 3)
+                        break
+            time.sleep(0.2)
+        assert process.wait(120) == 0
+    finally:
+        process.kill()
+    report = json.loads((folder / "report.json").read_text())
+    assert (report["verdict"], report["frames"]["delivered"]) == ("complete", 156)
+    assert_law(report)
+    assert [(order["action"], order["replicas"]) for order in report["orders"]] == [("scale", 3)]
+    assert report["operators"]["reduce"]["dark_frames"] == 12
+    with read_cxi(Path(report["result"]["files"][0])) as kept:
+        assert kept.frames is not None
+        assert len(kept.frames) == len(np.unique(kept.point)) == 144
+    assert compare_files(Path(report["result"]["files"][0]), folder / "truth.h5").nrms < 0.15
 
 
 def test_ctrl_c_keeps_what_arrived_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
