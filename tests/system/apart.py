@@ -71,7 +71,7 @@ class Apart:
             process = subprocess.Popen(["ip", "netns", "exec", f"{self.prefix}-{name}", *argv], cwd=cwd or self.folder,
                                        env=self.environment, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
                                        text=True)
-        self._started.append(process)
+        self._started = [*(one for one in self._started if one.poll() is None), process]
         return process
 
     def call(self, name: str, *argv: str) -> str:

@@ -130,7 +130,7 @@ def write_tape(path: Path, *, counts: bool, frames: int = FRAMES) -> None:
 def pid_of(role: str, below: int | None = None) -> int:
     """The process of a role, which is named after its operator on the command line."""
     for process in psutil.Process(below).children(recursive=True):
-        words = process.cmdline()
+        words = process.as_dict(["cmdline"], [])["cmdline"]
         if any(word.startswith(f"{OPERATOR.get(role, role)}/0/") for word in words) or (role == "agent" in words):
             return process.pid
     raise AssertionError(f"no process of {role}")

@@ -87,7 +87,7 @@ def test_a_worker_that_is_killed_costs_time_but_no_meeting(tmp_path: Path, whom:
             time.sleep(0.05)
         time.sleep(0.5)
         (pid,) = (p.pid for p in psutil.Process().children(recursive=True)
-                  if any(word.startswith(f"{whom}/0/") for word in p.cmdline()))
+                  if any(word.startswith(f"{whom}/0/") for word in p.as_dict(["cmdline"], [])["cmdline"]))
         os.kill(pid, signal.SIGKILL)
         report = opened.wait(60)
     assert (report.verdict, report.reasons) == ("complete", ())

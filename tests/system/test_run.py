@@ -186,7 +186,7 @@ def test_a_worker_that_is_killed_or_stopped_costs_time_but_no_frame(tmp_path: Pa
 
 def pid_of(operator: str) -> int:
     for process in psutil.Process().children(recursive=True):
-        if any(word.startswith(f"{operator}/0/") for word in process.cmdline()):
+        if any(word.startswith(f"{operator}/0/") for word in process.as_dict(["cmdline"], [])["cmdline"]):
             return process.pid
     raise AssertionError(f"no worker of {operator}")
 
@@ -244,7 +244,7 @@ def test_nothing_outlives_a_master_that_is_killed(tmp_path: Path) -> None:
     while time.monotonic() < deadline and len(psutil.Process(master.pid).children(recursive=True)) < 4:
         time.sleep(0.05)
     below = psutil.Process(master.pid).children(recursive=True)
-    assert sum("spare" not in process.cmdline() for process in below) == 4
+    assert sum("spare" not in process.as_dict(["cmdline"], [])["cmdline"] for process in below) == 4
     os.kill(master.pid, signal.SIGKILL)
     master.wait()
     _, alive = psutil.wait_procs(below, timeout=10)

@@ -151,6 +151,7 @@ def test_an_agent_that_is_lost_is_replaced(slurm: Path, tmp_path: Path, fault: C
     assert said.stdout == ""
 
 
+@pytest.mark.full
 def test_a_source_that_resumes_outlives_its_agent(sshd: Any, tmp_path: Path) -> None:
     pytest.importorskip("asyncssh", reason="asyncssh is not installed: pip install -e '.[sites]'")
     way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
@@ -170,6 +171,7 @@ def test_a_source_that_resumes_outlives_its_agent(sshd: Any, tmp_path: Path) -> 
     until(lambda: not agents_of("--site beamline"), 20, "no agent is left")
 
 
+@pytest.mark.full
 def test_a_full_queue_is_waited_for(slurm: Path, tmp_path: Path) -> None:
     pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
     subprocess.run(["sbatch", "--job-name=other", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 60"],
