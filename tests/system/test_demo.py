@@ -101,7 +101,7 @@ def test_replicas_of_the_reduction_know_the_dark_of_all_and_one_centre(tmp_path:
     report = json.loads((folder / "report.json").read_text())
     assert (report["verdict"], report["frames"]["delivered"]) == ("complete", 156)
     assert_law(report)
-    assert [(order["action"], order["replicas"]) for order in report["orders"]] == [("scale", 3)]
+    assert [(order["type"], order["replicas"]) for order in report["orders"]] == [("Scale", 3)]
     assert report["operators"]["reduce"]["dark_frames"] == 12
     with read_cxi(Path(report["result"]["files"][0])) as kept:
         assert kept.frames is not None
