@@ -87,7 +87,7 @@ class ClusterHandle:
             if self.future.status == "error":
                 raise OperatorFailed("the work raised TimeoutError") from None
             raise PeerLost(f"the work was not done in {timeout_s:g} s; wait longer or cancel it") from None
-        except Exception as error:
+        except Exception as error:  # the work is code of somebody else, which may raise anything
             raise OperatorFailed(f"the work raised {type(error).__name__}: {error}") from error
 
     def cancel(self) -> None:

@@ -185,7 +185,7 @@ class Worker:
             self.line.say(done)
         except Closed:
             self.say(Failed, error="Closed", text="given up before its end", place="", final=True)
-        except Exception as error:
+        except Exception as error:  # the outermost frame of a worker: the master is told
             self.fail(error)
         finally:
             self.ended = True

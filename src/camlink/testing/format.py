@@ -131,7 +131,7 @@ def _survives(file: File, content: bytes, what: str) -> None:
 
     try:
         bounded(read, f"{file.format.title} with {what}", PATIENCE_S)
-    except Exception as error:
+    except Exception as error:  # whatever a plug-in raises instead of FormatError is the finding
         raise AssertionError(f"{file.format.title} with {what}: {type(error).__name__}: {error}; raise FormatError "
                              "with what, where and what to do") from error
 
