@@ -16,7 +16,7 @@ from camlink.carry.bench.task import Outcome, Task
 
 REPEATS: Final = 3
 RATE_FRAMES: Final = 4000
-TOGETHER: Final = 4
+TOGETHER: Final = 8
 AGE_RUN_S: Final = 4.0
 SMALL_FRAMES: Final = 400_000
 CASES: Final = ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400", "small-4k")
@@ -31,7 +31,7 @@ def measure(case: str) -> dict[str, Any]:
 def _rate(case: str) -> dict[str, Any]:
     """Producers send ready frames again and again; beside it, one frame a block, and every frame written anew.
 
-    Ours has TOGETHER frames in a block, as a source that gives hundreds of frames a second has.
+    Ours has TOGETHER frames in a block: as many as the FastCCD receiver puts into one at such rates (8 MiB).
     """
     by, _, job = case.partition("-")
     task = Task(by="shm" if by == "shm" else "zmq", folder="", frames=RATE_FRAMES, whole=job == "whole",

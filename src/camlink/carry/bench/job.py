@@ -38,8 +38,8 @@ from camlink.carry.link import Inlet, Outlet
 from camlink.clock import now_s
 from camlink.errors import PeerLost
 
-LIMIT_BYTES: Final = {"shm": 8 << 20, "zmq": 20 << 20}
-"""Credit of each link: little, so that memory stays warm; by ZeroMQ as much as one high-water mark of the chain."""
+LIMIT_BYTES: Final = {"shm": 32 << 20, "zmq": 20 << 20}
+"""Credit of each link: half of what a link has by itself; by ZeroMQ as much as one high-water mark of the chain."""
 
 
 class _Cost(msgspec.Struct):
