@@ -17,7 +17,7 @@ $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	sh tests/system/install_chromium.sh
 	sh tests/system/places/install.sh
-	sh tests/system/install_mpi.sh
+	sh tests/system/install_programs.sh
 	touch $@
 
 ## the main job: a simulated beamline, its scan, the live page at the printed address

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def play(folder: Path, blocks: list[Any], **parameters: Any) -> tuple[list[Any],
 @pytest.fixture(scope="module")
 def total(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not shutil.which("mpicc"):
-        pytest.skip("no mpicc on this machine: sh tests/system/install_mpi.sh")
+        pytest.skip("no mpicc on this machine: sh tests/system/install_programs.sh")
     built = tmp_path_factory.mktemp("mpi") / "total"
     subprocess.run(["mpicc", "-O2", "-o", str(built), str(PROGRAMS / "total.c")], check=True)
     return built
@@ -66,6 +67,61 @@ def test_an_mpi_solver_and_a_script_work_in_one_workflow(tmp_path: Path, total: 
     assert report.operators["script"]["blocks"] == 20
     assert (tmp_path / "log/script.out").read_text().startswith("scan toy at here for script\n")
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of podman with an image of one shell, all of it in a folder of ours."""
+    if not all(map(shutil.which, ("podman", "runc", "busybox"))) or os.getuid():
+        pytest.skip("no podman, runc and busybox for root on this machine: sh tests/system/install_programs.sh")
+    there = tmp_path_factory.mktemp("containers")
+    (there / "root/bin").mkdir(parents=True)
+    busybox = shutil.which("busybox")
+    assert busybox is not None
+    shutil.copy(busybox, there / "root/bin/busybox")
+    for name in ("sh", "cat", "ls", "sleep", "wc", "mkdir"):
+        (there / "root/bin" / name).symlink_to("busybox")
+    subprocess.run(["tar", "-C", str(there / "root"), "-cf", str(there / "root.tar"), "."], check=True)
+    (there / "containers.conf").write_text('[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\n[containers]\n'
+                                           'default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n')
+    (there / "storage.conf").write_text(f'[storage]\ndriver = "vfs"\ngraphroot = "{there}/graph"\n'
+                                        f'runroot = "{there}/run"\n')
+    environment = {"CONTAINERS_CONF": f"{there}/containers.conf", "CONTAINERS_STORAGE_CONF": f"{there}/storage.conf"}
+    subprocess.run(["podman", "import", str(there / "root.tar"), "camlink-shell:1"], check=True, capture_output=True,
+                   env={**os.environ, **environment})
+    yield environment
+    listed = subprocess.run(["podman", "ps", "--all", "--quiet"], check=True, capture_output=True,
+                            env={**os.environ, **environment})
+    assert listed.stdout == b"", "a container was left behind"
+
+
+def test_a_program_works_in_a_container(tmp_path: Path, image: dict[str, str]) -> None:
+    script = 'ls / >&2; echo "{\\"blocks\\": $(ls {in} | wc -l), \\"site\\": \\"$CAMLINK_SITE\\"}" > {out}/facts.json'
+    (result,), _ = play(tmp_path, counted(3), container="camlink-shell:1", engine="podman", environment=image,
+                        command=("sh", "-c", script))
+    assert (result.facts["blocks"], result.facts["site"]) == (3, "here")
+    said = (tmp_path / "log/solve.out").read_text().split()
+    assert "usr" not in said, "it saw the files of this machine"
+    assert "bin" in said
+
+
+def test_a_container_that_takes_too_long_is_removed(tmp_path: Path, image: dict[str, str]) -> None:
+    with pytest.raises(OperatorFailed, match=r"ran for 1 s"):
+        play(tmp_path, counted(1), container="camlink-shell:1", engine="podman", environment=image, timeout_s=1.0,
+             grace_s=0.0, command=("sleep", "300"))
+
+
+def test_a_program_finds_the_modules_that_it_names(tmp_path: Path) -> None:
+    if subprocess.run(["bash", "-lc", "type module"], capture_output=True, check=False).returncode:
+        pytest.skip("no environment modules on this machine: sh tests/system/install_programs.sh")
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/solver").write_text("#%Module1.0\nsetenv SOLVER ready\n")
+    there = {"MODULEPATH": str(tmp_path / "modules")}
+    (result,), _ = play(tmp_path, counted(1), modules=("solver",), environment=there,
+                        command=("sh", "-c", 'echo "{\\"solver\\": \\"$SOLVER\\"}" > {out}/facts.json'))
+    assert result.facts["solver"] == "ready"
+    with pytest.raises(OperatorFailed, match=r"code 97; its last words.*nothing-like-it"):
+        play(tmp_path, counted(1), modules=("nothing-like-it",), environment=there, command=("true",))
 
 
 def test_a_stream_goes_through_while_it_flows(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from camlink.errors import OperatorFailed
 
 FACTS: Final = b"camlink: "
 MOST_KEPT_BYTES: Final = 64 << 20
+REMOVAL_S: Final = 30.0
 _LONGEST_LINE: Final = 65_536
 _LAST_LINES: Final = 5
 
@@ -42,8 +44,10 @@ class Child:
     """A program that runs; as a context it is ended, with all that it started, when the block is left."""
 
     def __init__(self, command: Sequence[str], folder: Path, environment: Mapping[str, str], output: Path,
-                 heard: Callable[[dict[str, Fact]], None], *, stream: bool = False) -> None:
+                 heard: Callable[[dict[str, Fact]], None], *, stream: bool = False,
+                 removal: Sequence[str] = ()) -> None:
         self._name, self._output, self._heard = command[0], output, heard
+        self._removal, self._environment = list(removal), environment
         self._last: list[str] = []
         self._kept = 0
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -84,14 +88,15 @@ class Child:
                                  f"(everything it said: {self._output})")
 
     def end(self, grace_s: float) -> None:
-        """Ask the whole group to end, and after `grace_s` end it."""
+        """Ask the whole group to end, and after `grace_s` end it, and what does not belong to it (`removal`)."""
         self._signal(signal.SIGTERM)
         deadline_s = time.monotonic() + grace_s
         while self._group_lives() and time.monotonic() < deadline_s:
             self._process.poll()
             time.sleep(0.02)
         self._signal(signal.SIGKILL)
-        self._process.wait()
+        if self._process.wait() and self._removal:
+            self._remove()
 
     def __enter__(self) -> Self:
         return self
@@ -106,6 +111,13 @@ class Child:
             self._log.close()
         if self._process.stdin is not None:
             self._process.stdin.close()
+
+    def _remove(self) -> None:
+        try:
+            subprocess.run(self._removal, env=self._environment, capture_output=True, timeout=REMOVAL_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise OperatorFailed(f"{shlex.join(self._removal)} took more than {REMOVAL_S:g} s; look what is left of "
+                                 f"{self._name}") from None
 
     def _signal(self, number: signal.Signals) -> None:
         try:

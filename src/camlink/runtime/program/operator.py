@@ -88,7 +88,8 @@ def _work(around: Surroundings, parameters: ProgramParameters, context: Context)
 
     output = context.folder / "log" / f"{context.name}.out"
     deadline_s = time.monotonic() + parameters.timeout_s
-    with Child(around.command(), around.scratch, around.environment(), output, heard) as child:
+    with Child(around.command(), around.scratch, around.environment(), output, heard,
+               removal=around.removal) as child:
         while not child.ended(LOOK_S):
             if context.stopping():
                 child.end(parameters.grace_s)

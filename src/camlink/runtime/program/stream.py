@@ -79,7 +79,7 @@ def converse(blocks: Inflow[Block], parameters: ProgramParameters, context: Cont
         around.see(first)
         output = context.folder / "log" / f"{context.name}.out"
         with Child(around.command(), around.scratch, around.environment(), output,
-                   lambda facts: context.tell(**facts), stream=True) as child:
+                   lambda facts: context.tell(**facts), stream=True, removal=around.removal) as child:
             listener = Listener(child)
             try:
                 yield from _Talk(child, listener, parameters, context, first).run(blocks)

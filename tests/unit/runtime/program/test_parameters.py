@@ -34,3 +34,12 @@ def test_a_program_is_told_where_it_is(tmp_path, monkeypatch):
     assert json.loads(variables["CAMLINK_ADDRESSES"]) == {"camera": "udp://127.0.0.1:9"}
     assert (variables["A"], variables["SLURM_JOB_ID"]) == ("1", "7")
     assert "SECRET_TOKEN" not in variables
+
+
+def test_an_image_or_a_module_is_never_an_option():
+    for asked in ({"container": "--privileged"}, {"modules": ("-x",)}, {"modules": ("",)}):
+        with pytest.raises(ParameterError, match="begins with"):
+            check_command(ProgramParameters(command=("true",), **asked))
+    with pytest.raises(ParameterError, match="no podman"):
+        check_command(ProgramParameters(command=("true",), container="x", engine="podman",
+                                        environment={"PATH": "/none"}))
