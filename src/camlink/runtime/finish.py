@@ -16,15 +16,18 @@ from camlink.block import Block, Frames
 from camlink.carry.journal import SUFFIX, read_blocks
 from camlink.carry.spilling import read_spilled
 from camlink.errors import FormatError, StorageError
+from camlink.runtime.context import WorkerContext
+from camlink.runtime.ends import SPILL
 from camlink.runtime.events import Begin
 from camlink.runtime.hand import key_of
+from camlink.runtime.host import NoScreen
 from camlink.runtime.joined import joined
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import JOURNALS
 from camlink.runtime.seen import Seen
 from camlink.runtime.story import Moment, replay
 from camlink.runtime.work import blocks_of
-from camlink.runtime.worker import SPILL, NoScreen, WorkerContext, load
+from camlink.runtime.worker import load
 from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import build
 from camlink.workflow.port import Listed

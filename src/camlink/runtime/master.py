@@ -17,6 +17,7 @@ from camlink.errors import InputError, StorageError, WireError
 from camlink.runtime.clusters import Clusters
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Order, Over, Placed, Send, StartAgent, Tick
 from camlink.runtime.harbour import open_harbour
+from camlink.runtime.host import NoScreen
 from camlink.runtime.layout import lay_out
 from camlink.runtime.leads import Leads
 from camlink.runtime.load import Load
@@ -41,7 +42,6 @@ from camlink.runtime.report import Report, make_report
 from camlink.runtime.rundir import make_socket_folder
 from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
-from camlink.runtime.worker import NoScreen
 from camlink.workflow.check import MASTER, Checked
 from camlink.workflow.operator import Screen
 

@@ -18,11 +18,12 @@ from camlink.clock import keep_origin
 from camlink.errors import PeerLost
 from camlink.runtime.agent import Agent
 from camlink.runtime.cluster_side import ClusterSide
+from camlink.runtime.host import Host
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import MAX_CONTROL_BYTES, WorkerSpec
 from camlink.runtime.place.local import Processes
 from camlink.runtime.title import write_title
-from camlink.runtime.worker import Host, Worker
+from camlink.runtime.worker import Worker
 
 _PR_SET_PDEATHSIG: Final = 1
 

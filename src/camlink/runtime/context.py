@@ -1,0 +1,64 @@
+"""WorkerContext: what an operator sees of the runtime while it works."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from camlink.block import Array
+from camlink.runtime.cluster import open_executor
+from camlink.runtime.cluster_side import entrance_of
+from camlink.runtime.given import read_given
+from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.pulse import Pulse
+from camlink.workflow.executor import Executor
+from camlink.workflow.operator import FactValue, Screen
+
+
+class WorkerContext:
+    """What the operator sees of the runtime (workflow.operator.Context)."""
+
+    def __init__(self, spec: WorkerSpec, screen: Screen, stopping: Callable[[], bool],
+                 pulse: Pulse | None = None) -> None:
+        self.name = spec.operator
+        self.site = spec.site
+        self.folder = Path(spec.folder)
+        self.replica, self.attempt = spec.replica, spec.attempt
+        self.given = read_given(spec) if spec.kind == "source" else frozenset()
+        self.provenance: Mapping[str, str] = spec.provenance
+        self.screen = screen
+        self._stopping, self._pulse = stopping, pulse or Pulse()
+        self.facts: dict[str, FactValue] = {}
+        self.room: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty  # until the links are bound
+        self._entrance = entrance_of(Path(spec.sockets), spec.cluster) if spec.cluster else None
+        self._executor: Executor | None = None
+
+    @property
+    def executor(self) -> Executor:
+        """Made when it is asked for first; threads here, or the cluster of the site. Raises PeerLost, InputError."""
+        if self._executor is None:
+            self._executor = open_executor(self._entrance)
+        return self._executor
+
+    @property
+    def work(self) -> dict[str, FactValue]:
+        """How far the work is that it gave to the executor, as a fact."""
+        return {"work": self._executor.tally()._asdict()} if self._executor is not None else {}
+
+    def close(self) -> None:
+        """Close the executor."""
+        if self._executor is not None:
+            self._executor.close()
+
+    def stopping(self) -> bool:
+        """True when the operator is asked to come to its end soon."""
+        self._pulse.beat()
+        return self._stopping()
+
+    def tell(self, **facts: FactValue) -> None:
+        """Facts for the page and the report; a later value replaces an earlier one."""
+        self._pulse.beat()
+        self.facts = {**self.facts, **facts}
