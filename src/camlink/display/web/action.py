@@ -1,4 +1,4 @@
-"""Actions: what may be done through the page, by whom; each is noted in the audit before it is done."""
+"""Actions: what may be done through the page, by whom; each is noted before it is done, and how it came out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from camlink.display.web.access import Pass, Role
 from camlink.display.web.audit import Audit
 from camlink.display.web.door import HOLDER, peer_of
-from camlink.errors import ParameterError, UnknownName
+from camlink.errors import CamlinkError, ParameterError, UnknownName
 
 PATH: Final = "/api/act/"
 _NOBODY: Final = Pass("", Role.VIEWER, 0.0)
@@ -82,12 +82,23 @@ class Actions:
             self._audit.turned_away(peer_of(request.scope), f"{held.who}: {name}", f"needs the role {needed}")
             return _json(Fault(f"'{name}' needs the role {needed}; you are {held.role.name.lower()}"), 403)
         body = await request.body()
+        peer, said = peer_of(request.scope), f"{name} {body.decode('utf8', 'replace')[:500]}".strip()
+        self._audit.asked(peer, held.who, said)
         try:
-            arguments = msgspec.json.decode(body or b"{}", type=action.arguments)
-        except (msgspec.MsgspecError, RecursionError) as error:
-            raise ParameterError(f"{name}: {error}") from None
-        self._audit.done(peer_of(request.scope), held.who, f"{name} {body.decode('utf8', 'replace')[:500]}".strip())
-        return _json(Answer(name, await run_in_threadpool(action.do, held.who, arguments)))
+            arguments = _read(name, body, action.arguments)
+            answer = await run_in_threadpool(action.do, held.who, arguments)
+        except CamlinkError as error:
+            self._audit.ended(peer, held.who, said, f"refused: {error}")
+            raise
+        self._audit.ended(peer, held.who, said, "done")
+        return _json(Answer(name, answer))
+
+
+def _read(name: str, body: bytes, record: type[Any]) -> Any:
+    try:
+        return msgspec.json.decode(body or b"{}", type=record)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ParameterError(f"{name}: {error}") from None
 
 
 def _json(value: object, status: int = 200) -> Response:

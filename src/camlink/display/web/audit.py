@@ -15,6 +15,7 @@ from camlink.errors import StorageError
 
 MOST_REFUSED: Final = 1000  # lines; afterwards every thousandth, so that an attack cannot fill the disk
 MOST_WAITING: Final = 2000
+LONGEST_OUTCOME: Final = 2000
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -48,9 +49,14 @@ class Audit:
             for line in waiting:
                 os.write(opened, line)
 
-    def done(self, peer: str, who: str, action: str, outcome: str = "done") -> None:
-        """Note an action; raises StorageError when it cannot be written: what cannot be noted is not done."""
-        self._write(Line(time.time(), peer, who, action, outcome))
+    def asked(self, peer: str, who: str, action: str) -> None:
+        """Note what is about to be done; raises StorageError: what cannot be noted is not done."""
+        self._write(Line(time.time(), peer, who, action, "asked"))
+
+    def ended(self, peer: str, who: str, action: str, outcome: str = "done") -> None:
+        """Note how it came out."""
+        with contextlib.suppress(StorageError):  # it was done, or refused, whether the disk is full by now or not
+            self._write(Line(time.time(), peer, who, action, outcome[:LONGEST_OUTCOME]))
 
     def turned_away(self, peer: str, action: str, reason: str) -> None:
         """Count and note a request that was refused."""

@@ -75,7 +75,7 @@ class Door:
             self.audit.turned_away(peer_of(request.scope), "login", "wrong token")
             await asyncio.sleep(WRONG_TOKEN_S)  # guessing is hopeless; this keeps it cheap for us too
             return HTMLResponse(FORM.format(text="This token is not known here, or its time is over."), 401)
-        self.audit.done(peer_of(request.scope), held.who, f"login as {held.role.name.lower()}")
+        self.audit.ended(peer_of(request.scope), held.who, f"login as {held.role.name.lower()}")
         answer = RedirectResponse("/", 303)
         answer.set_cookie(cookie_name(request.scope), cookie, max_age=int(PASS_S), httponly=True, samesite="lax",
                           secure=request.url.scheme == "https")

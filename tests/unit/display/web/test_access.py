@@ -69,7 +69,7 @@ def test_passes_are_bounded_and_the_owner_stays(access):
 
 def test_the_audit_keeps_what_came_before_its_file_and_is_private(tmp_path):
     audit, path = Audit(), tmp_path / "page.jsonl"
-    audit.done("127.0.0.1:1", "Anna", "login as owner")
+    audit.ended("127.0.0.1:1", "Anna", "login as owner")
     audit.keep(path)
     audit.turned_away("10.0.0.1:2", "POST /api/act/stop", "foreign origin")
     audit.close()
@@ -100,6 +100,6 @@ def test_what_cannot_be_noted_is_said(tmp_path):
     os.close(full._file)
     full._file = os.open("/dev/full", os.O_WRONLY)
     with pytest.raises(StorageError, match="nothing was done"):
-        full.done("p", "w", "stop")
+        full.asked("p", "w", "stop")
     full.turned_away("p", "stop", "no")  # still refused, without a word
     full.close()

@@ -1,5 +1,6 @@
 """Attacks on the page, through the whole app: who may look, who may act, and what is turned away."""
 
+import json
 import warnings
 
 import pytest
@@ -12,6 +13,7 @@ from camlink.display.web.app import build_app
 from camlink.display.web.audit import Audit
 from camlink.display.web.door import Door
 from camlink.display.web.guard import ANY_HOST, LARGEST_BODY_BYTES
+from camlink.errors import ParameterError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -26,9 +28,10 @@ class Page:
 
     def __init__(self, static, trusts=False, hosts=("localhost",)):
         self.access, self.audit, self.done = Access(), Audit(), []
-        actions = {role.name.lower(): Action(role, lambda who, given: self.done.append((who, given))) for role in Role}
+        self.actions = {role.name.lower(): Action(role, lambda who, given: self.done.append((who, given)))
+                        for role in Role}
         door = Door(self.access, self.audit, lambda scope: trusts)
-        self.app = build_app(Live(), static=static, hosts=hosts, door=door, actions=actions)
+        self.app = build_app(Live(), static=static, hosts=hosts, door=door, actions=self.actions)
 
     def client(self, role=None):
         client = TestClient(self.app, base_url=HOME, follow_redirects=False)
@@ -120,6 +123,20 @@ def test_each_role_may_do_what_it_may_and_no_more(page, role):
         assert answer.status_code == (200 if role >= needed else 403)
     assert page.done == [("Anna", {"a": 1})] * int(role)
     assert page.notes.count('"outcome":"done"') == 1 + int(role)
+
+
+def test_what_is_refused_is_noted_as_asked_and_refused_with_the_reason(page):
+    def refuse(who, given):
+        raise ParameterError("the run is over")
+
+    page.actions["late"] = Action(Role.OPERATOR, refuse, dict[str, int])
+    client = page.client(Role.OPERATOR)
+    for body, reason in (({"a": 1}, "the run is over"), ({"a": "x"}, "Expected `int`")):
+        assert client.post("/api/act/late", headers=OURS, json=body).status_code == 400
+        asked, ended = [json.loads(line) for line in page.notes.splitlines()[-2:]]
+        assert (asked["outcome"], asked["who"], asked["action"]) == ("asked", "Anna", ended["action"])
+        assert ended["outcome"].startswith("refused: ")
+        assert reason in ended["outcome"]
 
 
 def test_a_neighbour_may_look_and_not_act(static):
