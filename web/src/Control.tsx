@@ -35,7 +35,7 @@ export function Control() {
       {mayAct && <Replicas names={me.choices.scale ?? []} />}
       {mayAct && <Tagging />}
       {!mayAct && !over && (
-        <p className="hint">{me?.who ? `You are ${me.role} and may look. ` : ""}To act, <a href="/login">log in</a> with a token
+        <p className="hint">{me?.who ? `You are ${me.role} and may look. ` : ""}To act, <a href="login">log in</a> with a token
           of an operator.</p>
       )}
       <Orders orders={status?.orders ?? []} />
@@ -97,8 +97,9 @@ function Values({ choices }: { choices: Record<string, Field[]> }) {
   );
 }
 
-function Input({ field, value, put }: { field: Field; value: unknown; put: (value: unknown) => void }) {
-  const id = `set-${field.name}`;
+export function Input({ field, value, put, id = `set-${field.name}` }: {
+  field: Field; value: unknown; put: (value: unknown) => void; id?: string;
+}) {
   if (field.type === "boolean") {
     return <input type="checkbox" data-testid={id} checked={Boolean(value)} onChange={(e) => put(e.target.checked)} />;
   }

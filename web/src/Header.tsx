@@ -3,11 +3,13 @@ import { usePage } from "./store";
 import { duration, short } from "./text";
 import type { RunStatus } from "./types";
 
+const BELOW_A_DESK = location.pathname.startsWith("/runs/");
+
 export function Header() {
   const status = usePage((page) => page.status);
   return (
       <header className="head">
-        <h1>camlink</h1>
+        <h1>{BELOW_A_DESK ? <a href="../../" title="all runs">camlink</a> : "camlink"}</h1>
         <span className="workflow" data-testid="workflow">{status?.workflow ?? ""}</span>
         {status?.scan && <span className="scan">scan <b data-testid="scan">{status.scan}</b></span>}
         <Banner />

@@ -99,7 +99,7 @@ function pngAddress(name: string, part: Part, scale: Scale, map: string, fixed: 
     query.set("low", String(fixed.low));
     query.set("high", String(fixed.high));
   }
-  return `/api/picture/${name.split("/").map(encodeURIComponent).join("/")}.png?${query}`;
+  return `api/picture/${name.split("/").map(encodeURIComponent).join("/")}.png?${query}`;
 }
 
 function Controls({ id, title, part, scale, setScale, map, setMap, fixed, setFixed, range }: {
@@ -175,7 +175,7 @@ function Stage({ id, title, label, part, picture, empty, children }: {
     asked.current = now;
     const query = new URLSearchParams({ name: label.name, y: String(at[0]), x: String(at[1]) });
     try {
-      const answer = await (await fetch(`/api/value?${query}`)).json() as { value: number | null; phase_rad?: number };
+      const answer = await (await fetch(`api/value?${query}`)).json() as { value: number | null; phase_rad?: number };
       setReading({ at, text: valueText(answer, part, label.unit) });
     } catch {
       setReading({ at, text: "" }); // the connection banner says why

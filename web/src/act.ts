@@ -4,14 +4,14 @@ import { usePage } from "./store";
 import type { Me } from "./types";
 
 export async function readMe(): Promise<void> {
-  const answer = await fetch("/api/me");
+  const answer = await fetch("api/me");
   if (answer.ok) usePage.setState({ me: (await answer.json()) as Me });
 }
 
-/** Ask the run for something; a refusal is said in the banner. True when it was done. */
-export async function act(name: string, given: object): Promise<boolean> {
+/** Ask the run (of a desk, the one at `of`) for something; a refusal is said in the banner. True when it was done. */
+export async function act(name: string, given: object, of = ""): Promise<boolean> {
   try {
-    const answer = await fetch(`/api/act/${name}`, { method: "POST", body: JSON.stringify(given) });
+    const answer = await fetch(`${of}api/act/${name}`, { method: "POST", body: JSON.stringify(given) });
     const refused = answer.ok ? "" : await words(answer);
     usePage.setState({ complaint: refused });
     return answer.ok;
@@ -21,7 +21,7 @@ export async function act(name: string, given: object): Promise<boolean> {
   }
 }
 
-async function words(answer: Response): Promise<string> {
+export async function words(answer: Response): Promise<string> {
   const text = await answer.text();
   try {
     return (JSON.parse(text) as { error: string }).error;

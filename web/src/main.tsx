@@ -9,8 +9,8 @@ import { usePage } from "./store";
 async function readColours(): Promise<void> {
   for (;;) {
     try {
-      const answer = await fetch("/api/colours");
-      if (answer.status === 401) return location.replace("/login");
+      const answer = await fetch("api/colours");
+      if (answer.status === 401) return location.replace("login");
       if (answer.ok) return usePage.setState({ colours: (await answer.json()) as Record<string, string[]> });
     } catch {
       // the server is away: the banner says so, and we ask again

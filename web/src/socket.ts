@@ -43,8 +43,10 @@ export function acknowledge(sequence: number): void {
 }
 
 export function connect(): void {
-  const scheme = location.protocol === "https:" ? "wss" : "ws";
-  const mine = new WebSocket(`${scheme}://${location.host}/live`);
+  const address = new URL("live", location.href); // the page may lie below the one of a desk
+  address.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+  address.hash = "";
+  const mine = new WebSocket(address);
   socket = mine;
   mine.binaryType = "arraybuffer";
   mine.onopen = () => {

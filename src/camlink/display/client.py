@@ -6,19 +6,22 @@ import hashlib
 import hmac
 import http.client
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from camlink.display.desk.records import Entry, Form, Run, Start
 from camlink.display.web.action import PATH, Answer, Fault, Me
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.events import Adjust, Cancel, Order, Pause, Scale, Tag
 from camlink.runtime.status import RunStatus
 
 PATIENCE_S: Final = 10.0
+START_S: Final = 70.0
 LARGEST_ANSWER_BYTES: Final = 64 << 20
 LETTER: Final = "page.json"
 
@@ -34,14 +37,16 @@ class Letter(msgspec.Struct, frozen=True):
 def connect(where: str | Path, token: str = "", *, fingerprint: str = "", timeout_s: float = PATIENCE_S) -> Client:
     """A client of the run whose page is at `where`; without a token it may look, if it is of the run's user.
 
-    `where` may be the folder of a run of this user, which holds address and token while the page is up. A page that
-    speaks TLS is known by the `fingerprint` that its command printed (SHA-256), or by an authority of this machine.
-    Raises InputError for what is neither.
+    `where` may be the folder of a run of this user, which holds address and token while the page is up, or the folder
+    of all runs when a desk is up for it (`camlink serve`). A page that speaks TLS is known by the `fingerprint` that
+    its command printed (SHA-256), or by an authority of this machine. Raises InputError for what is neither.
     """
     text = str(where)
     if "://" in text:
         return Client(text, token, fingerprint, timeout_s=timeout_s)
     path = Path(text) / "log" / LETTER
+    if not path.exists() and (Path(text) / LETTER).exists():
+        path = Path(text) / LETTER
     try:
         letter = msgspec.json.decode(path.read_bytes(), type=Letter)
     except OSError:
@@ -53,7 +58,7 @@ def connect(where: str | Path, token: str = "", *, fingerprint: str = "", timeou
 
 
 class Client:
-    """One run, seen and steered through its page.
+    """One run, seen and steered through its page; or a desk, which starts runs and leads to their pages.
 
     Every method raises InputError for what the run refuses, PeerLost when it does not answer in time.
     """
@@ -64,9 +69,12 @@ class Client:
             raise InputError(f"'{url[:80]}' is no address of a page, such as http://127.0.0.1:8000/")
         if fingerprint and parts.scheme == "http":
             raise InputError(f"'{url[:80]}': a page without TLS has no fingerprint; leave it out, or use https")
-        self.url = f"{parts.scheme}://{parts.netloc}/"
+        self._way = parts.path.removesuffix("/login").rstrip("/") + "/"
+        self.url = f"{parts.scheme}://{parts.netloc}{self._way}"
+        self._token, self._fingerprint = token, fingerprint
         self._line = (_Pinned(parts.hostname, parts.port, fingerprint, timeout_s) if parts.scheme == "https" else
                       http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s))
+        self._timeout_s = timeout_s
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
 
     def me(self) -> Me:
@@ -109,6 +117,31 @@ class Client:
         """An address that lets its holder in with a role; only the owner may."""
         return str(self._act("invite", {"role": role}).answer)
 
+    def workflows(self) -> list[Entry]:
+        """What a desk may start."""
+        return msgspec.json.decode(self._ask("GET", "/api/workflows"), type=list[Entry])
+
+    def form(self, workflow: str) -> Form:
+        """What may be chosen for a workflow of a desk, and what stands in the way of its start."""
+        return msgspec.json.decode(self._ask("GET", f"/api/workflow/{quote(workflow, safe='')}"), type=Form)
+
+    def start(self, workflow: str, parameters: Mapping[str, Any] | None = None) -> Client:
+        """Let a desk start a workflow with other values, {"operator.parameter": value}; gives a client of the run."""
+        started = self._act("start", Start(workflow, dict(parameters or {})), START_S).answer
+        return self.run(started["run"])
+
+    def run(self, name: str) -> Client:
+        """A client of a run of this desk."""
+        return Client(f"{self.url}runs/{name}/", self._token, self._fingerprint)
+
+    def runs(self) -> list[Run]:
+        """The runs in the folder of a desk, those that began last first."""
+        return msgspec.json.decode(self._ask("GET", "/api/runs"), type=list[Run])
+
+    def report(self) -> dict[str, Any]:
+        """The report of a run of a desk, once it has ended."""
+        return msgspec.json.decode(self._ask("GET", "/report.json"), type=dict[str, Any])
+
     def close(self) -> None:
         """Close the connection."""
         self._line.close()
@@ -122,20 +155,23 @@ class Client:
     def _order(self, name: str, order: Order) -> None:
         self._act(name, order)
 
-    def _act(self, name: str, arguments: Any) -> Answer:
-        return msgspec.json.decode(self._ask("POST", PATH + name, msgspec.json.encode(arguments)), type=Answer)
+    def _act(self, name: str, arguments: Any, timeout_s: float = 0.0) -> Answer:
+        asked = self._ask("POST", PATH + name, msgspec.json.encode(arguments), timeout_s)
+        return msgspec.json.decode(asked, type=Answer)
 
-    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes:
+    def _ask(self, method: str, path: str, body: bytes | None = None, timeout_s: float = 0.0) -> bytes:
+        path = path.lstrip("/")
+        self._line.timeout = max(timeout_s, self._timeout_s)
         try:
-            self._line.request(method, path, body, self._headers)
+            self._line.request(method, self._way + path, body, self._headers)
             answer = self._line.getresponse()
             data = answer.read(LARGEST_ANSWER_BYTES)
         except (OSError, http.client.HTTPException) as error:
-            self._line.close()
             raise PeerLost(f"{self.url}: {error or type(error).__name__}; is the page of the run still up?") from None
+        finally:
+            self._line.close()  # a page closes those that ask nothing for a while, and the next question would meet that
         if answer.status != 200:
-            self._line.close()
-            raise InputError(f"{self.url}{path[1:]}: {_words(data) or answer.reason}")
+            raise InputError(f"{self.url}{path}: {_words(data) or answer.reason}")
         return data
 
 

@@ -24,14 +24,15 @@ from camlink.display.terminal import (
     replay,
     run,
     scale,
+    serve,
     twin,
 )
 from camlink.errors import CamlinkError, InputError
 
 app = typer.Typer(help="Real-time streaming workflows at the light sources.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
-for command in (demo, run, scale, doctor, check, draw, record, replay, recover, explain, evaluate, plan, twin, agent,
-                relay, bench, prepare):
+for command in (demo, run, serve, scale, doctor, check, draw, record, replay, recover, explain, evaluate, plan, twin,
+                agent, relay, bench, prepare):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(getattr(command, name))
 

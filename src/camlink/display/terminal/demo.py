@@ -53,11 +53,16 @@ def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}."
     raise typer.Exit(present(workflow, choices, console, with_truth))
 
 
-def demo_workflow(name: str, size: Size = Size.DEMO, fault: str = "") -> Workflow:
-    """The workflow of a demo; raises UnknownName."""
+def demo_text(name: str) -> str:
+    """The YAML text of a demo; raises UnknownName."""
     if name not in DEMOS:
         raise UnknownName("demo", name, DEMOS)
-    text = files("camlink.display.terminal").joinpath("demos", f"{name}.yaml").read_text(encoding="utf8")
+    return files("camlink.display.terminal").joinpath("demos", f"{name}.yaml").read_text(encoding="utf8")
+
+
+def demo_workflow(name: str, size: Size = Size.DEMO, fault: str = "") -> Workflow:
+    """The workflow of a demo; raises UnknownName."""
+    text = demo_text(name)
     values: dict[str, Any] = {"beamline.faults": fault} if fault else {}
     if size is Size.TALK:
         values |= _talk()

@@ -16,9 +16,11 @@ from rich.console import Console, Group
 from rich.live import Live as RichLive
 from rich.text import Text
 
+from camlink.display.desk.records import PICTURE, REPORT
 from camlink.display.live import Live
 from camlink.display.terminal.console import draw_status, print_report
 from camlink.display.terminal.sketch import sketches, sparkline
+from camlink.errors import StorageError
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, check_here, make_master
 from camlink.runtime.status import RunStatus
@@ -68,11 +70,24 @@ def present(workflow: Workflow, choices: Choices, console: Console,
         if choices.report is not None:
             report.write(choices.report)
         print_report(console, report)
+        _keep(report, live, master.folder)
         if not choices.leave:
             _linger(page, console)
     finally:
         page.close()
     return exit_code(report)
+
+
+def _keep(report: Report, live: Live, folder: Path) -> None:
+    """Leave report and picture in the folder of the run; raises StorageError."""
+    from camlink.display.web.app import best_picture
+
+    try:
+        if data := best_picture(live):
+            (folder / PICTURE).write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"cannot write {folder / PICTURE}: {error.strerror}") from None
+    report.write(folder / REPORT)
 
 
 def exit_code(report: Report) -> int:

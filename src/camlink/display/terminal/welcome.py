@@ -12,10 +12,10 @@ from contextlib import suppress
 from rich.console import Console
 
 from camlink.display.web.peer import is_loopback
-from camlink.display.web.server import PageServer
+from camlink.display.web.server import Server
 
 
-def introduce(page: PageServer, console: Console) -> None:
+def introduce(page: Server, console: Console) -> None:
     """Print the address of the page and, once, the one that lets in its owner."""
     console.print(f"page    [bold link={page.url}]{page.url}[/]", highlight=False, soft_wrap=True)
     console.print(f"owner   {page.invitation}", style="dim", highlight=False, markup=False, soft_wrap=True)
@@ -27,7 +27,7 @@ def introduce(page: PageServer, console: Console) -> None:
                       "leave out --tls off", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def show_in_browser(page: PageServer) -> None:
+def show_in_browser(page: Server) -> None:
     """Open the page as its owner where there is a screen; the token stands in a file of mode 0600, in no argument."""
     try:
         browser = webbrowser.get()

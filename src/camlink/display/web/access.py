@@ -26,11 +26,12 @@ class Role(enum.IntEnum):
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """Somebody who was let in, until the clock of `Access` shows `until_s` [s]."""
+    """Somebody who was let in, until the clock of `Access` shows `until_s` [s]; `speaks` for others, by their names."""
 
     who: str
     role: Role
     until_s: float
+    speaks: bool = False
 
 
 class Access:
@@ -41,9 +42,9 @@ class Access:
         self._tokens: dict[bytes, Pass] = {}
         self._passes: dict[bytes, Pass] = {}
 
-    def invite(self, role: Role, life_s: float = PASS_S, who: str = "") -> str:
+    def invite(self, role: Role, life_s: float = PASS_S, who: str = "", *, speaks: bool = False) -> str:
         """A new token that lets in with `role` for `life_s`; nobody can ask for it again."""
-        return self._make(self._tokens, Pass(who or role.name.lower(), role, self._clock() + life_s))
+        return self._make(self._tokens, Pass(who or role.name.lower(), role, self._clock() + life_s, speaks))
 
     def enter(self, token: str, who: str = "") -> str:
         """A new cookie for the holder of `token`, who may give a name; empty when the token lets nobody in."""

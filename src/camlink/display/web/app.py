@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 from starlette.websockets import WebSocket
@@ -28,13 +28,15 @@ from camlink.display.web.crowd import Crowd
 from camlink.display.web.door import Door
 from camlink.display.web.guard import Guard
 from camlink.display.web.metrics import CONTENT_TYPE, metrics_text
-from camlink.display.web.openapi import SCHEMA, Graph, describe
+from camlink.display.web.openapi import RUN, SCHEMA, Described, Graph, describe
 from camlink.display.web.viewer import Viewer
-from camlink.errors import InputError, ParameterError, UnknownName
+from camlink.errors import CamlinkError, InputError, ParameterError, UnknownName
 
 STATIC: Final = Path(__file__).with_name("static")
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 THREADS: Final = 2
+THUMB_PX: Final = 512
+BEST: Final = {"object": "gray", "map": "viridis", "frame": "inferno"}
 NOT_BUILT: Final = """The page of camlink is not built into this installation.
 
 Build it from the source folder:  cd web && npm ci && npm run build
@@ -51,9 +53,9 @@ class Routes:
         self._pool = pool
         self._static = static
 
-    def all(self) -> list[Route | Mount | WebSocketRoute]:
+    def all(self) -> list[BaseRoute]:
         """Every address of the app."""
-        found: list[Route | Mount | WebSocketRoute] = [
+        found: list[BaseRoute] = [
             Route("/", self.page),
             Route("/api/status", self.status),
             Route("/api/graph", self.graph),
@@ -62,22 +64,18 @@ class Routes:
             Route("/api/picture/{name:path}.png", self.picture),
             Route("/api/value", self.value),
             Route("/metrics", self.metrics),
+            Route("/picture.png", self.best_picture),
             WebSocketRoute("/live", self.live),
         ]
-        if (self._static / "assets").is_dir():
-            found.append(Mount("/assets", StaticFiles(directory=self._static / "assets", follow_symlink=False)))
-        return found
+        return found + assets(self._static)
 
     async def page(self, request: Request) -> Response:
         """The built page, or how to build it."""
-        index = self._static / "index.html"
-        if not index.is_file():
-            return PlainTextResponse(NOT_BUILT, status_code=503)
-        return FileResponse(index, headers={"Cache-Control": "no-cache"})
+        return built(self._static)
 
     async def status(self, request: Request) -> Response:
         """The status of the run as JSON; null before the first."""
-        return _json(self._live.status())
+        return json_answer(self._live.status())
 
     async def metrics(self, request: Request) -> Response:
         """The status of the run for Prometheus."""
@@ -87,16 +85,16 @@ class Routes:
         """Operators and links as JSON."""
         status = self._live.status()
         if status is None:
-            return _json(Graph("", (), ()))
-        return _json(Graph(status.workflow, status.operators, status.links))
+            return json_answer(Graph("", (), ()))
+        return json_answer(Graph(status.workflow, status.operators, status.links))
 
     async def pictures(self, request: Request) -> Response:
         """The labels of all pictures as JSON."""
-        return _json(self._live.labels())
+        return json_answer(self._live.labels())
 
     async def colours(self, request: Request) -> Response:
         """The anchors of all colour maps as JSON."""
-        return _json(dict(COLOUR_MAPS))
+        return json_answer(dict(COLOUR_MAPS))
 
     async def picture(self, request: Request) -> Response:
         """A picture as PNG: ?part=phase&map=viridis&scale=log (or log=1)&low=&high=&region=y0,x0,y1,x1&size=."""
@@ -110,6 +108,13 @@ class Routes:
 
         return Response(await run_in_threadpool(make), media_type="image/png", headers={"Cache-Control": "no-store"})
 
+    async def best_picture(self, request: Request) -> Response:
+        """The picture that says most now, as PNG."""
+        data = await run_in_threadpool(best_picture, self._live)
+        if not data:
+            return PlainTextResponse("no picture yet\n", status_code=404)
+        return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
+
     async def value(self, request: Request) -> Response:
         """The value of one pixel as JSON: ?name=&y=&x=; a complex one as amplitude and phase [rad] too."""
         query = request.query_params
@@ -119,8 +124,8 @@ class Routes:
         if isinstance(value, complex):
             import cmath
 
-            return _json({**answer, "value": abs(value), "phase_rad": cmath.phase(value)})
-        return _json({**answer, "value": value})
+            return json_answer({**answer, "value": abs(value), "phase_rad": cmath.phase(value)})
+        return json_answer({**answer, "value": value})
 
     async def live(self, socket: WebSocket) -> None:
         """The socket of an open page."""
@@ -134,28 +139,62 @@ def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = S
     Without a `door` everybody may look, and nobody may act.
     """
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="camlink-picture")
+    return assemble(Routes(live, pool, static).all(), RUN, pool, hosts=hosts, door=door, actions=actions)
+
+
+def assemble(routes: Sequence[BaseRoute], described: Described, pool: ThreadPoolExecutor, *, hosts: Collection[str],
+             door: Door | None, actions: Mapping[str, Action] | None) -> ASGIApp:
+    """An app of these routes, its actions, its door and its description; `pool` is closed with it."""
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         yield
         pool.shutdown(wait=False, cancel_futures=True)
 
-    acting = Actions({} if actions is None else actions, door.audit if door else Audit())
-    routes = [*Routes(live, pool, static).all(), *acting.routes(), *(door.routes() if door else ())]
-
     async def schema(request: Request) -> Response:
-        return _json(describe(actions or {}))
+        return json_answer(describe(actions or {}, described))
 
-    routes.append(Route(SCHEMA, schema))
-    app = Starlette(routes=routes, lifespan=lifespan, exception_handlers={InputError: _wrong_request})
+    acting = Actions({} if actions is None else actions, door.audit if door else Audit())
+    every = [*acting.routes(), *(door.routes() if door else ()), Route(SCHEMA, schema), *routes]
+    app = Starlette(routes=every, lifespan=lifespan,
+                    exception_handlers={InputError: _wrong_request, CamlinkError: _failed})
     return Guard(app, hosts, door)
 
 
+def best_picture(live: Live) -> bytes:
+    """The largest picture of the kind that says most (object, map, frame, any) as PNG; nothing where there is none."""
+    labels = sorted(live.labels(), key=lambda label: label.shape[0] * label.shape[1], reverse=True)
+    best = next((label for kind in (*BEST, "") for label in labels if label.kind == kind or not kind), None)
+    if best is None:
+        return b""
+    lens = Lens(height=THUMB_PX, width=THUMB_PX, scale="log" if best.kind == "frame" else "linear",
+                part="amplitude" if "amplitude" in best.parts else "value")
+    return png(live.image(best.name, lens)[1], BEST.get(best.kind, "viridis"))
+
+
+def built(static: Path, name: str = "index.html") -> Response:
+    """The built page `name`, or how to build it."""
+    if not (static / name).is_file():
+        return PlainTextResponse(NOT_BUILT, status_code=503)
+    return FileResponse(static / name, headers={"Cache-Control": "no-cache"})
+
+
+def assets(static: Path) -> list[BaseRoute]:
+    """What the built pages need."""
+    folder = static / "assets"
+    return [Mount("/assets", StaticFiles(directory=folder, follow_symlink=False))] if folder.is_dir() else []
+
+
 async def _wrong_request(request: Request, error: Exception) -> Response:
-    return _json({"error": str(error)}, 404 if isinstance(error, UnknownName) else 400)
+    return json_answer({"error": str(error)}, 404 if isinstance(error, UnknownName) else 400)
 
 
-def _json(value: object, status: int = 200) -> Response:
+async def _failed(request: Request, error: Exception) -> Response:
+    return json_answer({"error": str(error)}, 503)
+
+
+def json_answer(value: object, status: int = 200) -> Response:
+    """A value as JSON that nobody keeps."""
     return Response(msgspec.json.encode(value), status, media_type="application/json",
                     headers={"Cache-Control": "no-store"})
 

@@ -6,7 +6,7 @@ import asyncio
 import html
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, quote, unquote
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection, Request
@@ -14,10 +14,11 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import Scope
 
-from camlink.display.web.access import PASS_S, Access, Pass, Role
+from camlink.display.web.access import LONGEST_NAME, PASS_S, Access, Pass, Role
 from camlink.display.web.audit import Audit
 
 LOGIN: Final = "/login"
+FOR: Final = "Camlink-For"  # for whom a program of the run's user asks: ROLE NAME, the name percent-encoded
 HOLDER: Final = "camlink.pass"  # where the guard leaves the pass in the scope of a request
 WRONG_TOKEN_S: Final = 0.3
 FORM: Final = """<!doctype html><meta charset=utf-8><title>camlink: login</title>
@@ -41,7 +42,7 @@ class Door:
             return held
         scheme, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and (held := self.access.by_token(token.strip())):
-            return held
+            return _in_the_name_of(Headers(scope=scope).get(FOR, ""), held) if held.speaks else held
         return Pass("neighbour", Role.VIEWER, float("inf")) if self._trusts(scope) else None
 
     def routes(self) -> list[Route]:
@@ -80,6 +81,20 @@ class Door:
         answer.set_cookie(cookie_name(request.scope), cookie, max_age=int(PASS_S), httponly=True, samesite="lax",
                           secure=request.url.scheme == "https")
         return answer
+
+
+def said_for(held: Pass) -> tuple[str, str]:
+    """The header by which a program asks in the name of somebody whom it knows."""
+    return FOR, f"{held.role.name} {quote(held.who)}"
+
+
+def _in_the_name_of(said: str, held: Pass) -> Pass:
+    """Who is meant: never with more rights than the holder of the letter, and a viewer when it does not parse."""
+    if not said:
+        return held
+    role, _, who = said.partition(" ")
+    wanted = Role.__members__.get(role, Role.VIEWER)
+    return Pass(unquote(who)[:LONGEST_NAME], min(held.role, wanted), held.until_s)
 
 
 def cookie_name(scope: Scope) -> str:

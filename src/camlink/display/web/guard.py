@@ -156,7 +156,8 @@ def _once(body: bytes, receive: Receive) -> Receive:
 
 
 def _answer(refusal: Refusal, scope: Scope) -> Response:
-    if refusal.status == 401 and scope["path"] == "/":
+    navigates = scope["path"] == "/" or Headers(scope=scope).get("sec-fetch-mode") == "navigate"
+    if refusal.status == 401 and scope["method"] == "GET" and navigates:
         return RedirectResponse(LOGIN, 303)
     # the rest of a body that was not read must not be taken for the next request
     return PlainTextResponse(refusal.text + "\n", refusal.status, headers={"Connection": "close"})
@@ -167,7 +168,7 @@ def _with_headers(send: Send) -> Send:
         if message["type"] == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS:
-                headers[name] = value
+                headers.setdefault(name, value)
         await send(message)
 
     return sending

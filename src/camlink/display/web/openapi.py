@@ -36,38 +36,46 @@ class Pixel(msgspec.Struct, frozen=True, omit_defaults=True):
     phase_rad: float | None = None
 
 
-READ: Final[dict[str, tuple[str, Any]]] = {
-    "/api/status": ("The status of the run; null before the first", RunStatus | None),
-    "/api/graph": ("Operators and links", Graph),
-    "/api/pictures": ("The labels of all pictures", list[Label]),
-    "/api/colours": ("The anchors of all colour maps", dict[str, Any]),
-    "/api/value": ("The value of one pixel", Pixel),
-    "/api/me": ("Who asks, and what the role may do", Me),
-}
-_OTHER: Final = {
-    "/": ("The page", "text/html"),
-    "/metrics": ("The status of the run for Prometheus", "text/plain"),
-    "/api/picture/{name}.png": ("A picture", "image/png"),
-    "/login": ("Come in by a token", "text/html"),
-    SCHEMA: ("This description", "application/json"),
-}
-_QUERY: Final = {
-    "/api/value": (("name", "string", True), ("y", "integer", True), ("x", "integer", True)),
-    "/api/picture/{name}.png": (("part", "string", False), ("map", "string", False), ("scale", "string", False),
-                                ("low", "number", False), ("high", "number", False), ("region", "string", False),
-                                ("size", "integer", False)),
-    "/login": (("token", "string", False), ("who", "string", False)),
-}
+class Described(msgspec.Struct, frozen=True):
+    """What a page answers beside its actions: JSON with its record, other media, and what may follow a `?`."""
+
+    text: str
+    read: dict[str, tuple[str, Any]]
+    other: dict[str, tuple[str, str]]
+    query: dict[str, tuple[tuple[str, str, bool], ...]] = {}
 
 
-def describe(actions: Mapping[str, Action]) -> dict[str, Any]:
+RUN: Final = Described(
+    "A run of camlink: what the page shows and does. The socket /live is for the page.",
+    {"/api/status": ("The status of the run; null before the first", RunStatus | None),
+     "/api/graph": ("Operators and links", Graph),
+     "/api/pictures": ("The labels of all pictures", list[Label]),
+     "/api/colours": ("The anchors of all colour maps", dict[str, Any]),
+     "/api/value": ("The value of one pixel", Pixel)},
+    {"/": ("The page", "text/html"),
+     "/metrics": ("The status of the run for Prometheus", "text/plain"),
+     "/picture.png": ("The picture that says most now", "image/png"),
+     "/api/picture/{name}.png": ("A picture", "image/png")},
+    {"/api/value": (("name", "string", True), ("y", "integer", True), ("x", "integer", True)),
+     "/api/picture/{name}.png": (("part", "string", False), ("map", "string", False), ("scale", "string", False),
+                                 ("low", "number", False), ("high", "number", False), ("region", "string", False),
+                                 ("size", "integer", False))})
+_EVERYWHERE: Final = Described(
+    "", {"/api/me": ("Who asks, and what the role may do", Me)},
+    {"/login": ("Come in by a token", "text/html"), SCHEMA: ("This description", "application/json")},
+    {"/login": (("token", "string", False), ("who", "string", False))})
+
+
+def describe(actions: Mapping[str, Action], page: Described = RUN) -> dict[str, Any]:
     """The OpenAPI 3.1 document of a page with these actions."""
-    kinds = [kind for _, kind in READ.values()] + [action.arguments for action in actions.values()] + [Answer, Fault]
+    read, other = page.read | _EVERYWHERE.read, page.other | _EVERYWHERE.other
+    query = page.query | _EVERYWHERE.query
+    kinds = [kind for _, kind in read.values()] + [action.arguments for action in actions.values()] + [Answer, Fault]
     schemas, components = msgspec.json.schema_components(kinds, ref_template=_REF)
     known = dict(zip(map(repr, kinds), schemas, strict=True))
-    paths: dict[str, Any] = {path: {"get": _get(path, text, "application/json", known[repr(kind)], known)}
-                             for path, (text, kind) in READ.items()}
-    paths |= {path: {"get": _get(path, text, media, {}, known)} for path, (text, media) in _OTHER.items()}
+    paths: dict[str, Any] = {path: {"get": _get(path, text, "application/json", known[repr(kind)], known, query)}
+                             for path, (text, kind) in read.items()}
+    paths |= {path: {"get": _get(path, text, media, {}, known, query)} for path, (text, media) in other.items()}
     form = {"type": "object", "properties": {"token": {"type": "string"}, "who": {"type": "string"}}}
     paths["/login"]["post"] = {
         "summary": "Come in by the form",
@@ -79,7 +87,7 @@ def describe(actions: Mapping[str, Action]) -> dict[str, Any]:
     document = {
         "openapi": "3.1.0",
         "info": {"title": "camlink", "version": __version__,
-                 "description": "A run of camlink: what the page shows and does. The socket /live is for the page."},
+                 "description": page.text},
         "paths": paths, "security": [{"token": []}, {"cookie": []}],
         "components": {"schemas": components, "securitySchemes": {
             "token": {"type": "http", "scheme": "bearer"},
@@ -89,12 +97,13 @@ def describe(actions: Mapping[str, Action]) -> dict[str, Any]:
     return plain
 
 
-def _get(path: str, text: str, media: str, schema: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-    query = [{"name": name, "in": "query", "required": must, "schema": {"type": kind}}
-             for name, kind, must in _QUERY.get(path, ())]
+def _get(path: str, text: str, media: str, schema: Any, known: Mapping[str, Any],
+         query: Mapping[str, tuple[tuple[str, str, bool], ...]]) -> dict[str, Any]:
+    asked = [{"name": name, "in": "query", "required": must, "schema": {"type": kind}}
+             for name, kind, must in query.get(path, ())]
     if "{name}" in path:
-        query.append({"name": "name", "in": "path", "required": True, "schema": {"type": "string"}})
-    return {"summary": text, "parameters": query, "responses": {
+        asked.append({"name": "name", "in": "path", "required": True, "schema": {"type": "string"}})
+    return {"summary": text, "parameters": asked, "responses": {
         "200": {"description": text, "content": {media: {"schema": schema}}}, **_refusals(known)}}
 
 

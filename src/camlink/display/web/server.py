@@ -1,4 +1,4 @@
-"""Server: the page on a port of this machine, in a thread of its own; closing it never takes longer than stated."""
+"""Server: a page on a port of this machine, in a thread of its own; closing it never takes longer than stated."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import msgspec
 import uvicorn
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from camlink.display.client import Letter
 from camlink.display.live import Live
@@ -33,15 +35,23 @@ CLOSE_S: Final = 5.0
 MOST_CONNECTIONS: Final = 500
 
 
-class PageServer:
-    """Serves the page of `live` until closed; `port` 0 takes a free one.
+class Build(Protocol):
+    """Makes the app of a page."""
+
+    def __call__(self, *, hosts: Collection[str], door: Door, actions: Mapping[str, Action]) -> ASGIApp:
+        """The app, for requests that name one of `hosts`."""
+        ...
+
+
+class Server:
+    """Serves the app that `build` makes until closed; `port` 0 takes a free one.
 
     On loopback processes of the same user may look without a token; everybody else, and everybody at another `host`,
     needs one. `actions` may be filled while it serves, `audit` keeps who did what. With `encryption` it speaks TLS.
     Raises AddressInUse for a fixed port that somebody else holds, InputError for a host that is not of this machine.
     """
 
-    def __init__(self, live: Live, host: str = "127.0.0.1", port: int = 0,
+    def __init__(self, build: Build, host: str = "127.0.0.1", port: int = 0,
                  encryption: Encryption | None = None) -> None:
         self._socket = _listen(host, port)
         self.host, self.encryption = host, encryption
@@ -52,8 +62,8 @@ class PageServer:
                                                                "Make an address that lets in with a role.")}
         self._owner = self.access.invite(Role.OWNER, float("inf"))
         at_home = is_loopback(host)
-        app = build_app(live, hosts=LOOPBACK if at_home else (ANY_HOST,), actions=self.actions,
-                        door=Door(self.access, self.audit, _is_neighbour if at_home else _is_nobody))
+        app = build(hosts=LOOPBACK if at_home else (ANY_HOST,), actions=self.actions,
+                    door=Door(self.access, self.audit, _is_neighbour if at_home else _is_nobody))
         config = uvicorn.Config(
             app, log_config=None, access_log=False, lifespan="on", http=Patient, ws="websockets-sansio",
             ws_max_size=LARGEST_MESSAGE_BYTES, ws_per_message_deflate=False, server_header=False, proxy_headers=False,
@@ -82,7 +92,7 @@ class PageServer:
 
         Raises StorageError.
         """
-        letter = Letter(self.url, self.access.invite(Role.OPERATOR, float("inf"), "command line"),
+        letter = Letter(self.url, self.access.invite(Role.OPERATOR, float("inf"), "command line", speaks=True),
                         self.encryption.fingerprint if self.encryption else "")
         try:
             opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -130,6 +140,14 @@ class PageServer:
                 self.close()
                 raise WorldError(f"the page did not start at {self.url} in {START_S:g} s; is the machine overloaded?")
             time.sleep(0.005)
+
+
+class PageServer(Server):
+    """Serves the page of the run that writes `live`."""
+
+    def __init__(self, live: Live, host: str = "127.0.0.1", port: int = 0,
+                 encryption: Encryption | None = None) -> None:
+        super().__init__(partial(build_app, live), host, port, encryption)
 
 
 def _is_neighbour(scope: Scope) -> bool:
