@@ -169,7 +169,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             raise PeerLost(f"{self.url}: {error or type(error).__name__}; is the page of the run still up?") from None
         finally:
-            self._line.close()  # a page closes those that ask nothing for a while, and the next question would meet that
+            self._line.close()  # a page closes lines that ask nothing for a while
         if answer.status != 200:
             raise InputError(f"{self.url}{path}: {_words(data) or answer.reason}")
         return data
