@@ -18,7 +18,7 @@ import pytest
 from camlink import connect
 from camlink.errors import CamlinkError, InputError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120), pytest.mark.usefixtures("nothing_is_left")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 ARTEFACTS = Path(__file__).parents[2] / "test-artefacts"
 FLOW = """# Frames that are counted, for as long as you like.
