@@ -18,10 +18,10 @@ from camlink.beamline.forecast.schedule import (
     streaming,
     visit,
 )
-from camlink.beamline.twin.optics import FarField, probe, rms_diameter
+from camlink.beamline.twin.optics import FarField, optics_of, probe, rms_diameter
 from camlink.beamline.twin.parameters import TwinParameters
 from camlink.beamline.twin.scan import corners, positions, span
-from camlink.block import Optics, Scan
+from camlink.block import Scan
 from camlink.capture.fastccd.geometry import PRESETS
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
@@ -124,8 +124,7 @@ def forecast(scan: TwinParameters, around: Circumstances, solve: SolveParameters
 
 def far_field_of(scan: TwinParameters) -> FarField:
     """The geometry of a scan; raises ParameterError when its frames are larger than its detector."""
-    far = FarField(energy_eV=scan.energy_eV, distance_m=scan.distance_m, pixel_m=scan.detector_pixel_m,
-                   crop=scan.reduced_shape * scan.binning, binning=scan.binning)
+    far = FarField.of(scan)
     held = PRESETS[scan.detector].data_shape
     if far.crop > min(held):
         raise ParameterError(f"plan: frames of {scan.reduced_shape} pixels with binning {scan.binning} need "
@@ -147,9 +146,7 @@ def planned_scan(scan: TwinParameters, far: FarField) -> Scan:
 def _sampling(scan: TwinParameters, around: Circumstances, far: FarField, planned: Scan) -> Sampling:
     beam_m = around.beam_m
     if not beam_m:
-        optics = Optics(diameter_m=scan.zone_plate_m, outer_zone_m=scan.outer_zone_m, stop_m=scan.stop_m,
-                        defocus_m=scan.defocus_m)
-        beam_m = rms_diameter(probe(far, optics, scan.photons)) * far.object_pixel_m
+        beam_m = rms_diameter(probe(far, optics_of(scan), scan.photons)) * far.object_pixel_m
     fluence = sampling.fluence_per_m2(scan.photons, scan.step_m)
     by_dose = sampling.dose_half_period_m(fluence, around.contrast_rad)
     y0, x0, y1, x1 = planned.span_m

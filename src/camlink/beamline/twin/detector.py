@@ -65,12 +65,6 @@ class Detector:
         """Image without overscan columns (y, x)."""
         return self.geometry.data_shape
 
-    @property
-    def largest_photons(self) -> float:
-        """Photons in one pixel beyond which the lowest gain saturates."""
-        room = (DATA_MASK - self.response.bias_adu) * self.response.gain_steps[-1]
-        return room / self.response.adu_per_photon
-
     def digitise(self, photons: NDArray[np.integer] | None, corner: tuple[int, int], frame: int, dwell_s: float,
                  rng: np.random.Generator) -> Image:
         """Image (2 rows, 96 chips) uint16 [ADU], overscan included, of `photons` (y, x) detected in `dwell_s`.

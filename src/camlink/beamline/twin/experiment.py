@@ -12,12 +12,12 @@ import scipy.fft
 from numpy.typing import NDArray
 
 from camlink.beamline.twin.detector import Detector, Image, Response
-from camlink.beamline.twin.optics import FarField, probe
+from camlink.beamline.twin.optics import FarField, optics_of, probe
 from camlink.beamline.twin.parameters import TwinParameters
 from camlink.beamline.twin.phantom import phantom
 from camlink.beamline.twin.scan import columns, corners, positions, scan_id, span
 from camlink.beamline.twin.truth import Truth
-from camlink.block import Fact, FrameKind, Header, Optics, Plan, Scan
+from camlink.block import Fact, FrameKind, Header, Plan, Scan
 from camlink.capture.fastccd.geometry import PRESETS
 from camlink.errors import ParameterError
 
@@ -34,10 +34,8 @@ class Experiment:
     def __init__(self, parameters: TwinParameters, started_s: float = 0.0) -> None:
         self.parameters = p = parameters
         self.started_s = started_s
-        self.optics = Optics(diameter_m=p.zone_plate_m, outer_zone_m=p.outer_zone_m, stop_m=p.stop_m,
-                             defocus_m=p.defocus_m)
-        self.far = FarField(energy_eV=p.energy_eV, distance_m=p.distance_m, pixel_m=p.detector_pixel_m,
-                            crop=p.reduced_shape * p.binning, binning=p.binning)
+        self.optics = optics_of(p)
+        self.far = FarField.of(p)
         self.detector = Detector(PRESETS[p.detector], _response(p), p.seed)
         self.data_corner = self._data_corner()
         self.probe = probe(self.far, self.optics, p.photons)
@@ -46,12 +44,6 @@ class Experiment:
         self.object = phantom(p.phantom, self.corners.object_shape, p.seed)
         self.columns = columns(p, self.corners.position_m, started_s)
         self.scan_id = scan_id(started_s, p.seed)
-
-    @property
-    def centre_px(self) -> tuple[int, int]:
-        """Where the zero frequency falls (row, column) in the image without overscan columns."""
-        half = self.far.crop // 2
-        return self.data_corner[0] + half, self.data_corner[1] + half
 
     def plan(self, address: str, first_number: int = 0) -> Plan:
         """The plan of all frames, with the `address` of the detector and what is known of its calibration.

@@ -10,6 +10,7 @@ import msgspec
 
 from camlink.beamline.twin.parameters import TwinParameters
 from camlink.block import Plan
+from camlink.capture.moment import wait_until
 from camlink.clock import now_s
 from camlink.errors import PeerLost, SourceSilent
 from camlink.workflow.operator import Context, operator
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from camlink.capture.fastccd.sim import Simulator
 
 TRUTH: Final = "truth.h5"
-LOOK_S: Final = 0.05
 WAIT_STEP_S: Final = 0.2
 TELL_S: Final = 0.5
 
@@ -32,8 +32,7 @@ def describe(parameters: TwinParameters) -> str:
     p = parameters
     rows, columns = PRESETS[p.detector].shape
     megabytes = rows * columns * 2e-6
-    far = FarField(energy_eV=p.energy_eV, distance_m=p.distance_m, pixel_m=p.detector_pixel_m,
-                   crop=p.reduced_shape * p.binning, binning=p.binning)
+    far = FarField.of(p)
     way = f"{p.points_y} x {p.points_x} points" if p.pattern == "raster" else f"a spiral of {p.points} points"
     exposures = "a long and a short exposure each" if p.double_exposure else "one exposure each"
     return (
@@ -102,7 +101,7 @@ def _send_all(experiment: Experiment, simulator: Simulator, context: Context) ->
     start = told = time.monotonic() + 1 / rate_hz
     for k in range(frames):
         due = start + k / rate_hz
-        if not _wait_until(due, context):
+        if not wait_until(due, context):
             return
         lag_ms = 1e3 * (time.monotonic() - due)
         simulator.send(k, image)
@@ -111,13 +110,3 @@ def _send_all(experiment: Experiment, simulator: Simulator, context: Context) ->
         if time.monotonic() - told > TELL_S or k + 1 == frames:
             told = time.monotonic()
             context.tell(frames_sent=k + 1, lag_ms=round(lag_ms, 1))
-
-
-def _wait_until(due: float, context: Context) -> bool:
-    """Sleep until the monotonic time `due`; False at once when asked to stop."""
-    while not context.stopping():
-        left = due - time.monotonic()
-        if left <= 0:
-            return True
-        time.sleep(min(left, LOOK_S))
-    return False

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from camlink.beamline.twin.parameters import TwinParameters
 from camlink.block import ELECTRONVOLT_J, PLANCK_TIMES_C_J_M, Optics
 from camlink.errors import ParameterError
 
@@ -39,6 +40,17 @@ class FarField(msgspec.Struct, frozen=True, kw_only=True):
         """Frame size after the reduction, which is the window on the object [pixel]."""
         return self.crop // self.binning
 
+    @classmethod
+    def of(cls, p: TwinParameters) -> FarField:
+        """The geometry that the parameters of a scan ask for."""
+        return cls(energy_eV=p.energy_eV, distance_m=p.distance_m, pixel_m=p.detector_pixel_m,
+                   crop=p.reduced_shape * p.binning, binning=p.binning)
+
+
+def optics_of(p: TwinParameters) -> Optics:
+    """The zone plate that the parameters of a scan ask for."""
+    return Optics(diameter_m=p.zone_plate_m, outer_zone_m=p.outer_zone_m, stop_m=p.stop_m, defocus_m=p.defocus_m)
+
 
 def pupil(far: FarField, optics: Optics, size: int) -> NDArray[np.complex128]:
     """The pupil as the detector sees it (size, size), zero frequency in the centre: an annulus with soft edges.
@@ -63,12 +75,6 @@ def spread_probe(far: FarField, optics: Optics) -> NDArray[np.complex128]:
     size = 2 * far.window
     field = np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(pupil(far, optics, size))))
     return np.asarray(field / np.sqrt(np.sum(np.abs(field) ** 2)), np.complex128)
-
-
-def spill(far: FarField, optics: Optics) -> float:
-    """Part of the beam's power that falls outside of the reduced window."""
-    inside = _middle(spread_probe(far, optics), far.window)
-    return float(1 - np.sum(np.abs(inside) ** 2))
 
 
 def probe(far: FarField, optics: Optics, photons: float) -> NDArray[np.complex64]:

@@ -161,8 +161,7 @@ class Assembler:
         nothing = np.empty(0, np.int64)
         k.place(np.empty((0, 1), np.uint8), nothing, nothing, 0, k.Rules(0, 0, 0, 0, 0), self._slots, self._memo,
                 self._counts)
-        image = np.empty((0, 0), np.uint16)
-        k.gather_samples(np.empty(0, np.uint16), self._table, image, True)
+        k.gather_samples(np.empty(0, np.uint16), self._table, np.empty((0, 0), np.uint16))
 
     def _start(self, number: int) -> None:
         self._memo[k.MEMO_NEWEST] = self._memo[k.MEMO_EMITTED] = number - 1
@@ -251,7 +250,7 @@ class Assembler:
         self._partial += damaged
         self._ok += not damaged
         image = self.allocate()
-        k.gather_samples(slots.buffer[slot, :rules.frame_bytes].view(np.uint16), self._table, image, True)
+        k.gather_samples(slots.buffer[slot, :rules.frame_bytes].view(np.uint16), self._table, image)
         opened_s = float(self._opened_s[slot]) if self._stamped[slot] == number else now_s
         return Frame(number, opened_s, image, missing, damaged)
 

@@ -18,8 +18,9 @@ from camlink.capture.fastccd.assemble import Counters
 from camlink.capture.fastccd.batch import DEFAULT_BUFFER_BYTES
 from camlink.capture.fastccd.faults import NO_FAULTS, Faults, SentCounts
 from camlink.capture.fastccd.geometry import Geometry, preset
-from camlink.capture.fastccd.receiver import GREETING, Receiver, parse_address, widen
+from camlink.capture.fastccd.receiver import GREETING, Receiver, parse_address
 from camlink.capture.fastccd.sim import Simulator
+from camlink.capture.fastccd.udp import widen
 from camlink.errors import PeerLost
 
 NEEDED_MB_PER_S: Final = 240.0

@@ -109,39 +109,3 @@ def data_columns(geometry: Geometry, half: Literal["top", "bottom"] = "top") -> 
     """
     skipped = geometry.overscan if half == "top" else tuple(SAMPLES_PER_COLUMN - 1 - c for c in geometry.overscan)
     return np.flatnonzero(~np.isin(np.arange(geometry.shape[1]) % SAMPLES_PER_COLUMN, skipped))
-
-
-def data_image(image: NDArray[np.uint16], geometry: Geometry) -> NDArray[np.uint16]:
-    """The assembled image (2 rows, 96 chips) without its overscan columns, (2 rows, 80 chips)."""
-    rows = geometry.rows
-    return np.concatenate([image[:rows, data_columns(geometry, "top")],
-                           image[rows:, data_columns(geometry, "bottom")]])
-
-
-def descramble(raw: NDArray[np.uint16], geometry: Geometry) -> NDArray[np.uint16]:
-    """The assembled image (2 rows, 96 chips) uint16 of raw samples in wire order (samples,) uint16 [ADU].
-
-    Raises ParameterError when the number of samples does not fit the geometry.
-    """
-    from camlink.capture.fastccd.kernels import gather_samples
-
-    if raw.size != geometry.samples:
-        raise ParameterError(f"{raw.size} raw samples do not fit the detector geometry {geometry.shape}; "
-                             f"it has {geometry.samples}")
-    image = np.empty(geometry.shape, np.uint16)
-    gather_samples(np.ascontiguousarray(raw, np.uint16).reshape(-1), row_table(geometry), image, False)
-    return image
-
-
-def scramble(image: NDArray[np.uint16], geometry: Geometry) -> NDArray[np.uint16]:
-    """Raw samples in wire order (samples,) uint16 of an assembled image; the exact inverse of `descramble`.
-
-    Raises ParameterError when the image does not fit the geometry.
-    """
-    from camlink.capture.fastccd.kernels import scatter_samples
-
-    if image.shape != geometry.shape:
-        raise ParameterError(f"an image of {image.shape} does not fit the detector geometry {geometry.shape}")
-    raw = np.empty(geometry.samples, np.uint16)
-    scatter_samples(np.ascontiguousarray(image, np.uint16), row_table(geometry), raw, False)
-    return raw

@@ -16,8 +16,8 @@ SLOTS: Final = 4
 FREE, OPEN, CLOSED = 0, 1, 2
 NOTHING, COMPLETE, OVERTAKEN, COLLISION = 0, 1, 2, 3
 
-MEMO_NEWEST, MEMO_EMITTED, MEMO_SERIAL, MEMO_OPEN, MEMO_NUMBER, MEMO_FOREIGN = 0, 1, 2, 3, 4, 5
-MEMO_SIZE: Final = 6
+MEMO_NEWEST, MEMO_EMITTED, MEMO_SERIAL, MEMO_OPEN, MEMO_NUMBER = 0, 1, 2, 3, 4
+MEMO_SIZE: Final = 5
 
 DUPLICATE, LATE, SHORT, MALFORMED, FOREIGN, TAILS, BLURBS_SEEN = 0, 1, 2, 3, 4, 5, 6
 COUNTS_SIZE: Final = 7
@@ -70,40 +70,32 @@ def new_slots(packets: int, payload_bytes: int) -> Slots:
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def gather_samples(raw: Any, table: Any, image: Any, swap: bool) -> None:
-    """Raw samples (samples,) u16 to the image (2 rows, x) u16 through the row table (half, x) i32."""
+def gather_samples(raw: Any, table: Any, image: Any) -> None:
+    """Raw big-endian samples (samples,) u16 to the image (2 rows, x) u16 through the row table (half, x) i32."""
     height, width = image.shape
     rows = height // 2
     for y in range(rows):
         line = raw[2 * width * y:2 * width * (y + 1)]
         top = image[y]
         bottom = image[height - 1 - y]
-        if swap:
-            for x in range(width):
-                a = line[table[0, x]]
-                b = line[table[1, x]]
-                top[x] = (a >> 8) | ((a & 0xFF) << 8)
-                bottom[x] = (b >> 8) | ((b & 0xFF) << 8)
-        else:
-            for x in range(width):
-                top[x] = line[table[0, x]]
-                bottom[x] = line[table[1, x]]
+        for x in range(width):
+            a = line[table[0, x]]
+            b = line[table[1, x]]
+            top[x] = (a >> 8) | ((a & 0xFF) << 8)
+            bottom[x] = (b >> 8) | ((b & 0xFF) << 8)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def scatter_samples(image: Any, table: Any, raw: Any, swap: bool) -> None:
-    """The image (2 rows, x) u16 to raw samples (samples,) u16: the inverse of `gather_samples`."""
+def scatter_samples(image: Any, table: Any, raw: Any) -> None:
+    """The image (2 rows, x) u16 to raw big-endian samples (samples,) u16: the inverse of `gather_samples`."""
     height, width = image.shape
     for y in range(height // 2):
         line = raw[2 * width * y:2 * width * (y + 1)]
         for x in range(width):
             a = image[y, x]
             b = image[height - 1 - y, x]
-            if swap:
-                a = (a >> 8) | ((a & 0xFF) << 8)
-                b = (b >> 8) | ((b & 0xFF) << 8)
-            line[table[0, x]] = a
-            line[table[1, x]] = b
+            line[table[0, x]] = (a >> 8) | ((a & 0xFF) << 8)
+            line[table[1, x]] = (b >> 8) | ((b & 0xFF) << 8)
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -327,7 +319,6 @@ def place(packets: Any, lengths: Any, senders: Any, start: int, rules: Any, slot
         packet, length = packets[i], lengths[i]
         if rules.sender != 0 and senders[i] != rules.sender:
             counts[FOREIGN] += 1
-            memo[MEMO_FOREIGN] = senders[i]
             continue
         if length < 8 or length > packets.shape[1] or not _headed(packet, length, rules.payload):
             counts[MALFORMED] += 1

@@ -17,9 +17,10 @@ import numpy as np
 from camlink.capture.fastccd.assemble import Allocate, Assembler, Counters, Frame
 from camlink.capture.fastccd.batch import DEFAULT_BUFFER_BYTES, ReceiveBatch, sender_key, sender_text
 from camlink.capture.fastccd.geometry import Geometry
+from camlink.capture.fastccd.udp import bound, widen
 from camlink.capture.fastccd.wire import MAX_DATAGRAM_BYTES, payloads_of
 from camlink.clock import now_s
-from camlink.errors import AddressInUse, ParameterError, PeerLost
+from camlink.errors import ParameterError, PeerLost
 
 BATCH: Final = 64
 GREETING: Final = b"camlink"
@@ -55,7 +56,7 @@ class Receiver:
         self.assembler = Assembler(geometry, first_number=first_number, deadline_s=deadline_s, allocate=allocate,
                                    sender=sender_key(*self._target) if self._target else 0)
         self._batch = ReceiveBatch(BATCH, MAX_DATAGRAM_BYTES, plain=plain)
-        self._socket = _bound(host, port)
+        self._socket = bound(host, port, "the receiver of the detector")
         self.host, self.port = self._socket.getsockname()
         self.receive_buffer_bytes = widen(self._socket, receive_buffer_bytes)
         self._pause_s = min(COALESCE_S, self.receive_buffer_bytes / 8 / DRAIN_BYTES_PER_S)
@@ -159,38 +160,3 @@ class Receiver:
             host, port = self._target
             raise PeerLost(f"cannot register at the detector udp://{host}:{port} from {self.host}: {error.strerror}; "
                            "set the parameter host to the address of the interface that leads there") from None
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise AddressInUse(f"cannot listen for the detector on udp://{host}:{port}: {error.strerror}"
-                           f"{_holder(port)}; choose another port, or auto") from None
-    return sock
-
-
-def _holder(port: int) -> str:
-    """Which process holds a UDP port, as far as this user may know."""
-    import psutil
-
-    try:
-        for link in psutil.net_connections(kind="udp4"):
-            if link.laddr and link.laddr.port == port and link.pid:
-                return f", held by process {link.pid} ({psutil.Process(link.pid).name()})"
-    except psutil.Error:
-        return ""
-    return ""
-
-
-def widen(sock: socket.socket, wanted: int) -> int:
-    """Ask for a receive buffer of `wanted` bytes; what the kernel gave [bytes], with its own overhead counted in."""
-    force = getattr(socket, "SO_RCVBUFFORCE", 33)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, force, wanted)
-    except OSError:  # only a privileged user may go beyond net.core.rmem_max
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, wanted)
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)

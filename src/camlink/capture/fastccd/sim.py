@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from camlink.capture.fastccd.batch import SendBatch
 from camlink.capture.fastccd.faults import NEVER, NO_FAULTS, Faults, Script, SentCounts, malformed_datagram, script
 from camlink.capture.fastccd.geometry import Geometry
+from camlink.capture.fastccd.udp import bound
 from camlink.capture.fastccd.wire import BLURBS, Encoder, Layout, Style
-from camlink.errors import AddressInUse, PeerLost
+from camlink.errors import PeerLost
 
 __all__ = ["Faults", "SentCounts", "Simulator"]
 
@@ -38,8 +39,8 @@ class Simulator:
                  burst_packets: int = 16, plain: bool = False) -> None:
         self.geometry, self.faults = geometry, faults
         self.layout = Layout(geometry, payload_bytes)
-        self._socket = _bound(host, port)
-        self._other = _bound(host, 0)
+        self._socket = bound(host, port, "the camera simulator")
+        self._other = bound(host, 0, "the camera simulator")
         self._host, self._port = self._socket.getsockname()
         self._encoder = Encoder(self.layout, style=style, port=self._port)
         self._batch = SendBatch(self._encoder.datagrams, plain=plain)
@@ -153,15 +154,3 @@ class Simulator:
             self._other.sendto(self._encoder.datagrams[plan.rows[at], :plan.lengths[at]].data, target)
         else:
             self._socket.sendto(malformed_datagram(self._faulty, GARBAGE_BYTES).data, target)
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.setblocking(False)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        raise AddressInUse(f"the camera simulator cannot bind udp://{host}:{port}: {error.strerror}; "
-                           "choose another port, or 0 for a free one") from None
-    return sock

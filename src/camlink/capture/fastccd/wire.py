@@ -32,12 +32,6 @@ CAMERA_TAIL: Final = bytes.fromhex("F0F1F2DEADF00D01")
 SIMULATOR_TAIL: Final = bytes.fromhex("F1F2DEADF00D0000")
 
 
-def unwrap(value: int, near: int, modulus: int) -> int:
-    """The number that is `value` modulo `modulus` and nearest to `near`."""
-    half = modulus // 2
-    return near + (value - near + half) % modulus - half
-
-
 class Layout(msgspec.Struct, frozen=True):
     """How a frame of `geometry` is cut into datagrams of at most `payload_bytes`.
 
@@ -114,7 +108,7 @@ class Encoder:
             raise ParameterError(f"frame {number}: an image of {image.shape} does not fit the detector geometry "
                                  f"{layout.geometry.shape}")
         samples = self._raw[:layout.geometry.samples]
-        scatter_samples(np.ascontiguousarray(image, np.uint16), row_table(layout.geometry), samples, True)
+        scatter_samples(np.ascontiguousarray(image, np.uint16), row_table(layout.geometry), samples)
         stamp = np.frombuffer((number % FRAME_NUMBERS).to_bytes(2, "big"), np.uint8)
         self.datagrams[:, 6:8] = self.blurb[6:8] = stamp
         self.datagrams[:layout.packets, HEADER_BYTES:] = self._raw.view(np.uint8).reshape(layout.packets, -1)

@@ -5,12 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.correct.crop import cut
 from camlink.compute.correct.dark import Dark, Field
-from camlink.compute.correct.gain import DATA_BITS, Gain, decode, saturated
+from camlink.compute.correct.gain import DATA_BITS, Gain
 from camlink.compute.correct.layout import SAMPLES, Layout
-from camlink.compute.correct.overscan import baseline, subtract
-from camlink.compute.correct.photons import to_photons
 
 
 class Correction:
@@ -70,19 +67,6 @@ class Correction:
         low, high = min(max(left, 0), columns - 1), min(max(left + width, 1), columns)
         owners = self._owners[:, low:high]
         return slice(int(owners.min(initial=0)), int(owners.max(initial=0)) + 1)
-
-
-def reference(raw: NDArray[np.uint16], layout: Layout, gain: Gain, *, half_rows: int, saturation_adu: float,
-              adu_per_photon: float, threshold_photons: float, field: Field, first: tuple[int, int],
-              size: int) -> NDArray[np.float32]:
-    """What `Correction.photons` computes, step by step in NumPy: (n, size, size) float32 [photon]."""
-    level, multiplier = decode(raw, gain)
-    base = baseline(level, multiplier, layout, half_rows)
-    level[saturated(raw)] = np.nan
-    signal = subtract(level, base, layout) - field.level
-    signal *= subtract(multiplier, np.zeros_like(base), layout)
-    signal[signal > saturation_adu] = np.nan
-    return cut(to_photons(signal, adu_per_photon, threshold_photons), first, size)
 
 
 def warm(layout: Layout, gain: Gain) -> None:

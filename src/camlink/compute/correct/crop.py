@@ -22,16 +22,6 @@ def corner(centre: tuple[float, float], size: int, shape: int, method: Method) -
     return y, x
 
 
-def cut(images: NDArray[np.float32], first: tuple[int, int], size: int) -> NDArray[np.float32]:
-    """The window (n, size, size) of images (n, y, x) whose first pixel is `first` (y, x); NaN outside the sensor."""
-    out = np.full((len(images), size, size), np.nan, dtype=np.float32)
-    low = [max(f, 0) for f in first]
-    high = [max(min(f + size, n), at) for f, n, at in zip(first, images.shape[1:], low, strict=True)]
-    target = tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True))
-    out[:, target[0], target[1]] = images[:, low[0]:high[0], low[1]:high[1]]
-    return out
-
-
 def reduce(images: NDArray[np.float32], shape: int, method: Method) -> NDArray[np.float32]:
     """Frames (n, shape, shape) float32 with the same sum as images (n, size, size); size is a multiple of shape.
 

@@ -30,27 +30,3 @@ class Gain:
         table = np.array([1, np.nan, np.nan, 8], dtype=np.float32)
         table[self.middle_code >> GAIN_SHIFT] = 4
         return table
-
-
-def decode(raw: NDArray[np.uint16], gain: Gain) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Level above the bias and multiplier of every sample, both raw.shape float32 [ADU].
-
-    A sample with bit 0x2000, or with the meaningless gain code, has no value: NaN. The two are not multiplied yet,
-    since dark and overscan are ADC levels too: signal = multiplier x (level - baseline - dark), csxtools src/fastccd.c.
-    """
-    multiplier = gain.multipliers[raw >> GAIN_SHIFT]
-    level = (raw & DATA_BITS).astype(np.float32) - np.float32(gain.bias)
-    level[(raw & NO_VALUE != 0) | np.isnan(multiplier)] = np.nan
-    return level, multiplier
-
-
-def adu(raw: NDArray[np.uint16], gain: Gain) -> NDArray[np.float32]:
-    """Signal of every sample at the most sensitive gain, raw.shape float32 [ADU]; NaN for no value."""
-    level, multiplier = decode(raw, gain)
-    return level * multiplier
-
-
-def saturated(raw: NDArray[np.uint16]) -> NDArray[np.bool_]:
-    """Samples at the rail of the ADC, raw.shape bool: their signal is at least what they say."""
-    found: NDArray[np.bool_] = raw & DATA_BITS == DATA_BITS
-    return found

@@ -1,6 +1,6 @@
 """Numba kernels of the correction: one pass from raw samples to photons.
 
-`correction.reference` and its parts say the same in NumPy; the tests compare them.
+The tests compare them to the same steps in NumPy.
 """
 
 # mypy: disable-error-code="untyped-decorator"
@@ -14,9 +14,12 @@ from numba import njit
 from numpy.typing import NDArray
 
 from camlink.compute.correct.gain import DATA_BITS, GAIN_SHIFT, NO_VALUE
-from camlink.compute.correct.overscan import FEW_ROWS, SPIKE
 
 Array = NDArray[Any]
+FEW_ROWS = 5
+"""Rows below which a straight line would follow the noise: the mean is taken."""
+SPIKE = 6.0
+"""A sample this many mean deviations off the median of its neighbours is not believed."""
 
 
 @njit(cache=True, nogil=True)
@@ -137,6 +140,11 @@ def _straight(value: Array, weight: Array, half_rows: int, out: Array) -> None:
 def baseline(raw: Array, columns: Array, half_rows: int, bias: int, out: Array) -> None:
     """Level of no light of one raw image (y, x) uint16 into out (y, s) float32 for the super-columns in `columns`.
 
+    Samples taken after the pixels of a row give the level of their ADC. Those of a row are averaged, spikes are left
+    out, and a straight line is fitted through the `half_rows` rows on each side; so a drifting level is followed to the
+    edge of each half, where plain smoothing would lag. Samples without value or at another gain take no part; a window
+    without any takes the mean of its super-column, and a super-column without any has none (NaN).
+
     Not compiled itself: that would compile its three steps twice, and a scan waits for it.
     """
     rows = raw.shape[0] // 2
@@ -154,8 +162,11 @@ def correct(raw: Array, base: Array, source: Array, owner: Array, dark: Array, m
             top: int, left: int, out: Array) -> int:
     """One raw image (y, x) uint16 to the window of `out` (h, w) float32 whose first pixel is (top, left); NaN outside.
 
+    Dark and overscan are ADC levels too: signal = multiplier x (level - baseline - dark), csxtools src/fastccd.c.
     `limits` is (bias, rail, saturation [ADU], ADU per unit of `out`, threshold in that unit); a sample at the rail or
-    above the saturation has no value. Returns how many samples had the meaningless gain code.
+    above the saturation has no value. What is below the threshold becomes zero, which takes the read noise out of dark
+    pixels; counts are not floored to whole numbers: that costs half a photon a pixel. Returns how many samples had the
+    meaningless gain code.
     """
     bias, rail, saturation = np.float32(limits[0]), np.int64(limits[1]), np.float32(limits[2])
     scale, threshold = np.float32(1 / limits[3]), np.float32(limits[4])

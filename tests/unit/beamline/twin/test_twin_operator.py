@@ -12,6 +12,7 @@ from camlink.beamline.twin.operator import describe, twin
 from camlink.beamline.twin.parameters import TwinParameters
 from camlink.beamline.twin.truth import read_truth
 from camlink.block import Plan
+from camlink.capture import moment
 from camlink.errors import InputError, ParameterError, SourceSilent
 from camlink.workflow.operator import Kind
 from camlink.workflow.parameter import build
@@ -106,7 +107,8 @@ def test_frames_go_when_they_are_due_and_late_ones_at_once(tmp_path, monkeypatch
         sent.append((number, now[0] - 100.01))
         now[0] += 0.035 if number == 3 else 0.001  # frame 3 is slow: 4 and 5 cannot go in time
 
-    monkeypatch.setattr(operator, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    for module in (operator, moment):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
     context = Ear(tmp_path)
     operator._send_all(Experiment(SCAN), types.SimpleNamespace(send=send), context)
     assert [number for number, _ in sent] == list(range(8))

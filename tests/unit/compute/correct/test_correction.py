@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+from correction_steps import reference
 
-from camlink.compute.correct.correction import Correction, reference, warm
+from camlink.compute.correct.correction import Correction, warm
 from camlink.compute.correct.dark import Field
 from camlink.compute.correct.gain import Gain
 from camlink.compute.correct.layout import Layout

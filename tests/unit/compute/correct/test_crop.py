@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from correction_steps import cut
 
 from camlink.compute.correct import crop
 
@@ -74,7 +75,7 @@ def test_the_centre_lands_on_the_zero_frequency_pixel(method, factor):
     image = np.zeros((1, 200, 200), dtype=np.float32)
     image[0, 90, 107] = 1
     size = 16 * factor
-    window = crop.cut(image, crop.corner((90, 107), size, 16, method), size)
+    window = cut(image, crop.corner((90, 107), size, 16, method), size)
     reduced = crop.reduce(window, 16, method)
     assert np.unravel_index(reduced[0].argmax(), (16, 16)) == (8, 8)
 
@@ -87,8 +88,8 @@ def test_a_centre_near_a_whole_pixel_always_gives_the_same_window():
 
 def test_outside_the_sensor_there_is_no_value():
     image = np.ones((1, 10, 12), dtype=np.float32)
-    window = crop.cut(image, (-2, 8), 8)
+    window = cut(image, (-2, 8), 8)
     assert np.isnan(window[0, :2]).all()
     assert np.isnan(window[0, :, 4:]).all()
     assert (window[0, 2:, :4] == 1).all()
-    assert np.isnan(crop.cut(image, (50, 50), 8)).all()
+    assert np.isnan(cut(image, (50, 50), 8)).all()

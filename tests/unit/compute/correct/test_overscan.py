@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
+from correction_steps import baseline, decode, subtract
 
-from camlink.compute.correct.gain import Gain, decode
+from camlink.compute.correct.gain import Gain
 from camlink.compute.correct.kernels import baseline as baseline_kernel
 from camlink.compute.correct.layout import Layout
-from camlink.compute.correct.overscan import baseline, subtract
 
 LAYOUT = Layout(120, 36)
 

@@ -1,16 +1,32 @@
-"""Overscan: samples taken after the pixels of a row give the level of no light of their ADC, row by row."""
+"""What the compiled correction of FastCCD samples computes, step by step in NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from camlink.compute.correct.dark import Field
+from camlink.compute.correct.gain import DATA_BITS, GAIN_SHIFT, NO_VALUE, Gain
+from camlink.compute.correct.kernels import FEW_ROWS, SPIKE
 from camlink.compute.correct.layout import Layout
 
-FEW_ROWS = 5
-"""Rows below which a straight line would follow the noise: the mean is taken."""
-SPIKE = 6.0
-"""A sample this many mean deviations off the median of its neighbours is not believed."""
+
+def decode(raw: NDArray[np.uint16], gain: Gain) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Level above the bias and multiplier of every sample, both raw.shape float32 [ADU].
+
+    A sample with bit 0x2000, or with the meaningless gain code, has no value: NaN. The two are not multiplied yet,
+    since dark and overscan are ADC levels too: signal = multiplier x (level - baseline - dark), csxtools src/fastccd.c.
+    """
+    multiplier = gain.multipliers[raw >> GAIN_SHIFT]
+    level = (raw & DATA_BITS).astype(np.float32) - np.float32(gain.bias)
+    level[(raw & NO_VALUE != 0) | np.isnan(multiplier)] = np.nan
+    return level, multiplier
+
+
+def saturated(raw: NDArray[np.uint16]) -> NDArray[np.bool_]:
+    """Samples at the rail of the ADC, raw.shape bool: their signal is at least what they say."""
+    found: NDArray[np.bool_] = raw & DATA_BITS == DATA_BITS
+    return found
 
 
 def baseline(level: NDArray[np.float32], multiplier: NDArray[np.float32], layout: Layout,
@@ -81,3 +97,37 @@ def subtract(level: NDArray[np.float32], base: NDArray[np.float32], layout: Layo
               for part, columns, owner in zip((slice(0, rows), slice(rows, None)), layout.data_columns, layout.owners,
                                               strict=True)]
     return np.concatenate(halves, axis=1)
+
+
+def to_photons(signal: NDArray[np.float32], adu_per_photon: float, threshold: float) -> NDArray[np.float32]:
+    """Photon counts of signals [ADU], any shape float32; NaN stays NaN.
+
+    What is below `threshold` [photon] becomes zero, which takes the read noise out of dark pixels, where it would
+    otherwise stand beside single photons. Counts are not floored to whole numbers: that costs half a photon a pixel.
+    """
+    counts = signal * np.float32(1 / adu_per_photon)
+    counts[counts < np.float32(threshold)] = 0
+    return counts
+
+
+def cut(images: NDArray[np.float32], first: tuple[int, int], size: int) -> NDArray[np.float32]:
+    """The window (n, size, size) of images (n, y, x) whose first pixel is `first` (y, x); NaN outside the sensor."""
+    out = np.full((len(images), size, size), np.nan, dtype=np.float32)
+    low = [max(f, 0) for f in first]
+    high = [max(min(f + size, n), at) for f, n, at in zip(first, images.shape[1:], low, strict=True)]
+    target = tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True))
+    out[:, target[0], target[1]] = images[:, low[0]:high[0], low[1]:high[1]]
+    return out
+
+
+def reference(raw: NDArray[np.uint16], layout: Layout, gain: Gain, *, half_rows: int, saturation_adu: float,
+              adu_per_photon: float, threshold_photons: float, field: Field, first: tuple[int, int],
+              size: int) -> NDArray[np.float32]:
+    """What `Correction.photons` computes, step by step in NumPy: (n, size, size) float32 [photon]."""
+    level, multiplier = decode(raw, gain)
+    base = baseline(level, multiplier, layout, half_rows)
+    level[saturated(raw)] = np.nan
+    signal = subtract(level, base, layout) - field.level
+    signal *= subtract(multiplier, np.zeros_like(base), layout)
+    signal[signal > saturation_adu] = np.nan
+    return cut(to_photons(signal, adu_per_photon, threshold_photons), first, size)
