@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 from camlink.errors import FormatError
 
 ScanId = NewType("ScanId", str)
-FrameIndex = NewType("FrameIndex", int)
 
 PLANCK_TIMES_C_J_M: Final = 1.986445857e-25
 ELECTRONVOLT_J: Final = 1.602176634e-19

@@ -18,8 +18,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     runs: Path = Path("camlink-runs")
     sockets: Path = Path(tempfile.gettempdir())
     scratch: Path = Path(tempfile.gettempdir())
-    chromium: str = ""
-    in_ci: bool = False
     mpi_ranks: int = 1
     batch_job: str = ""
     spare: bool = True
@@ -27,7 +25,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_settings() -> Settings:
-    """Settings from CAMLINK_SAMPLES, _RUNS, _SCRATCH, _CHROMIUM, _SPARE, XDG_RUNTIME_DIR, CI, MPI, Slurm, CUDA."""
+    """Settings from CAMLINK_SAMPLES, _RUNS, _SCRATCH, _SPARE, XDG_RUNTIME_DIR, MPI, Slurm, CUDA."""
     default = Settings()
     runtime, gpus = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("CUDA_VISIBLE_DEVICES")
     return Settings(
@@ -35,8 +33,6 @@ def read_settings() -> Settings:
         runs=Path(os.environ.get("CAMLINK_RUNS", default.runs)),
         sockets=Path(runtime) if runtime and os.access(runtime, os.W_OK) else default.sockets,
         scratch=Path(os.environ.get("CAMLINK_SCRATCH", default.scratch)),
-        chromium=os.environ.get("CAMLINK_CHROMIUM", ""),
-        in_ci=os.environ.get("CI", "") not in ("", "0", "false"),
         spare=os.environ.get("CAMLINK_SPARE", "yes").lower() not in ("no", "0", "false"),
         batch_job=os.environ.get("SLURM_JOB_ID", ""),
         visible_gpus=None if gpus is None else tuple(filter(None, gpus.replace(" ", "").split(","))),

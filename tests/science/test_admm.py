@@ -13,8 +13,9 @@ from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.metric import score
-from camlink.compute.ptychography.model import exit_waves, far_field, near_sample, scatter
+from camlink.compute.ptychography.model import exit_waves, far_field, scatter
 from camlink.compute.ptychography.probe import Constraints
+from camlink.compute.ptychography.propagator import FAR_FIELD
 from camlink.compute.ptychography.prox import DataTerm
 from camlink.compute.ptychography.slots import Slots
 
@@ -62,8 +63,8 @@ def test_one_wave_a_frame_says_the_same_as_wave_and_multiplier(simulate_scan, li
     for _ in range(15):
         engine.iterate(Rule(dm(), term))
         model = far_field(exit_waves(probe[None], image, corners))[:, 0]
-        wave = term.draw(model - multiplier, amplitude)
-        image, weight = fit(near_sample(wave + multiplier), probe, corners, image)
+        wave = (model - multiplier) * term.factor(np.abs(model - multiplier), amplitude)
+        image, weight = fit(FAR_FIELD.adjoint(wave + multiplier), probe, corners, image)
         if strength:
             image = smooth.apply(image, term.stiffness * weight)
         multiplier = multiplier + wave - far_field(exit_waves(probe[None], image, corners))[:, 0]

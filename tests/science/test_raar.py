@@ -8,16 +8,10 @@ from camlink.compute.ptychography.algorithm import ap, dm, raar
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
-from camlink.compute.ptychography.model import (
-    MASKED,
-    exit_waves,
-    far_field,
-    near_sample,
-    project_data,
-    scatter,
-    windows,
-)
+from camlink.compute.ptychography.model import MASKED, exit_waves, far_field, impose, scatter, windows
 from camlink.compute.ptychography.probe import Constraints
+from camlink.compute.ptychography.propagator import FAR_FIELD
+from camlink.compute.ptychography.prox import DataTerm
 from camlink.compute.ptychography.slots import Slots
 
 DOUBLE = np.dtype(np.float64)
@@ -42,7 +36,7 @@ class Problem:
         return self.rng.standard_normal(shape) + 1j * self.rng.standard_normal(shape)
 
     def data(self, z):
-        return project_data(z, self.amplitude)
+        return impose(z, self.amplitude, DataTerm())
 
     def image(self, z, weights=None):
         weights = np.ones(len(z)) if weights is None else weights
@@ -168,7 +162,7 @@ def test_gather_and_scatter_are_adjoint(problem):
 
 def test_far_field_is_unitary(problem):
     one, other = (problem.random(3, 1, *problem.frame) for _ in range(2))
-    left, right = np.vdot(far_field(one), other), np.vdot(one, near_sample(other))
+    left, right = np.vdot(far_field(one), other), np.vdot(one, FAR_FIELD.adjoint(other))
     assert abs(left - right) < 1e-12 * np.linalg.norm(one) * np.linalg.norm(other)
     assert np.linalg.norm(far_field(one)) == pytest.approx(np.linalg.norm(one), rel=1e-12)
 
@@ -244,6 +238,6 @@ def test_two_modes_share_the_intensity(problem):
     probe = np.concatenate([problem.probe, second])
     waves = exit_waves(probe, problem.truth, problem.corners)
     amplitude = np.sqrt((np.abs(far_field(waves)) ** 2).sum(axis=1))
-    assert gap(project_data(waves, amplitude), waves) < 1e-12
-    shrunk = project_data(3 * waves, amplitude)
+    assert gap(impose(waves, amplitude, DataTerm()), waves) < 1e-12
+    shrunk = impose(3 * waves, amplitude, DataTerm())
     assert gap(shrunk, waves) < 1e-12

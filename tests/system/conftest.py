@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -26,7 +27,7 @@ def browser() -> Iterator[Any]:
     """A real Chromium."""
     from playwright.sync_api import sync_playwright
 
-    found = read_settings().chromium or shutil.which("chromium") or shutil.which("chromium-browser")
+    found = os.environ.get("CAMLINK_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
     if not found:
         pytest.fail("no Chromium on this machine: install the package 'chromium' or set CAMLINK_CHROMIUM to its path")
     if not (ROOT / "src/camlink/display/web/static/index.html").is_file():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from camlink.compute.ptychography.algorithm import ap, raar
-from camlink.compute.ptychography.refine.gains import Gains, plane
+from camlink.compute.ptychography.refine.fit import affine_part as plane
+from camlink.compute.ptychography.refine.gains import Gains
 
 
 def reconstructed(engine, iterations=40):

@@ -5,7 +5,8 @@ import pytest
 
 from camlink.compute.ptychography.algorithm import ap, raar
 from camlink.compute.ptychography.model import exit_waves
-from camlink.compute.ptychography.refine.positions import Positions, affine, displacements, gradient
+from camlink.compute.ptychography.refine.fit import affine_part
+from camlink.compute.ptychography.refine.positions import Positions, displacements, gradient
 from camlink.compute.ptychography.shift import Shifts
 
 
@@ -24,7 +25,7 @@ def disturbed(scene, amount):
     """Corners off by `amount` [pixel] rms, but for an affine map, on the grid."""
     off = scene.rng.standard_normal(scene.corners.shape) * amount / np.sqrt(2)
     most = np.subtract(scene.truth.shape, scene.frame)
-    return np.clip(scene.corners + off - affine(scene.corners, off), 0, most)
+    return np.clip(scene.corners + off - affine_part(scene.corners, off, np.ones(len(off))), 0, most)
 
 
 @pytest.mark.slow

@@ -34,12 +34,6 @@ def divergence(field: Array) -> Array:
     return out  # type: ignore[no-any-return]
 
 
-def variation(image: Array) -> float:
-    """Isotropic total variation: sum of sqrt(|d_y|^2 + |d_x|^2)."""
-    xp, slope = namespace(image), gradient(image)
-    return float(xp.sqrt((xp.abs(slope) ** 2).sum(axis=0)).sum())
-
-
 class TotalVariation:
     """argmin over O of sum w |O - n|^2 / 2 + strength * TV(O), by primal-dual steps that go on from the last call.
 

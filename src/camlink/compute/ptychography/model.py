@@ -57,11 +57,6 @@ def far_field(waves: Array) -> Array:
     return FAR_FIELD.forward(waves)
 
 
-def near_sample(field: Array) -> Array:
-    """Inverse (and adjoint) of `far_field`."""
-    return FAR_FIELD.adjoint(field)
-
-
 def magnitude(field: Array, background: Array | None = None) -> Array:
     """Root of the intensity that all modes (n, mode, y, x) and the background (y, x) give together: (n, y, x)."""
     light = (field.real**2 + field.imag**2).sum(axis=1)
@@ -77,11 +72,6 @@ def impose(waves: Array, amplitude: Array, term: DataTerm, background: Array | N
     field = propagator.forward(waves)
     model = magnitude(field, background)
     return propagator.adjoint(field * term.factor(model, amplitude)[:, None])
-
-
-def project_data(waves: Array, amplitude: Array) -> Array:
-    """P_a: waves (n, mode, y, x) made to have the measured amplitude (n, y, x); MASKED pixels are left alone."""
-    return impose(waves, amplitude, DataTerm())
 
 
 def data_misfit(model: Array, amplitude: Array) -> tuple[float, float]:

@@ -46,7 +46,3 @@ class DataTerm:
         tiny = xp.sqrt(xp.finfo(wave.dtype).tiny)
         factor = xp.where(amplitude < 0, 1, self.magnitude(wave, amplitude) / xp.maximum(wave, tiny))
         return factor.astype(wave.dtype)  # type: ignore[no-any-return]
-
-    def draw(self, field: Array, amplitude: Array) -> Array:
-        """Waves (n, y, x) drawn towards `amplitude` (n, y, x); a negative amplitude leaves its pixel alone."""
-        return field * self.factor(namespace(field).abs(field), amplitude)

@@ -57,10 +57,6 @@ class DataSet:
         """Top-left corners (n, 2) float64 [pixel] of all windows, with `margin` pixels before the first position."""
         return np.asarray((self.position_m - self.scan.span_m[:2]) / self.scan.object_pixel_m + margin)
 
-    def whole_corners(self, margin: int) -> Array:
-        """The corners (n, 2) int64 rounded to whole pixels."""
-        return np.rint(self.corners(margin)).astype(np.int64)
-
     def amplitude(self, rows: slice) -> Array:
         """Amplitudes (n, y, x) float32 of some frames, zero frequency at [0, 0], MASKED where there is no value."""
         counts = self.counts[rows]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from camlink.compute.arrays import namespace, to_host
 from camlink.compute.ptychography.engine import Engine
-from camlink.compute.ptychography.refine.fit import Add, affine_part, alone, over_ranks, places
+from camlink.compute.ptychography.refine.fit import affine_part, over_ranks, places
 
 Array = NDArray[Any]
 
@@ -39,10 +39,5 @@ class Gains:
         lit = (fit > 0) & (power > 0)
         gains = np.ones(len(fit))
         logs = np.log(fit[lit] / power[lit])
-        gains[lit] = np.exp(logs - plane(places(engine)[lit], logs, power[lit], over_ranks(engine)))
+        gains[lit] = np.exp(logs - affine_part(places(engine)[lit], logs, power[lit], over_ranks(engine)))
         engine.slots.active.gains[...] = space.asarray(gains)
-
-
-def plane(corners: Array, values: Array, weights: Array, add: Add = alone) -> Array:
-    """The weighted least-squares plane (n,) through values (n,) at corners (n, 2) [pixel]."""
-    return affine_part(corners, values, weights, add)

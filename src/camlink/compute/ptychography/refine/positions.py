@@ -19,7 +19,7 @@ from camlink.compute.ptychography import overlap
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.kernels.displace import displacement_sums
 from camlink.compute.ptychography.model import windows
-from camlink.compute.ptychography.refine.fit import Add, affine_part, alone, over_ranks, places
+from camlink.compute.ptychography.refine.fit import affine_part, over_ranks, places
 from camlink.compute.ptychography.slots import Active
 
 Array = NDArray[Any]
@@ -49,7 +49,7 @@ class Positions:
         limit = np.maximum(np.hypot(found[:, 0], found[:, 1]) * self.damping / self.step, 1)
         moved = slots.corners + found * (self.damping / limit)[:, None] - slots.told
         origin = places(engine) - slots.corners  # of the places found, since errors of those told look like a scale
-        moved -= affine(origin + slots.told + moved, moved, over_ranks(engine))
+        moved -= affine_part(origin + slots.told + moved, moved, np.ones(len(moved)), over_ranks(engine))
         far = np.maximum(np.hypot(moved[:, 0], moved[:, 1]) / self.reach, 1)
         engine.place(np.arange(engine.active), slots.told + moved / far[:, None])
 
@@ -72,11 +72,6 @@ def displacements(engine: Engine) -> Array:
     yy, xx = yy + regular, xx + regular
     under = yy * xx - yx * yx
     return np.stack([(xx * y - yx * x) / under, (yy * x - yx * y) / under], axis=-1)
-
-
-def affine(corners: Array, displacements: Array, add: Add = alone) -> Array:
-    """The affine map of corners (n, 2) that is closest to displacements (n, 2): (n, 2), least squares."""
-    return affine_part(corners, displacements, np.ones(len(corners)), add)
 
 
 def gradient(image: Array) -> tuple[Array, Array]:

@@ -39,10 +39,10 @@ def test_a_set_is_read_with_its_places(tmp_path):
     assert not found.in_metres
     np.testing.assert_array_equal(found.probe[0], arrays["probe0"])
     grid = Geometry.of(found.scan, 8)
-    np.testing.assert_array_equal(np.rint(grid.corners(found.position_m)), found.whole_corners(8))
+    np.testing.assert_array_equal(np.rint(grid.corners(found.position_m)), np.rint(found.corners(8)))
     assert grid.inside(found.corners(8)).all()
     # the model of the truth at these places is the data, zero frequency at [0, 0]
-    corners = found.whole_corners(0) + np.asarray(found.truth_corner)
+    corners = np.rint(found.corners(0)).astype(int) + np.asarray(found.truth_corner)
     model = np.abs(np.fft.fft2(arrays["probe"] * windows(found.truth, corners, (16, 16)), norm="ortho"))
     np.testing.assert_allclose(found.amplitude(slice(None)), model, atol=1e-4)
 
