@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     scratch: Path = Path(tempfile.gettempdir())
     mpi_ranks: int = 1
     batch_job: str = ""
+    batch_nodes: int = 1
     spare: bool = True
     visible_gpus: tuple[str, ...] | None = None
 
@@ -35,6 +36,11 @@ def read_settings() -> Settings:
         scratch=Path(os.environ.get("CAMLINK_SCRATCH", default.scratch)),
         spare=os.environ.get("CAMLINK_SPARE", "yes").lower() not in ("no", "0", "false"),
         batch_job=os.environ.get("SLURM_JOB_ID", ""),
+        batch_nodes=_number(os.environ.get("SLURM_JOB_NUM_NODES", "")),
         visible_gpus=None if gpus is None else tuple(filter(None, gpus.replace(" ", "").split(","))),
-        mpi_ranks=max(int(os.environ[name]) if os.environ.get(name, "").isdecimal() else 1 for name in _MPI_SIZES),
+        mpi_ranks=max(_number(os.environ.get(name, "")) for name in _MPI_SIZES),
     )
+
+
+def _number(text: str) -> int:
+    return max(int(text), 1) if text.isdecimal() else 1

@@ -60,6 +60,13 @@ class AgentLost(Message):
     text: str
 
 
+class Placing(Message):
+    """What there is to say of an agent that was asked for and has not come: its place in a queue, what to do for it."""
+
+    agent: str
+    text: str
+
+
 class Scale(Order, kw_only=True):
     """A transform is to have this many replicas."""
 

@@ -43,7 +43,7 @@ class FarProcesses(Processes):
         super().start(msgspec.structs.replace(spec, sockets=str(self._sockets), folder=str(folder), passage=passage))
 
 
-def work(join: str, key: Path, site: str, relay: str = "", listen: str = "") -> None:
+def work(join: str, key: Path, site: str, relay: str = "", listen: str = "", walltime_s: float = 0.0) -> None:
     """Join the master and work until it says Bye or is lost; `relay` is where this machine reaches that of the run.
 
     Links may be dialled directly at the address `listen` of this machine, or at each of them for `any`.
@@ -54,11 +54,13 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "") -> 
     context: zmq.Context[Any] = zmq.Context()
     address = f"ipc://{sockets}/agent-{site}"
     try:
-        has = take_inventory(sockets)
+        has = take_inventory(sockets, walltime_s)
         heard = tuple(has.network) if listen == ANY else (listen,) if listen else ()
         with Dial(join, keys, sockets, site) as dial, FarProcesses(address, sockets, relay, heard) as workers:
             agent = Agent(site, context, dial.address, address, workers, has, dial, ClusterSide(site, sockets, has))
             agent.run()
+            if agent.bye is None:  # nobody is left who would remove it
+                key.unlink(missing_ok=True)
             if workers.folder is not None and agent.bye is not None and not agent.bye.relieved:
                 shutil.rmtree(workers.folder, ignore_errors=True)  # another agent of this site was told so too
     finally:

@@ -45,6 +45,8 @@ def finish(folder: Path) -> Iterator[str]:
     FormatError when no run is kept there, StorageError while it still runs.
     """
     begin, last = _read(folder)
+    for secret in (folder / "keys", *folder.glob("jobs-*")):  # what the master would have removed
+        shutil.rmtree(secret, ignore_errors=True)
     pool = _pool(folder)
     told = {name: worker.facts for (name, _), worker in last.state.workers.items()}
     captured = sum(int(facts.get("frames_captured", 0)) for facts in told.values())
@@ -81,6 +83,8 @@ def _read(folder: Path) -> tuple[Begin, Moment]:
     named = re.match(r"camlink-(\d+)-", sockets.name)
     if sockets.exists() and named and psutil.pid_exists(int(named[1])):
         raise StorageError(f"{folder}: the run still goes on (process {named[1]}); let it end first")
+    if named:
+        shutil.rmtree(sockets, ignore_errors=True)
     return begin, last
 
 

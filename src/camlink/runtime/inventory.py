@@ -22,13 +22,16 @@ from camlink.settings import read_settings
 _GPUS: Final = Path("/proc/driver/nvidia/gpus")
 
 
-def take_inventory(folder: Path) -> Inventory:
-    """Cores, memory, GPUs, the disk under `folder`, the walltime that is left, versions."""
+def take_inventory(folder: Path, walltime_s: float = 0.0) -> Inventory:
+    """Cores, memory, GPUs, the disk under `folder`, the walltime that is left, versions.
+
+    Slurm tells what is left; elsewhere it is `walltime_s`, as long as our job may work, or none for 0.
+    """
     return Inventory(
         host=platform.node(), system=platform.platform(), cores=len(os.sched_getaffinity(0)),
         memory_bytes=psutil.virtual_memory().total, disk_bytes=shutil.disk_usage(folder).free, gpus=_gpus(),
-        walltime_left_s=_walltime_left_s(read_settings().batch_job), versions=versions(), network=network(),
-        python=sys.executable)
+        walltime_left_s=_walltime_left_s(read_settings().batch_job) or walltime_s or None, versions=versions(),
+        network=network(), python=sys.executable)
 
 
 def network() -> dict[str, int]:

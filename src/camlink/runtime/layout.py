@@ -12,17 +12,17 @@ from camlink.errors import WorkflowError
 from camlink.runtime.crew import REPLICA_SEQUENCES, WorkerState
 from camlink.runtime.hosting import HAS_MEMFD, machine_of
 from camlink.runtime.messages import LinkSpec, WorkerSpec
+from camlink.runtime.place.job import QUEUED
 from camlink.runtime.states import RunState
 from camlink.runtime.succession import Succession
 from camlink.workflow.check import MASTER, Checked, Link
 from camlink.workflow.graph import Node, Site
 from camlink.workflow.operator import Kind, Operator
 
-TIMED: Final = ("slurm",)
 MARGIN_S: Final = 300.0
 STREAM_S: Final = 300.0
 BLOCK_S: Final = 30.0
-WAIT_S: Final = {"slurm": 3600.0, "facility": 3600.0, "join": 600.0}  # in a queue
+WAIT_S: Final = {**dict.fromkeys(QUEUED, 3600.0), "join": 600.0}
 FAR_WAIT_S: Final = 30.0
 _ON_THIS_HOST: Final = ("inline", "local")
 
@@ -51,7 +51,7 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
     agents = {agent: site.name for agent, site in sites.items()} | ({MASTER: ""} if MASTER in used else {})
     queue_s = max((_wait_s(sites[agent]) for agent in far), default=0.0)
     margins = {agent: _margin_s(site) for agent, site in sites.items()
-               if site.placer in TIMED or "walltime_s" in site.options}
+               if site.placer in QUEUED or "walltime_s" in site.options}
     return RunState(workers, links, agents=agents, far=far, queue_s=queue_s, succession=Succession(margins))
 
 

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -59,6 +60,10 @@ class Placer(Protocol):
 
     def lost(self) -> str:
         """Why the agent is gone, or nothing while it runs."""
+        ...
+
+    def news(self) -> list[Message]:
+        """Events since the last call: what there is to say of an agent that has not come."""
         ...
 
     def kill(self) -> None:
@@ -176,6 +181,8 @@ class Master:
         while self._asked:
             self._handle(self._asked.pop(0))
         for site, placer in list(self._placers.items()):
+            for event in placer.news():
+                self._handle(event)
             if text := placer.lost():
                 del self._placers[site]
                 placer.close()
@@ -248,7 +255,8 @@ class Master:
         placer.start(address)
 
     def _close(self) -> None:
-        ended = [placer.close() for placer in self._placers.values()]
+        with ThreadPoolExecutor(len(self._placers) + 1) as pool:  # each may wait for a machine of its own
+            ended = list(pool.map(lambda placer: placer.close(), self._placers.values()))
         self._log.close()
         for words in (self._folder / "log").glob("*.done"):
             words.unlink()

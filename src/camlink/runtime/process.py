@@ -46,9 +46,7 @@ def agent(master: str, site: str, sockets: str, walltime_s: str, parent: str, or
     context: zmq.Context[Any] = zmq.Context()
     address = f"ipc://{sockets}/agent-{site}"
     with Processes(address) as workers:
-        has = take_inventory(Path(sockets))
-        if float(walltime_s):
-            has = msgspec.structs.replace(has, walltime_left_s=float(walltime_s))
+        has = take_inventory(Path(sockets), float(walltime_s))
         Agent(site, context, master, address, workers, has, cluster=ClusterSide(site, Path(sockets), has)).run()
     context.term()
 

@@ -24,6 +24,7 @@ from camlink.runtime.events import (
     Order,
     Over,
     Pause,
+    Placing,
     Scale,
     Send,
     StartAgent,
@@ -67,6 +68,7 @@ class RunState(Crew):
     agents: dict[str, str] = field(default_factory=dict)
     far: frozenset[str] = frozenset()
     queue_s: float = 0.0
+    placing: dict[str, str] = field(default_factory=dict)
     succession: Succession = field(default_factory=Succession)
     begun_s: float = 0.0
     phase_s: float = 0.0
@@ -112,6 +114,8 @@ class RunState(Crew):
             yield from self._beat(event, at)
         elif isinstance(event, AgentLost):
             yield from self._agent_lost(event, at)
+        elif isinstance(event, Placing) and event.agent not in self.joined:
+            self.placing[event.agent] = event.text
         elif isinstance(event, Cancel):
             yield from self._cancel(event, at)
         elif isinstance(event, Order) and self.phase not in ("closing", "over"):
@@ -180,6 +184,7 @@ class RunState(Crew):
 
     def _joined(self, event: Joined, at: float) -> Iterator[Instruction]:
         self.joined[event.site] = event
+        self.placing.pop(event.site, None)
         self.beats[event.site] = at
         left_s = event.has.walltime_left_s
         self.succession.joined(event.site, left_s, at)
@@ -196,6 +201,7 @@ class RunState(Crew):
         """The workers of a lost agent go on with its successor, as their next attempts; or they are lost with it."""
         self.joined.pop(event.site, None)
         self.beats.pop(event.site, None)
+        self.placing.pop(event.site, None)
         self.succession.lost(event.site, at)
         if self.phase == "closing":
             return

@@ -18,6 +18,7 @@ from camlink.runtime.events import (
     Instruction,
     Order,
     Pause,
+    Placing,
     Scale,
     Send,
     StartAgent,
@@ -97,6 +98,8 @@ class _Teller:
             yield f"{event.operator}/{event.replica} raised{at}{_holding(event.holding)}: {event.text}"
         elif isinstance(event, Exited) and event.code:
             yield f"{event.operator}/{event.replica} ended{_holding(event.holding)}: {event.text}"
+        elif isinstance(event, Placing):
+            yield f"the agent '{event.agent}': {event.text}"
         elif isinstance(event, AgentLost):
             yield f"site '{event.site}': {event.text}"
         elif isinstance(event, Cancel):

@@ -147,7 +147,8 @@ def steps(state: RunState) -> tuple[StepStatus, ...]:
     ended = sum(w.over for w in workers)
     counts = ((len(state.joined), len(state.agents)), (ready, len(workers)), (linked, links), (ended, len(workers)))
     words = ("agents joined", "operators ready", "links connected", "operators ended")
-    mores = (_differing(state), "", _ways(state), "")
+    placing = "".join(f"; {agent}: {said}" for agent, said in state.placing.items())
+    mores = (_differing(state) + placing, "", _ways(state), "")
     reached = _PHASES.index(state.phase) if state.phase in _PHASES else len(_PHASES)
     out = []
     for number, (title, (done, total), word, more) in enumerate(zip(STEPS, counts, words, mores, strict=True)):

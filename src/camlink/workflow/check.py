@@ -18,7 +18,7 @@ from camlink.workflow.parameter import Parameters, build
 from camlink.workflow.policy import Kind, Policy
 from camlink.workflow.port import Port
 
-PLACERS: Final = ("facility", "inline", "join", "local", "slurm", "ssh")
+PLACERS: Final = ("facility", "inline", "join", "local", "lsf", "pbs", "pbs_classic", "slurm", "ssh")
 MASTER: Final = "master"
 """The agent in the process of the master: it hosts views, and what is placed `inline`."""
 

@@ -53,14 +53,16 @@ SelectTypeParameters=CR_Core
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
+GresTypes=gpu
 ReturnToService=2
 KillWait=3
 MinJobAge=300
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
-NodeName=node1 NodeHostname=$host NodeAddr=$nodes Port=$((port + 1)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) State=UNKNOWN
-NodeName=node2 NodeHostname=$host NodeAddr=$nodes Port=$((port + 2)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) State=UNKNOWN
+NodeName=node1 NodeHostname=$host NodeAddr=$nodes Port=$((port + 1)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) Gres=gpu:1 State=UNKNOWN
+NodeName=node2 NodeHostname=$host NodeAddr=$nodes Port=$((port + 2)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) Gres=gpu:1 State=UNKNOWN
 PartitionName=all Nodes=node1,node2 Default=YES MaxTime=60 State=UP
 CONF
+printf 'NodeName=node[1-2] Name=gpu File=/dev/null\n' > "$folder/gres.conf"   # as good as a GPU for who only asks
 printf 'CgroupPlugin=cgroup/v1\n' > "$folder/cgroup.conf"   # slurmd looks for it beside its configuration
 
 munged --force --key-file="$folder/munge/key" --socket="$folder/munge/socket" --pid-file="$folder/pid/munged" \

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import pytest
 
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.place.batch import PsijSubmitter
-from camlink.runtime.place.job import JobSpec, JobState, JobStatus, read_left
+from camlink.runtime.place.job import JobSpec, JobState, JobStatus
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -55,6 +56,17 @@ def test_a_job_runs_with_its_arguments_and_leaves_no_files(submitter: PsijSubmit
     assert {path.name for path in tmp_path.iterdir()} == {"out.txt", "out.err"}
 
 
+def test_a_job_has_the_gpus_cores_and_the_name_that_were_asked_for(submitter: PsijSubmitter, tmp_path: Path) -> None:
+    async def run() -> None:
+        job = await submitter.submit(spec(
+            tmp_path, "sh", "-c", "squeue -ho '%j %C'; echo $CUDA_VISIBLE_DEVICES", gpus=1, cpus=2,
+            environment={"SLURM_CONF": os.environ["SLURM_CONF"]}))
+        assert (await until(submitter, job, over)).state is JobState.DONE
+        assert (tmp_path / "out.txt").read_text() == "camlink-test 2\n0\n"
+
+    asyncio.run(run())
+
+
 def test_a_job_that_fails_says_its_code(submitter: PsijSubmitter, tmp_path: Path) -> None:
     async def run() -> None:
         job = await submitter.submit(spec(tmp_path, "sh", "-c", "exit 7"))
@@ -73,13 +85,10 @@ def test_tasks_run_on_both_nodes(submitter: PsijSubmitter, tmp_path: Path) -> No
     asyncio.run(run())
 
 
-def test_a_job_is_cancelled_while_it_runs_and_its_time_is_known(submitter: PsijSubmitter, tmp_path: Path) -> None:
+def test_a_job_is_cancelled_while_it_runs(submitter: PsijSubmitter, tmp_path: Path) -> None:
     async def run() -> None:
         job = await submitter.submit(spec(tmp_path, "sleep", "600", walltime_s=1200))
         await until(submitter, job, lambda status: status.state is JobState.RUNNING)
-        left = await submitter.remaining_s(job)
-        assert left is not None
-        assert 1000 < left <= 1200
         await submitter.cancel(job)
         status = await until(submitter, job, over, 20)
         assert status.state is JobState.CANCELLED
@@ -94,26 +103,9 @@ def test_a_full_queue_is_said_and_a_waiting_job_can_be_cancelled(submitter: Psij
         await until(submitter, full[0], lambda status: status.state is JobState.RUNNING)
         status = await until(submitter, full[1], lambda status: bool(status.text))
         assert (status.state, status.text) in ((JobState.QUEUED, "Resources"), (JobState.QUEUED, "Priority"))
-        assert await submitter.remaining_s(full[0]) is not None
         for job in full[::-1]:
             await submitter.cancel(job)
             assert (await until(submitter, job, over, 30)).state is JobState.CANCELLED
-
-    asyncio.run(run())
-
-
-WARNED = """import signal, sys, time
-signal.signal(signal.SIGUSR1, lambda *_: (print('warned'), sys.exit(0)))
-time.sleep(300)
-"""
-
-
-def test_a_job_is_warned_before_its_time_is_over(submitter: PsijSubmitter, tmp_path: Path) -> None:
-    async def run() -> None:
-        job = await submitter.submit(spec(tmp_path, sys.executable, "-c", WARNED, walltime_s=120, warn_before_s=100))
-        status = await until(submitter, job, over, 110)
-        assert status.state is JobState.DONE
-        assert (tmp_path / "out.txt").read_text() == "warned\n"
 
     asyncio.run(run())
 
@@ -124,6 +116,5 @@ def test_what_slurm_refuses_is_said(submitter: PsijSubmitter, tmp_path: Path) ->
 
 
 def test_an_unknown_system_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="known: slurm"):
+    with pytest.raises(InputError, match="known: lsf, pbs"):
         PsijSubmitter("cron", tmp_path)
-    assert [read_left(text) for text in ("1-02:03:04", "5:00", "UNLIMITED", "")] == [93784.0, 300.0, None, None]

@@ -22,8 +22,9 @@ from starlette.routing import Route
 
 from camlink.carry.keys import write_private
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.place.facility import FacilitySubmitter, script
+from camlink.runtime.place.facility import FacilitySubmitter
 from camlink.runtime.place.job import JobSpec, JobState
+from camlink.runtime.place.script import script
 from camlink.runtime.run import run
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Workflow
@@ -82,9 +83,8 @@ class Facility:
         if done.returncode:
             return JSONResponse({"output": []}, 404)
         found = dict(re.findall(r"(\w+)=(\S*)", done.stdout))
-        left = subprocess.run(["squeue", "-h", "-o", "%L", "-j", job], capture_output=True, text=True).stdout.strip()
         return JSONResponse({"status": "OK", "output": [{
-            "jobid": job, "state": found["JobState"], "reason": found["Reason"], "timeleft": left,
+            "jobid": job, "state": found["JobState"], "reason": found["Reason"],
             "exitcode": found["ExitCode"]}]})
 
     def end(self, request: Request) -> Response:
@@ -132,9 +132,6 @@ def test_a_job_goes_through_and_another_is_cancelled(facility: Facility, token: 
         assert (tmp_path / "out.txt").read_text() == "a b|$HOME|it's|`id`|"
         long = await submitter.submit(spec(tmp_path, "sleep", "600"))
         await until(submitter, long, JobState.RUNNING)
-        left = await submitter.remaining_s(long)
-        assert left is not None
-        assert 3000 < left <= 3600
         await submitter.cancel(long)
         await until(submitter, long, JobState.CANCELLED)
         assert (await submitter.status("999999")).state is JobState.LOST
@@ -182,10 +179,9 @@ def test_the_token_goes_to_nobody_in_the_clear_or_in_a_script(token: Path, tmp_p
     token.chmod(0o644)
     with pytest.raises(InputError, match="0600"):
         FacilitySubmitter("https://facility.example", "slurm", token)
-    text = script(spec(tmp_path, "run", "a\nb; rm -rf /", environment={"A": "$(id)"}, warn_before_s=60))
+    text = script("slurm", spec(tmp_path, "run", "a\nb; rm -rf /", environment={"A": "$(id)"}))
     assert "export A='$(id)'" in text
-    assert "exec srun run 'a\nb; rm -rf /'" in text
-    assert "--signal=USR1@60" in text
+    assert "exec srun --cpus-per-task=1 run 'a\nb; rm -rf /'" in text
     with pytest.raises(InputError, match="no name of a variable"):
         spec(tmp_path, "run", environment={"A;id": "1"})
     assert os.environ.get("SECRET_TOKEN") is None

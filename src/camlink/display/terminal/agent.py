@@ -16,9 +16,11 @@ def agent(join: Annotated[str, typer.Option(help="The master: tcp://HOST:PORT, o
           relay: Annotated[str, typer.Option(help="HOST:PORT where links to other machines meet.")] = "",
           listen: Annotated[str, typer.Option(help="Address of this machine where links may be dialled directly, with "
                                                    "keys of the run; `any` for all. None unless you say so.")] = "",
+          walltime: Annotated[float, typer.Option(min=0, help="Seconds after which its job ends, where no Slurm tells; "
+                                                              "0 for never.")] = 0.0,
           ) -> None:
     """Join a run from another machine; it needs no open port here."""
     from camlink.runtime.far_agent import work
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    work(join, key, site, relay, listen)
+    work(join, key, site, relay, listen, walltime)

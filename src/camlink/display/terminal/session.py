@@ -133,9 +133,9 @@ def _say_steps(opened: OpenRun, live: Live, console: Console) -> None:
             console.print(line, highlight=False, markup=False)
         if status and time.monotonic() - spoke > 5:
             spoke = time.monotonic()
-            frames = status.frames
-            console.print(f"        {status.elapsed_s:.0f} s: {frames.get('captured', 0)} of "
-                          f"{frames.get('expected', 0)} frames", highlight=False, markup=False)
+            frames, before = status.frames, next((s for s in status.steps[:-1] if s.state == "active"), None)
+            text = before.text if before else f"{frames.get('captured', 0)} of {frames.get('expected', 0)} frames"
+            console.print(f"        {status.elapsed_s:.0f} s: {text}", highlight=False, markup=False)
         time.sleep(0.1)
 
 

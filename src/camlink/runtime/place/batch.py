@@ -1,21 +1,19 @@
-"""Batch: jobs through psij-python (Slurm first; pbs and lsf by the same calls); what it lacks comes from Slurm."""
+"""Batch: jobs through psij-python, which submits, asks and cancels; their scripts are ours."""
 
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import shutil
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.place.job import JobSpec, JobState, JobStatus, read_left
+from camlink.runtime.place.job import SYSTEMS, JobSpec, JobState, JobStatus
+from camlink.runtime.place.script import script
 
 POLL_S: Final = 1
 CALL_S: Final = 30.0
-ENVIRONMENT: Final = {"PATH": os.defpath, "SLURM_EXPORT_ENV": "ALL"}  # else srun gives its tasks none of the job's
-SYSTEMS: Final = ("slurm", "pbs", "lsf")
 
 
 class PsijSubmitter:
@@ -24,6 +22,7 @@ class PsijSubmitter:
     def __init__(self, system: str, folder: Path) -> None:
         if system not in SYSTEMS:
             raise InputError(f"batch system '{system}' is not known (known: {', '.join(SYSTEMS)})")
+        logging.getLogger("psij").addHandler(logging.NullHandler())  # what it has to say comes with its exceptions
         try:
             import psij
             from psij.executors.batch.batch_scheduler_executor import BatchSchedulerExecutorConfig
@@ -36,7 +35,10 @@ class PsijSubmitter:
         self._psij: Any = psij
         self._executor: Any = psij.JobExecutor.get_instance(system, config=kind(
             work_directory=folder, queue_polling_interval=POLL_S, initial_queue_polling_delay=POLL_S))
+        self._executor.generator = self
+        self._specs: dict[str, JobSpec] = {}
         self._jobs: dict[str, Any] = {}
+        self._cancelled: set[str] = set()
 
     async def submit(self, spec: JobSpec) -> str:
         """Hand a job over; raises PeerLost with what the batch system said."""
@@ -52,50 +54,41 @@ class PsijSubmitter:
     async def status(self, job: str) -> JobStatus:
         """Where the job is now."""
         status, states = self._jobs[job].status, self._psij.JobState
-        text = str(status.message or "").strip()
+        text = str(status.message or "").strip().rpartition("\n")[2]  # of a traceback the exception
         if status.state in (states.NEW, states.QUEUED):
             return JobStatus(JobState.QUEUED, text or await self._reason(job))
         known = {states.ACTIVE: JobState.RUNNING, states.COMPLETED: JobState.DONE, states.CANCELED: JobState.CANCELLED}
+        if status.state.final and job in self._cancelled:
+            return JobStatus(JobState.CANCELLED, "cancelled by us", status.exit_code)
         return JobStatus(known.get(status.state, JobState.FAILED), text, status.exit_code)
-
-    async def remaining_s(self, job: str) -> float | None:
-        """Time left before the walltime ends [s]; only Slurm tells."""
-        if self.system != "slurm":
-            return None
-        return read_left(await _call("squeue", "--noheader", "--format=%L", "--jobs", job))
 
     async def cancel(self, job: str) -> None:
         """End a job: SIGTERM now, SIGKILL when the batch system says so."""
         known = self._jobs[job]
         if not known.status.state.final:
+            self._cancelled.add(job)
             try:
                 await asyncio.wait_for(asyncio.to_thread(known.cancel), CALL_S)
             except (self._psij.SubmitException, OSError, TimeoutError) as error:
-                raise PeerLost(f"{self.system} did not cancel job {job}: {_words(error)}; look with squeue") from None
+                raise PeerLost(f"{self.system} did not cancel job {job}: {_words(error)}") from None
 
     async def close(self) -> None:
         """Forget the jobs and remove their scripts."""
         self._jobs.clear()
+        self._executor.generator = None  # each other's last friends: its thread ends when nobody knows it
         await asyncio.to_thread(shutil.rmtree, self._folder, True)
 
     async def _reason(self, job: str) -> str:
         return await _call("squeue", "--noheader", "--format=%r", "--jobs", job) if self.system == "slurm" else ""
 
     def _job(self, spec: JobSpec) -> Any:
-        psij = self._psij
-        custom: dict[str, object] = {}
-        if spec.warn_before_s and self.system == "slurm":
-            custom["slurm.signal"] = f"USR1@{round(spec.warn_before_s)}"
-        resources = psij.ResourceSpecV1(
-            node_count=spec.nodes, processes_per_node=spec.tasks_per_node, cpu_cores_per_process=spec.cpus,
-            gpu_cores_per_process=spec.gpus or None, memory=spec.memory_bytes or None)
-        attributes = psij.JobAttributes(duration=timedelta(seconds=spec.walltime_s), queue_name=spec.queue or None,
-                                        account=spec.account or None, custom_attributes=custom)
-        return psij.Job(psij.JobSpec(
-            executable=spec.argv[0], arguments=list(spec.argv[1:]), directory=spec.folder, name=spec.name,
-            inherit_environment=False, environment={**ENVIRONMENT, **spec.environment}, stdout_path=spec.output,
-            stderr_path=spec.output.with_suffix(".err"), resources=resources, attributes=attributes,
-            launcher="srun" if self.system == "slurm" else "mpirun" if spec.nodes > 1 else "single"))
+        made = self._psij.Job(self._psij.JobSpec(executable=spec.argv[0], attributes=self._psij.JobAttributes()))
+        self._specs[made.id] = spec
+        return made
+
+    def generate_submit_script(self, job: Any, context: Any, out: IO[str]) -> None:
+        """What psij asks of its generator; its own templates ask PBS and LSF for one core, and PBS for no GPU."""
+        out.write(script(self.system, self._specs.pop(job.id), context["psij"]["script_dir"]))
 
 
 async def _call(*argv: str) -> str:

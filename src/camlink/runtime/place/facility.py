@@ -8,7 +8,6 @@ The bearer token comes from a file of mode 0600 and stands in nothing but the he
 from __future__ import annotations
 
 import asyncio
-import shlex
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -17,8 +16,8 @@ import msgspec
 
 from camlink.carry.keys import read_private
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.place.batch import ENVIRONMENT
-from camlink.runtime.place.job import JobSpec, JobState, JobStatus, read_left
+from camlink.runtime.place.job import JobSpec, JobState, JobStatus
+from camlink.runtime.place.script import script
 
 CALL_S: Final = 30.0
 TASK_S: Final = 120.0
@@ -41,7 +40,6 @@ class Listed(msgspec.Struct, frozen=True):
 
     state: str
     reason: str = ""
-    timeleft: str = ""
     exitcode: str = ""
 
 
@@ -68,7 +66,7 @@ class FacilitySubmitter:
     async def submit(self, spec: JobSpec) -> str:
         """Hand a job over; raises PeerLost with what the facility said."""
         answer = await self._ask("POST", f"/compute/jobs/{self._machine}",
-                                 data={"job": script(spec), "isPath": "false"})
+                                 data={"job": script("slurm", spec), "isPath": "false"})
         task = _decode(answer, dict[str, str]).get("task_id", "")
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + TASK_S
@@ -100,11 +98,6 @@ class FacilitySubmitter:
         code = listed.exitcode.partition(":")[0]
         return JobStatus(_STATES.get(listed.state.partition(" ")[0], JobState.FAILED), listed.reason or listed.state,
                          int(code) if code.isdecimal() else None)
-
-    async def remaining_s(self, job: str) -> float | None:
-        """Time left before the walltime ends [s]."""
-        listed = await self._listed(job)
-        return read_left(listed.timeleft) if listed is not None and listed.state == "RUNNING" else None
 
     async def cancel(self, job: str) -> None:
         """End a job."""
@@ -138,22 +131,6 @@ class FacilitySubmitter:
         if not 200 <= answer.status_code < 300:
             raise PeerLost(f"facility: {method} {path}: {answer.status_code} {found[:200].decode('utf8', 'replace')}")
         return found
-
-
-def script(spec: JobSpec) -> str:
-    """The job as a Slurm script; every word of its command and environment is quoted."""
-    asked = {"job-name": spec.name, "nodes": spec.nodes, "ntasks-per-node": spec.tasks_per_node,
-             "cpus-per-task": spec.cpus, "time": max(1, round(spec.walltime_s / 60)), "chdir": spec.folder,
-             "output": spec.output, "export": "NONE"}
-    asked |= {name: value for name, value in (
-        ("gpus-per-task", spec.gpus), ("mem", f"{spec.memory_bytes // 1024}K" if spec.memory_bytes else 0),
-        ("partition", spec.queue), ("account", spec.account),
-        ("signal", f"USR1@{round(spec.warn_before_s)}" if spec.warn_before_s else 0)) if value}
-    if any("\n" in str(word) for word in asked.values()):
-        raise InputError(f"job '{spec.name}': no line ends in folders and names, please")
-    lines = ["#!/bin/bash", *(f"#SBATCH --{name}={shlex.quote(str(value))}" for name, value in asked.items())]
-    lines += [f"export {name}={shlex.quote(value)}" for name, value in {**ENVIRONMENT, **spec.environment}.items()]
-    return "\n".join([*lines, "exec srun " + shlex.join(spec.argv), ""])
 
 
 def _decode(data: bytes, kind: Any) -> Any:

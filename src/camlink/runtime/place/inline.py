@@ -12,7 +12,7 @@ import zmq
 from camlink.runtime.agent import Agent, Ending
 from camlink.runtime.host import Host
 from camlink.runtime.inventory import take_inventory
-from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.messages import Message, WorkerSpec
 from camlink.runtime.place.local import END_S
 from camlink.runtime.worker import Worker
 from camlink.settings import read_settings
@@ -37,6 +37,10 @@ class InlinePlacer:
         """Why the agent is gone, or nothing while it runs."""
         gone = self._thread is not None and not self._thread.is_alive()
         return f"the agent thread of site '{self._site}' has ended" if gone else ""
+
+    def news(self) -> list[Message]:
+        """Nothing: it is there at once."""
+        return []
 
     def kill(self) -> None:
         """A thread cannot be killed."""

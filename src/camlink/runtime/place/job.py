@@ -13,14 +13,14 @@ from camlink.errors import InputError
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LEFT: Final = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
+SYSTEMS: Final = ("lsf", "pbs", "pbs_classic", "slurm")
+QUEUED: Final = (*SYSTEMS, "facility")
+"""Placers whose agents wait in a queue, and whose time is limited."""
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # stands in job scripts
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What to run: `argv` is a list, never a text for a shell; nothing secret stands in it or in `environment`.
-
-    `warn_before_s` asks for SIGUSR1 so long before the walltime ends; batch systems are late by up to a minute.
-    """
+    """What to run: `argv` is a list, never a text for a shell; nothing secret stands in it or in `environment`."""
 
     argv: tuple[str, ...]
     name: Annotated[str, msgspec.Meta(pattern=NAME)]
@@ -31,8 +31,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     cpus: Annotated[int, msgspec.Meta(ge=1)] = 1
     gpus: Annotated[int, msgspec.Meta(ge=0)] = 0
     memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    exclusive: bool = False
     walltime_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
-    warn_before_s: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     queue: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
     account: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
     environment: dict[str, str] = {}
@@ -77,10 +77,6 @@ class Submitter(Protocol):
 
     async def status(self, job: str) -> JobStatus:
         """Where the job is now."""
-        ...
-
-    async def remaining_s(self, job: str) -> float | None:
-        """Time left before the walltime ends [s]; None when it does not run or cannot be known."""
         ...
 
     async def cancel(self, job: str) -> None:

@@ -14,7 +14,9 @@ from camlink.carry.keys import LIFE_S, make_keys, write_keys, write_private
 from camlink.carry.ticket import RelayKey
 from camlink.errors import InputError
 from camlink.runtime.dial import AGENT, MASTER, lane_of
+from camlink.runtime.events import Placing
 from camlink.runtime.landing import Landing
+from camlink.runtime.messages import Message
 
 WORDS: Final = "join"
 LEAVE_S: Final = 8.0
@@ -45,6 +47,7 @@ class JoinPlacer:
         self._landing: Landing | None = None
         self._gate: OfferGate | None = None
         self._lost = ""
+        self._news: list[Message] = []
 
     def start(self, master: str) -> None:
         """Open the way to us and leave what the agent needs."""
@@ -64,10 +67,16 @@ class JoinPlacer:
                    "--relay", f"{options.address}:{self._relay}"]
         words = ["camlink", "agent", *way, "--key", str(key), "--site", self._site]
         write_private(self._folder / WORDS, shlex.join(words).encode() + b"\n")
+        self._news.append(Placing(agent=self._site, text=f"waits until somebody runs what {self._folder / WORDS} says"))
 
     def lost(self) -> str:
         """Why the agent is given up, or nothing; only its silence tells."""
         return self._lost
+
+    def news(self) -> list[Message]:
+        """Where the command is that starts it."""
+        told, self._news = self._news, []
+        return told
 
     def lead(self, target: int | str, *, out: bool) -> int:
         """No way of ours leads there."""

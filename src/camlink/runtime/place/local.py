@@ -18,7 +18,7 @@ import psutil
 from camlink.clock import origin_s
 from camlink.runtime.agent import Ending
 from camlink.runtime.hand import read_hand
-from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.messages import Message, WorkerSpec
 from camlink.runtime.place.spare import ROOM, Spare
 from camlink.settings import read_settings
 
@@ -78,6 +78,10 @@ class LocalPlacer:
         if code is None:
             return ""
         return f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}".removesuffix(": ")
+
+    def news(self) -> list[Message]:
+        """Nothing: it is there at once."""
+        return []
 
     def kill(self) -> None:
         """End the agent now; the kernel ends its workers."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -12,16 +12,19 @@ from camlink.runtime.hosting import HERE, offer_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.place.batch import PsijSubmitter
 from camlink.runtime.place.facility import FacilitySubmitter
+from camlink.runtime.place.job import QUEUED, Submitter
+from camlink.runtime.place.job_site import FacilityOptions, JobOptions, JobPlace, SlurmOptions
 from camlink.runtime.place.join_site import JoinOptions, JoinPlacer
 from camlink.runtime.place.local import LocalOptions, LocalPlacer
 from camlink.runtime.place.remote import RemotePlacer
-from camlink.runtime.place.slurm_site import FacilityOptions, JobPlace, SlurmOptions
+from camlink.runtime.place.srun import SrunSubmitter
 from camlink.runtime.place.ssh_site import SshOptions, SshPlace
 from camlink.settings import read_settings
 from camlink.workflow.check import MASTER
 from camlink.workflow.graph import Site, Workflow
 from camlink.workflow.needs import Offer
 
+_JOBS: Final = {"slurm": SlurmOptions, "facility": FacilityOptions}
 
 def make_placer(agent: str, site: Site, sockets: Path, folder: Path,
                 relay: int = 0) -> LocalPlacer | RemotePlacer | JoinPlacer:
@@ -29,20 +32,24 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path,
 
     Raises InputError for options that its kind does not know.
     """
-    if site.placer == "slurm":
-        slurm = _options(site, SlurmOptions)
-        place = JobPlace(slurm, folder, lambda jobs: PsijSubmitter("slurm", jobs))
-        return RemotePlacer(agent, place, slurm.address, folder, relay)
-    if site.placer == "facility":
-        far: FacilityOptions = _options(site, FacilityOptions)
-        place = JobPlace(far, folder, lambda _: FacilitySubmitter(far.api, far.machine, far.token))
-        return RemotePlacer(agent, place, far.address, folder, relay)
+    if site.placer in QUEUED:
+        asked = _options(site, _JOBS.get(site.placer, JobOptions))
+        place = JobPlace(asked, folder, lambda jobs: _submitter(agent, site.placer, asked, jobs))
+        return RemotePlacer(agent, place, asked.address, folder, relay, asked.wait_s)
     if site.placer == "ssh":
         ssh = _options(site, SshOptions)
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
     if site.placer == "join":
         return JoinPlacer(agent, _options(site, JoinOptions), folder, relay)
     return LocalPlacer(agent, sockets, folder, _options(site, LocalOptions).walltime_s)
+
+
+def _submitter(agent: str, placer: str, asked: Any, jobs: Path) -> Submitter:
+    if isinstance(asked, FacilityOptions):
+        return FacilitySubmitter(asked.api, asked.machine, asked.token)
+    if isinstance(asked, SlurmOptions) and read_settings().batch_job.isdecimal() and not asked.new_job:
+        return SrunSubmitter(agent)
+    return PsijSubmitter(placer, jobs)
 
 
 def foresee(workflow: Workflow) -> dict[str, Offer]:
@@ -54,10 +61,9 @@ def foresee(workflow: Workflow) -> dict[str, Offer]:
     offers = {MASTER: here}
     for site in workflow.sites.values():
         offer = here if site.placer in ("inline", "local") else Offer()
-        if site.placer in ("slurm", "facility"):
-            slurm: SlurmOptions = _options(site, SlurmOptions if site.placer == "slurm" else FacilityOptions)
-            offer = Offer(cores=slurm.cpus, gpus=slurm.gpus, memory_bytes=slurm.memory_bytes or None,
-                          time_s=slurm.walltime_s)
+        if site.placer in QUEUED:
+            job = _options(site, _JOBS.get(site.placer, JobOptions))
+            offer = Offer(cores=job.cpus, gpus=job.gpus, memory_bytes=job.memory_bytes or None, time_s=job.walltime_s)
         offers |= dict.fromkeys(site.names, offer)
     return offers
 

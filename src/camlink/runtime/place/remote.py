@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
+import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -11,7 +13,9 @@ from typing import Any, Final, Protocol
 from camlink.carry.keys import Keys, make_keys
 from camlink.errors import CamlinkError
 from camlink.runtime.dial import AGENT, MASTER
+from camlink.runtime.events import Placing
 from camlink.runtime.landing import Landing
+from camlink.runtime.messages import Message
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus, Submitter
 
 LOOK_S: Final = 0.5
@@ -39,9 +43,11 @@ class Place(Protocol):
 class RemotePlacer:
     """The agent of one site on another machine (master.Placer)."""
 
-    def __init__(self, site: str, place: Place, host: str, folder: Path, relay: int) -> None:
+    def __init__(self, site: str, place: Place, host: str, folder: Path, relay: int, wait_s: float = math.inf) -> None:
         self._site, self._place, self._host, self._folder, self._relay = site, place, host, folder, relay
+        self._wait_s = wait_s
         self.status = JobStatus(JobState.QUEUED, "not asked for yet")
+        self._told = self._said = ""
         self._lost = ""
         self._closing = threading.Event()
         self._killing = False
@@ -60,6 +66,13 @@ class RemotePlacer:
     def lost(self) -> str:
         """Why the agent is gone, or nothing while it runs or waits for its turn."""
         return self._lost
+
+    def news(self) -> list[Message]:
+        """What the place says of its job, when it says something else than before."""
+        if self._said == self._told:
+            return []
+        self._told = self._said
+        return [Placing(agent=self._site, text=self._told)]
 
     def lead(self, target: int | str, *, out: bool) -> int:
         """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
@@ -92,10 +105,12 @@ class RemotePlacer:
         try:
             submitter, spec = await self._place.open(self._site, keys, port, self._relay)
             job = await submitter.submit(spec)
-            await self._watch(submitter, job)
+            late = await self._watch(submitter, job)
             if not self.status.state.over:
                 await self._end(submitter, job)
-                if self._killing:
+                if late:
+                    self._lost = late
+                elif self._killing:
                     self._lost = f"the job {job} of the agent of site '{self._site}' was ended: it did not answer"
             await submitter.close()
         except CamlinkError as error:
@@ -106,18 +121,27 @@ class RemotePlacer:
             self._loop = None
             await self._place.close()
 
-    async def _watch(self, submitter: Any, job: str) -> None:
-        """Follow the job until it is over or we are asked to come to an end."""
+    async def _watch(self, submitter: Any, job: str) -> str:
+        """Follow the job until it is over, we are asked to come to an end, or it waits for too long: then says so."""
+        asked_s = time.monotonic()
         while not self._closing.is_set():
             self.status = await submitter.status(job)
+            why = f": {self.status.text}" if self.status.text else ""
+            self._said = f"job {job} is {self.status.state}{why}"
+            if self.status.state is JobState.QUEUED and time.monotonic() - asked_s > self._wait_s:
+                self._killing = True
+                return (f"the job {job} of the agent of site '{self._site}' did not begin in {self._wait_s:g} s{why}; "
+                        "it was taken out of the queue: ask for less, another `queue`, or wait longer (`wait_s`)")
             if self.status.state.over:
                 self._lost = f"the job {job} of the agent of site '{self._site}' is {self.status.state}: " \
                              f"{self.status.text or 'no reason given'}"
-                return
+                break
             await asyncio.sleep(LOOK_S)
+        return ""
 
     async def _end(self, submitter: Any, job: str) -> None:
-        for _ in range(0 if self._killing else round(LEAVE_S / LOOK_S)):
+        waits = self.status.state is JobState.QUEUED  # nobody is there who could end by himself
+        for _ in range(0 if self._killing or waits else round(LEAVE_S / LOOK_S)):
             self.status = await submitter.status(job)
             if self.status.state.over:
                 return

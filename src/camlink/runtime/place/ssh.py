@@ -185,10 +185,6 @@ class SshSubmitter:
             return JobStatus(JobState.CANCELLED, "cancelled by us", code)
         return JobStatus(JobState.DONE if code == 0 else JobState.FAILED, f"ended with code {code}", code)
 
-    async def remaining_s(self, job: str) -> float | None:
-        """There is no walltime."""
-        return None
-
     async def cancel(self, job: str) -> None:
         """SIGTERM to the whole group, after three seconds SIGKILL."""
         if (await self.status(job)).state is not JobState.RUNNING:

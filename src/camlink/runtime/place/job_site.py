@@ -1,4 +1,4 @@
-"""A site by Slurm, here or over HTTP: the agent is a job; its key lies in the run's folder, which both see."""
+"""A site by jobs (Slurm, PBS, LSF, a facility over HTTP): the agent is one; its key lies in the run's folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from camlink.carry.keys import Keys, write_keys
 from camlink.runtime.place.job import JobSpec, Submitter
 
 
-class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a workflow says of a site by Slurm; `address` is where agents reach this machine, from its nodes.
+class JobOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a workflow says of a site by jobs; `address` is where agents reach this machine, from its nodes.
 
-    `listen` is an address of the node, or `any`, where links may be dialled directly; none unless asked.
+    `listen` is an address of the node, or `any`, where links may be dialled directly; none unless asked. `exclusive`
+    asks for a whole node for each agent. A job that waits longer than `wait_s` is given up.
     """
 
     address: str = "127.0.0.1"
@@ -24,6 +25,7 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cpus: int = 1
     gpus: int = 0
     memory_bytes: int = 0
+    exclusive: bool = False
     walltime_s: float = 3600.0
     python: str = sys.executable
     wait_s: float = 3600.0
@@ -31,7 +33,13 @@ class SlurmOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = ""
 
 
-class FacilityOptions(SlurmOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class SlurmOptions(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The same by Slurm: where we are in an allocation ourselves agents are steps of it, or, with `new_job`, jobs."""
+
+    new_job: bool = False
+
+
+class FacilityOptions(JobOptions, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The same at a facility that takes jobs over HTTP: its `api`, the `machine` there, a file with your token."""
 
     api: str
@@ -42,7 +50,7 @@ class FacilityOptions(SlurmOptions, frozen=True, forbid_unknown_fields=True, kw_
 class JobPlace:
     """Starts agents as jobs of a submitter that `make` makes; its argument is a folder for its files (remote.Place)."""
 
-    def __init__(self, options: SlurmOptions, folder: Path, make: Callable[[Path], Submitter]) -> None:
+    def __init__(self, options: JobOptions, folder: Path, make: Callable[[Path], Submitter]) -> None:
         self._options, self._folder, self._make = options, folder, make
         self._key: Path | None = None
 
@@ -52,11 +60,12 @@ class JobPlace:
         key = self._key = write_keys(keys, self._folder / "keys" / site)
         address = f"tcp://{options.address}:{port}"
         argv = (options.python, "-m", "camlink", "agent", "--join", address, "--key", str(key), "--site", site,
-                "--relay", f"{options.address}:{relay}", *(("--listen", options.listen) if options.listen else ()))
+                "--relay", f"{options.address}:{relay}", "--walltime", f"{options.walltime_s:g}",
+                *(("--listen", options.listen) if options.listen else ()))
         return self._make(self._folder / f"jobs-{site}"), JobSpec(
             argv=argv, name=f"camlink-{site}", folder=self._folder, output=self._folder / f"agent-{site}.log",
-            cpus=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes, walltime_s=options.walltime_s,
-            queue=options.queue, account=options.account)
+            cpus=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes, exclusive=options.exclusive,
+            walltime_s=options.walltime_s, queue=options.queue, account=options.account)
 
     async def lead(self, target: int | str, *, out: bool) -> int:
         """Nothing leads to a node but what it dials itself."""
