@@ -34,6 +34,12 @@ def file_in(folder: Path, pattern: str, scan_id: str) -> Path:
     return path
 
 
+def numbered_names(path: Path) -> list[Path]:
+    """The files path-2, path-3, ... that are there; others that only begin alike are not among them."""
+    numbered = re.compile(re.escape(path.stem) + r"-\d+" + re.escape(path.suffix))
+    return [other for other in path.parent.iterdir() if numbered.fullmatch(other.name)]
+
+
 def free_names(path: Path) -> Iterator[Path]:
     """`path` and then path-2, path-3, ...: those that no file has yet.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from camlink.block import Block, CountFrames, Result
-from camlink.deliver.file_name import file_in, free_names
+from camlink.deliver.file_name import file_in, free_names, numbered_names
 from camlink.errors import FormatError, StorageError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Record:
         """After a good end: the file takes the name of those that earlier attempts left."""
         if self._again and self._writer is not None:
             path = file_in(self._folder, self._pattern, self._writer.scan.id)
-            for left in path.parent.glob(f"{path.stem}-*{path.suffix}"):
+            for left in numbered_names(path):
                 if left != self._writer.path:
                     left.unlink()
             self._writer.path = self._writer.path.replace(path)

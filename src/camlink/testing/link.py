@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -12,7 +11,7 @@ from camlink.block import Result
 from camlink.carry.envelope import encode
 from camlink.carry.link import Inlet
 from camlink.clock import now_s
-from camlink.testing.ends import NBYTES, PATIENCE_S, Ends, Make, joined, lawful, numbered, offer, receive, until
+from camlink.testing.ends import NBYTES, PATIENCE_S, Ends, Make, joined, lawful, numbered, offer, receive, taken, until
 
 
 def _acknowledged(ends: Ends, frames: int) -> None:
@@ -193,11 +192,11 @@ def check_replaced(make: Make) -> None:
     lawful(ends)
     second = joined(ends, "w", 1)
     for number in (1, 2, 3):
-        block = _next(ends, second)
+        block = taken(ends, second)
         assert (block.header.sequence, block.header.again) == (number, 1)
     second.release()
     until(lambda: offer(ends, 4), "credit")
-    assert _next(ends, second).header.again == 0
+    assert taken(ends, second).header.again == 0
     second.release()
     ends.outlet.finish()
     until(lambda: receive(ends, second) is None and second.ended, "the end")
@@ -297,18 +296,6 @@ def check_age(make: Make) -> None:
     assert snapshot.age_ms(0.5) >= 1000
     assert snapshot.max_hop_s <= snapshot.max_age_s - 0.9
     assert snapshot.hop_ms(0.5) > 0
-
-
-def _next(ends: Ends, inlet: Inlet) -> Result:
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        ends.outlet.pump()
-        block = inlet.receive()
-        if block is not None:
-            assert isinstance(block, Result)
-            return block
-        assert time.monotonic() < deadline, "no block came"
-        time.sleep(0.0005)
 
 
 LINK_CHECKS: Final[dict[str, Callable[[Make], None]]] = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
@@ -12,12 +11,12 @@ from typing import Final
 PACKAGES: Final = ("numpy", "scipy", "numba", "h5py", "hdf5plugin", "pyzmq", "msgspec")
 
 
-def provenance(workflow_text: str, extra: Mapping[str, object] | None = None) -> dict[str, str]:
+def provenance(workflow_text: str) -> dict[str, str]:
     """Texts by name: program, version, python, platform, one for each package, workflow, workflow_sha256, date.
 
-    `date` is ISO 8601 in UTC. What `extra` says has the last word; its values become texts.
+    `date` is ISO 8601 in UTC.
     """
-    facts = {
+    return {
         "program": "camlink",
         "version": _version("camlink"),
         "python": platform.python_version(),
@@ -27,7 +26,6 @@ def provenance(workflow_text: str, extra: Mapping[str, object] | None = None) ->
         "workflow_sha256": hashlib.sha256(workflow_text.encode()).hexdigest(),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return facts | {name: str(value) for name, value in (extra or {}).items()}
 
 
 def _version(package: str) -> str:

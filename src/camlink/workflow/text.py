@@ -142,8 +142,8 @@ class _Reader:
             return None
         try:
             return _construct(node)
-        except (yaml.YAMLError, ValueError) as error:
-            problem = getattr(error, "problem", None) or error
+        except _FAULTS as error:
+            problem = getattr(error, "problem", None) or f"a value that cannot be read: {error}"
             self.faults.append(f"{problem} ({_at(node.start_mark)})")
             return None
 
@@ -253,6 +253,8 @@ class _Reader:
                     self.typed(found, "feedback", bool, False, path), self.link(found, path))
 
 
+_FAULTS: Final = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What the constructors of PyYAML raise for a scalar that is not of the form of its tag, or a key that is a list."""
 _SCIENTIFIC: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 2e6 for a word
 
 
@@ -271,7 +273,7 @@ def read_value(text: str) -> Any:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         return None if node is None else _construct(node)
-    except yaml.YAMLError:
+    except _FAULTS:
         return text
 
 

@@ -93,6 +93,17 @@ def test_values_are_read_as_a_scientist_means_them() -> None:
         2e6, 12, True, "word", [1, 2000.0], "drop-packets=0.01"]
 
 
+@pytest.mark.parametrize("text", ["2024-13-45", "{? [1, 2] : 3}", "!!timestamp soon", "!!bool perhaps", "!!int x"])
+def test_a_value_that_yaml_cannot_build_is_a_fault_of_its_line_and_elsewhere_a_word(text: str) -> None:
+    with pytest.raises(WorkflowError, match=r"\(line 4, column 8\)"):
+        parse_workflow(f"workflow: x\noperators:\n  a:\n    p: {text}\n    use: twin\n")
+    assert read_value(text) == text
+
+
+def test_a_value_that_is_too_deep_is_a_word() -> None:
+    assert read_value("[" * 5000) == "[" * 5000
+
+
 def test_set_replaces_parameters_and_names_the_nearest_operator() -> None:
     flow = parse_workflow("workflow: x\noperators: {solve: {use: s, beta: 1}}")
     assert flow.with_values({"solve.beta": 0.5}).nodes["solve"].parameters == {"beta": 0.5}

@@ -221,8 +221,9 @@ def _against(task: Task, listen: Callable[[str], Run]) -> Run:
     return msgspec.structs.replace(run, sent=sent, lost_packets=sent.packets - run.packets)
 
 
-def measure(*, detector: str = "cosmic", seconds: float = 3.0, payload_bytes: int = 4096) -> dict[str, Any]:
-    """Figures of the receiver as a record of one bench case, `fastccd-udp`.
+def measure(case: str = "fastccd-udp", *, detector: str = "cosmic", seconds: float = 3.0,
+            payload_bytes: int = 4096) -> dict[str, Any]:
+    """Figures of the receiver as a record of one bench case; there is but one.
 
     Runs unpaced, paced at 240 MB/s (no packet may be lost), and with faults (every loss must be counted exactly);
     `beside` holds plain loops of the same run. Takes about 6 x `seconds`.
@@ -238,7 +239,7 @@ def measure(*, detector: str = "cosmic", seconds: float = 3.0, payload_bytes: in
     fastest, steady, forced = run_camlink(free), run_camlink(paced), run_camlink(faulty, check=True)
     plain, backlog = run_plain(free), run_backlog(geometry, payload_bytes=payload_bytes)
     return {
-        "case": "fastccd-udp", "figure": round(fastest.payload_MB_per_s, 1), "unit": "MB/s",
+        "case": case, "figure": round(fastest.payload_MB_per_s, 1), "unit": "MB/s",
         "beside": {"plain recv_into loop": round(plain.payload_MB_per_s, 1), "needed at 100 Hz": NEEDED_MB_PER_S,
                    "one core, packets waiting": round(backlog.payload_MB_per_s, 1)},
         "ratio": {"plain recv_into loop": round(fastest.payload_MB_per_s / max(plain.payload_MB_per_s, 1e-9), 3),

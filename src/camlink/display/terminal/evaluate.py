@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from camlink.display.terminal.bench import machine
-from camlink.display.terminal.options import Values, read_sets
+from camlink.display.terminal.options import Values, read_sets, write_json
 from camlink.errors import StorageError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def evaluate(
     for line in said(outcomes):
         console.print(line, style="yellow", highlight=False, markup=False, soft_wrap=True)
     if json is not None:
-        _write(json, record(dataset, budget, target, standings))
+        write_json(json, record(dataset, budget, target, standings))
     if page is not None:
         _write_page(page / PAGE, dataset, facts, standings, target)
         console.print(f"page: {page / PAGE}", highlight=False, soft_wrap=True)
@@ -177,10 +177,3 @@ def _write_page(path: Path, dataset: DataSet, facts: list[str], standings: list[
         path.write_text(text, encoding="utf8")
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; choose another folder") from None
-
-
-def _write(path: Path, tree: dict[str, Any]) -> None:
-    try:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(tree), indent=2) + b"\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}; choose another place") from None

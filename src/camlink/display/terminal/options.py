@@ -1,13 +1,14 @@
-"""Options that several commands share, and how `--set operator.parameter=value` is read."""
+"""What several commands share: options, how `--set operator.parameter=value` is read, how `--json FILE` is written."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 import typer
 
-from camlink.errors import InputError
+from camlink.errors import InputError, StorageError
 from camlink.workflow.text import read_value
 
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write the machine-readable report to this file.")]
@@ -33,3 +34,11 @@ def read_sets(sets: list[str] | None) -> dict[str, Any]:
             raise InputError(f"--set {text}: expected {_FORM}")
         found[key.strip()] = read_value(value)
     return found
+
+
+def write_json(file: Path, tree: Any) -> None:
+    """Write records and plain values to a file; raises StorageError."""
+    try:
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(tree), indent=2) + b"\n")
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror}; choose another place") from None

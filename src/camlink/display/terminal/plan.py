@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from camlink.display.terminal.options import Values, read_sets
-from camlink.errors import ParameterError, StorageError
+from camlink.display.terminal.options import Values, read_sets, write_json
+from camlink.errors import ParameterError
 
 if TYPE_CHECKING:
     from camlink.beamline.forecast.deviation import Deviation
@@ -82,15 +82,8 @@ def plan(preset: Annotated[Preset, typer.Argument(
     if compared:
         console.print(comparison(compared), highlight=False)
     if json is not None:
-        _write(json, {"twin": scan, "plan": around, "solve": solve, "forecast": found,
-                      **({"against": {"run": measured, "deviations": compared}} if compared else {})})
-
-
-def _write(file: Path, tree: dict[str, Any]) -> None:
-    try:
-        file.write_bytes(msgspec.json.format(msgspec.json.encode(tree), indent=2) + b"\n")
-    except OSError as error:
-        raise StorageError(f"cannot write {file}: {error.strerror}; choose another place") from None
+        write_json(json, {"twin": scan, "plan": around, "solve": solve, "forecast": found,
+                         **({"against": {"run": measured, "deviations": compared}} if compared else {})})
 
 
 def records(preset: Preset, given: dict[str, dict[str, Any]],
