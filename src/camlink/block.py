@@ -2,6 +2,7 @@
 
 Block
 ├── Plan          the frames that a scan is going to take, by frame index
+├── Void          what a replica made nothing of, so that nobody waits for it
 ├── Frames        n consecutive frames with one row of facts for each
 │   ├── RawFrames      16-bit samples as the detector sends them [ADU]; bit 0x2000 marks a sample without value
 │   └── CountFrames    photon counts (float32) [photon]; NaN marks a pixel without value
@@ -77,11 +78,26 @@ class Scan(msgspec.Struct, frozen=True, kw_only=True):
         return reach / (self.shape[0] * self.pixel_m[0]), reach / (self.shape[1] * self.pixel_m[1])
 
 
+class Turn(msgspec.Struct, frozen=True, array_like=True):
+    """Where a block stood before replicas shared the stream: the `number` that its link from `origin` gave it.
+
+    Each attempt of the origin numbers from 0, in a `chain` of its own. What was made of the block is `parts` blocks, of
+    which this is number `part`; a `number` below 0 says that the place is not known any more.
+    """
+
+    origin: str
+    chain: int
+    number: int
+    part: int = 0
+    parts: int = 1
+
+
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The typed head of a block: its scan, when its oldest content was captured, and scalar facts.
 
-    `source` (operator, or operator.port) and `sequence` (rising from 0 at that port) are stamped by the runtime.
-    `again` counts how often a link had sent the block before to a receiver that was lost: above 0 it may be known.
+    `source` (operator, or operator.port), `sequence` (rising from 0 at that port) and `turn` (behind replicas, where
+    somebody asks for order) are stamped by the runtime. `again` counts how often a link had sent the block before to a
+    receiver that was lost: above 0 it may be known.
     """
 
     scan: Scan
@@ -90,6 +106,7 @@ class Header(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int = 0
     again: int = 0
     facts: dict[str, Fact] = {}
+    turn: Turn | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +180,18 @@ class Plan(Block):
     def address(self) -> str:
         """Where the detector waits for its receiver, as udp://host:port; empty when it is configured by hand."""
         return str(self.header.facts.get("address", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Void(Block):
+    """Nothing: a replica says that no frame comes of those at `index` (n,) i64, to whoever takes frames in order."""
+
+    required = ("index",)
+
+    @property
+    def count(self) -> int:
+        """No frame."""
+        return 0
 
 
 @dataclass(frozen=True, slots=True)

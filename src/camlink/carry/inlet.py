@@ -79,6 +79,20 @@ class CountingInlet(ABC):
         self._acknowledge(numbers)
 
     @property
+    def number(self) -> int:
+        """The number that the link gave to the block that was received last and not yet released."""
+        return self._held[-1][0]
+
+    def release_one(self, number: int) -> None:
+        """The consumer is done with the block of this number, whatever it still has of older ones."""
+        for place, (held, frames) in enumerate(self._held):
+            if held == number:
+                del self._held[place]
+                self.account.acknowledged += frames
+                self._acknowledge([number])
+                return
+
+    @property
     def ending(self) -> bool:
         """True when the sender has nothing new and waits for acknowledgements."""
         return self._ending or self._ended

@@ -114,6 +114,15 @@ class Inlet(Protocol):
         ...
 
     @property
+    def number(self) -> int:
+        """The number of the block that was received last: the outlet counts from 0, over all its receivers."""
+        ...
+
+    def release_one(self, number: int) -> None:
+        """The consumer is done with the block of this number, whatever it still has of older ones."""
+        ...
+
+    @property
     def ending(self) -> bool:
         """True when the sender has nothing new and only waits for acknowledgements."""
         ...

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from camlink.carry.account import Snapshot, merge
 from camlink.runtime.events import Adjust, Instruction, Order, Send
 from camlink.runtime.messages import (
+    REPLICA_SEQUENCES,
     Change,
     Connect,
     Cut,
@@ -41,8 +42,6 @@ from camlink.workflow.assignment import Given, Unmet
 MOST_RESTARTS: Final = 5
 WINDOW_S: Final = 60.0
 SEQUENCE_GAP: Final = 1000
-REPLICA_SEQUENCES: Final = 1 << 40
-"""Replicas number their blocks from multiples of this: a number is given once in a run."""
 STRIKES: Final = 6
 """A block is set aside when those who held it have this many strikes: 3 for each that raised or hung, 2 that died."""
 

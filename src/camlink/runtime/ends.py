@@ -59,7 +59,7 @@ class Ends:
             except PeerLost:
                 missed.add(address)  # it died meanwhile; the master tells of its next attempt, or that there is none
             else:
-                inbox.add(ends[address])
+                inbox.add(ends[address], address)
         self._awaited[message.link] = message.awaited
         for address in message.gone:
             self._cut(message.link, address)

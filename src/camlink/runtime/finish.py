@@ -122,6 +122,8 @@ def _finish_one(spec: WorkerSpec, pool: Pool) -> Iterator[str]:
                                     for source in (k.source, f"{k.source}.{k.output}")
                                     for block in pool.get(source, {}).values()])
               for port in operator.inputs}
+    if spec.order_wait_s:
+        inputs = {port: sorted(blocks, key=_first_index) for port, blocks in inputs.items()}
     if not any(inputs.values()):
         return
     context = WorkerContext(msgspec.structs.replace(spec, attempt=spec.attempt + 1), NoScreen(), lambda: False)
@@ -187,6 +189,10 @@ def _distinct(blocks: list[Block]) -> list[Block]:
         else:
             found.append(block)
     return found
+
+
+def _first_index(block: Block) -> int:
+    return int(block.index[0]) if isinstance(block, Frames) else -1
 
 
 def _indices(blocks: Iterable[Block], scan: str) -> Seen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -13,10 +14,13 @@ import numpy as np
 import zmq
 from numpy.typing import DTypeLike
 
-from camlink.block import Array, Block
+from camlink.block import Array, Block, Turn, Void
 from camlink.carry.envelope import encode
 from camlink.carry.link import Inlet, Outlet
 from camlink.errors import Closed
+from camlink.runtime.messages import REPLICA_SEQUENCES
+from camlink.runtime.order import Order
+from camlink.runtime.order_mark import OrderMark
 from camlink.runtime.porter import Porter
 from camlink.runtime.pulse import Pulse
 
@@ -27,12 +31,22 @@ DRAIN_S: Final = 60.0
 Sent = tuple[tuple["Outbox", int], ...]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Taken:
     """A block that was taken: whose it is, and what must be settled before it is acknowledged; None while in work."""
 
     inlet: Inlet
+    number: int
+    turn: Turn
     waits: Sent | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """What a port needs that gives frames in order."""
+
+    order: Order[_Taken]
+    mark: OrderMark
 
 
 class Inbox:
@@ -42,10 +56,13 @@ class Inbox:
     operator takes next tells that it is done with the one before.
     """
 
-    def __init__(self, porter: Porter, look: Callable[[], None], outboxes: Iterable[Outbox] = ()) -> None:
+    def __init__(self, porter: Porter, look: Callable[[], None], outboxes: Iterable[Outbox] = (),
+                 ordered: Ordered | None = None) -> None:
         self._porter, self._look = porter, look
         self._outboxes = tuple(outboxes)
+        self.ordered = ordered
         self._inlets: list[Inlet] = []
+        self._chains: dict[Inlet, int] = {}
         self._closed: list[Inlet] = []
         self._taken: deque[_Taken] = deque()
         self._earlier: Iterator[Block] | None = porter.earlier()
@@ -54,11 +71,14 @@ class Inbox:
         self.awaited: dict[str, int] = {}
         self.complete = False
         self.completed: Callable[[], None] = _nothing
+        self.passed: Callable[[Block, Turn], Sent] = _nothing_sent
+        self.turn: Turn | None = None
         self.pulse = Pulse()
 
-    def add(self, inlet: Inlet) -> None:
-        """One more sender feeds this port."""
+    def add(self, inlet: Inlet, address: str = "") -> None:
+        """One more sender feeds this port, an attempt that waited at `address`."""
         self._inlets.append(inlet)
+        self._chains[inlet] = 1 << 32 | zlib.crc32(address.encode())
 
     @property
     def ends(self) -> list[Inlet]:
@@ -98,7 +118,12 @@ class Inbox:
         while self._taken and (waits := self._taken[0].waits) is not None:
             if not all(outbox.settled(sequence) for outbox, sequence in waits):
                 return
-            self._taken.popleft().inlet.release(1)
+            done = self._taken.popleft()
+            if self.ordered is None:
+                done.inlet.release(1)
+            else:
+                self.ordered.mark.note(done.turn)
+                done.inlet.release_one(done.number)
 
     def flush(self) -> None:
         """Wait until everything that was taken is settled and acknowledged."""
@@ -114,7 +139,7 @@ class Inbox:
         """
         self.pulse.beat()
         if not self.complete and self._earlier is None and not any(self.awaited.values()) and all(
-                inlet.ended for inlet in self._inlets):
+                inlet.ended for inlet in self._inlets) and not (self.ordered and self.ordered.order.waits):
             self.complete = True
             self.completed()
         return self.complete
@@ -132,12 +157,15 @@ class Inbox:
         """Acknowledge everything and the end; also what came again and was never asked for."""
         while self._porter.again and (found := self._receive()) is not None:
             inlet, block = found
-            if self._porter.admit(block) is not None:
+            if isinstance(block, Void) or self._porter.admit(block) is not None:
                 break
-            self._taken.append(_Taken(inlet, ()))
+            self._taken.append(self._entry(inlet, block, ()))
         self.flush()
         for inlet in self._inlets:
-            inlet.close()
+            if self.ordered and self.ordered.order.waits:
+                inlet.leave()  # what waits for its turn was never given to the operator
+            else:
+                inlet.close()
 
     def leave(self) -> None:
         """Finish what was begun and give back the rest, which goes to the other replicas."""
@@ -156,19 +184,59 @@ class Inbox:
             for block in self._earlier:
                 if (fresh := self._porter.admit(block)) is not None:
                     self._porter.hold(fresh, known=True)
+                    self.turn = block.header.turn or Turn(_origin(block), 0, -1)
+                    if self.ordered is not None:
+                        self.ordered.order.recall(block)
                     return fresh
             self._earlier = None
+        found = self._next_in_order(self.ordered.order) if self.ordered is not None else self._next_that_came()
+        if found is None:
+            self._let_go()
+            return None
+        fresh, taken = found
+        self.turn = taken.turn
+        self._porter.hold(fresh)
+        self._porter.keep_first(fresh)
+        return fresh
+
+    def _next_that_came(self) -> tuple[Block, _Taken] | None:
         while (found := self._receive()) is not None:
             inlet, block = found
-            if (fresh := self._porter.admit(block)) is not None:
-                self._taken.append(_Taken(inlet))
-                self._porter.hold(fresh)
-                self._porter.keep_first(fresh)
-                return fresh
-            self._taken.append(_Taken(inlet, ()))
+            taken = self._entry(inlet, block)
+            self._taken.append(taken)
+            if not isinstance(block, Void) and (fresh := self._porter.admit(block)) is not None:
+                return fresh, taken
+            taken.waits = self.passed(block, taken.turn)
             self.free()
-        self._let_go()
         return None
+
+    def _next_in_order(self, order: Order[_Taken]) -> tuple[Block, _Taken] | None:
+        """What waits for its turn is not acknowledged, so that it comes again if we are replaced."""
+        while True:
+            while (decided := order.take()) is not None:
+                fresh, taken = decided
+                self._taken.append(taken)
+                if fresh is not None:
+                    return fresh, taken
+                taken.waits = ()
+                self.free()
+            found = self._receive()
+            if found is not None:
+                inlet, block = found
+                fresh = None if isinstance(block, Void) else self._porter.admit(block)
+                order.add(block, block.header.turn, fresh, self._entry(inlet, block))
+            elif self._inlets and not any(self.awaited.values()) and all(inlet.ending for inlet in self._inlets):
+                order.end()
+                if not order.waits:
+                    return None
+            else:
+                order.look()
+                if not order.ready:
+                    return None
+
+    def _entry(self, inlet: Inlet, block: Block, waits: Sent | None = None) -> _Taken:
+        turn = block.header.turn or Turn(_origin(block), self._chains[inlet], inlet.number)
+        return _Taken(inlet, inlet.number, turn, waits)
 
     def _let_go(self) -> None:
         """Acknowledge the end of each sender when it is there, so that none waits for the others."""
@@ -202,20 +270,25 @@ class Inbox:
 class Outbox:
     """One output port: stamps each block and gives it to every link, waiting where a lossless link has no credit."""
 
-    def __init__(self, source: str, outlets: list[Outlet], look: Callable[[], None], first: int = 0) -> None:
+    def __init__(self, source: str, outlets: list[Outlet], look: Callable[[], None], first: int = 0,
+                 told: Iterable[Outlet] = ()) -> None:
         self._source, self.outlets, self._look = source, outlets, look
+        self.told = tuple(told)
         self._sequence = first
         self.scan = ""
 
-    def send(self, block: Block) -> int:
-        """Send to every link and give the sequence; raises Closed when the run is given up for want of credit."""
-        header = msgspec.structs.replace(block.header, source=self._source, sequence=self._sequence, again=0)
+    def send(self, block: Block, turn: Turn | None = None) -> int:
+        """Send to every link and give the sequence; raises Closed when the run is given up for want of credit.
+
+        A Void goes only where somebody further on waits for turns.
+        """
+        header = msgspec.structs.replace(block.header, source=self._source, sequence=self._sequence, again=0, turn=turn)
         self._sequence += 1
         self.scan = header.scan.id
         stamped = type(block)(header, block.arrays)
         parts: list[Any] = encode(stamped) if self.outlets else []
         self._look()
-        for outlet in self.outlets:
+        for outlet in self.told if isinstance(block, Void) else self.outlets:
             while not outlet.offer(stamped, parts):
                 wait(self.outlets, SLICE_S)
                 self._look()
@@ -262,6 +335,16 @@ def finish(outlets: list[Outlet], look: Callable[[], None]) -> None:
 
 def _nothing() -> None:
     return None
+
+
+def _nothing_sent(block: Block, turn: Turn) -> Sent:
+    del block, turn
+    return ()
+
+
+def _origin(block: Block) -> str:
+    """Who gave a block that replicas share: each replica of a sender by itself, all its attempts together."""
+    return f"{block.header.source}/{block.header.sequence // REPLICA_SEQUENCES}"
 
 
 def wait(ends: list[Any], timeout_s: float) -> None:

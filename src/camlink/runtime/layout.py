@@ -9,9 +9,9 @@ import msgspec
 
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.errors import WorkflowError
-from camlink.runtime.crew import REPLICA_SEQUENCES, WorkerState
+from camlink.runtime.crew import WorkerState
 from camlink.runtime.hosting import HAS_MEMFD, machine_of
-from camlink.runtime.messages import LinkSpec, WorkerSpec
+from camlink.runtime.messages import REPLICA_SEQUENCES, LinkSpec, WorkerSpec
 from camlink.runtime.place.job import QUEUED
 from camlink.runtime.states import RunState
 from camlink.runtime.succession import Succession
@@ -46,7 +46,7 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance, needs=checked.needs[name], hosts=hosts,
                 site=node.at, first_sequence=replica * REPLICA_SEQUENCES, passage=passage,
-                join=node.join)
+                join=node.join, order_wait_s=_order_wait_s(checked, name))
             workers[name, replica] = WorkerState(spec, hosts[0], killable=hosts != (MASTER,))
     agents = {agent: site.name for agent, site in sites.items()} | ({MASTER: ""} if MASTER in used else {})
     queue_s = max((_wait_s(sites[agent]) for agent in far), default=0.0)
@@ -61,7 +61,8 @@ def _link(checked: Checked, link: Link, far: frozenset[str]) -> LinkSpec:
     return LinkSpec(
         name=link.name, source=link.source, target=link.target, output=link.output.name, input=link.input.name,
         kind=_kind(checked, link, far), policy=link.policy,
-        limit_bytes=DEFAULT_LIMIT_BYTES, senders=senders, receivers=receivers, block=link.output.block.__name__)
+        limit_bytes=DEFAULT_LIMIT_BYTES * (2 if checked.ordered(link.target) else 1),
+        turns=link.name in checked.turns, senders=senders, receivers=receivers, block=link.output.block.__name__)
 
 
 def _kind(checked: Checked, link: Link, far: frozenset[str]) -> Literal["memory", "shm", "zmq", "far"]:
@@ -89,6 +90,18 @@ def _patience_s(node: Node, operator: Operator) -> float:
     if operator.kind is Kind.VIEW:
         return 0.0
     return node.patience_s or (STREAM_S if operator.streams else BLOCK_S)
+
+
+def _order_wait_s(checked: Checked, name: str) -> float:
+    """For how long an operator waits for a block of which nobody tells; 0 when it does not ask for order.
+
+    A replica may hang on the block twice, and be replaced each time.
+    """
+    if not checked.ordered(name):
+        return 0.0
+    longest_s = max((_patience_s(checked.workflow.nodes[one], checked.operators[one])
+                     for one in checked.before(name)), default=0.0)
+    return 3 * longest_s + FAR_WAIT_S
 
 
 def _margin_s(site: Site) -> float:

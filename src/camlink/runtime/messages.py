@@ -21,6 +21,8 @@ from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs
 
 MAX_CONTROL_BYTES: Final = 16 << 20
+REPLICA_SEQUENCES: Final = 1 << 40
+"""Replicas number their blocks from multiples of this: a number is given once in a run."""
 GIVEN_BEFORE: Final = "given_before"
 """The fact of a source that resumed: so many frames its earlier attempts gave, and nobody needs again."""
 
@@ -39,6 +41,7 @@ class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
     senders: int = 1
     receivers: int = 1
     block: str = "Block"
+    turns: bool = False  # somebody behind it takes frames in order
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +66,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     hosts: tuple[str, ...] = ()  # the agents that may host it
     gpus: tuple[int, ...] = ()  # those of its agent that are for it alone
     join: Join | None = None
+    order_wait_s: float = 0.0  # how long it waits for a block that nobody tells of; 0 where any order will do
     resumes: bool = False
     patience_s: float = 300.0  # its code may work for so long without a word; 0 = for ever
     passage: bytes = b""  # carry.crossing.Passage, sealed: only who makes links to other machines reads it

@@ -8,23 +8,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from camlink.block import Block
+import msgspec
+import numpy as np
+
+from camlink.block import Block, Turn, Void
 from camlink.carry.link import Outlet
 from camlink.errors import CamlinkError, OperatorFailed
-from camlink.runtime.flow import SLICE_S, Inbox, Outbox, Sent, finish, wait
+from camlink.runtime.flow import SLICE_S, Inbox, Ordered, Outbox, Sent, finish, wait
 from camlink.runtime.given import Given
 from camlink.runtime.hand import Hand
 from camlink.runtime.joined import Joined
 from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.order import Order
+from camlink.runtime.order_mark import OrderMark
 from camlink.runtime.porter import Porter
 from camlink.runtime.pulse import Pulse
 from camlink.workflow.operator import Context, Kind, Operator
 from camlink.workflow.parameter import build
+from camlink.workflow.policy import LOSSLESS
 
 TRIES: Final = 2
 MOST_IN_A_ROW: Final = 10
-LOSSLESS: Final = ("block", "spill")
 _LOOK_S: Final = 1.0
+_NO_FRAMES: Final = np.zeros(0, np.int64)
 
 
 class Work:
@@ -51,9 +57,10 @@ class Work:
         self.outboxes = {
             port.name: Outbox(name if single else f"{name}.{port.name}",
                               [outlets[s.name] for s in self._spec.outputs if s.output == port.name], self._look,
-                              self._spec.first_sequence)
+                              self._spec.first_sequence,
+                              [outlets[s.name] for s in self._spec.outputs if s.output == port.name and s.turns])
             for port in self._operator.outputs}
-        self.inboxes = {port: Inbox(porter, self._look, self.outboxes.values())
+        self.inboxes = {port: Inbox(porter, self._look, self.outboxes.values(), self._ordered(port))
                         for port, porter in self.porters.items()}
         for port, inbox in self.inboxes.items():
             inbox.completed = partial(self._part, port, True)
@@ -70,6 +77,7 @@ class Work:
             self._by_meeting(self.joined)
         else:
             (inbox,), (porter,) = self.inboxes.values(), self.porters.values()
+            inbox.passed = partial(self._in_turn, [])
             self._by_block(inbox, porter)
         for port, inbox in self.inboxes.items():
             if not inbox.ended and not self.leaving:
@@ -118,8 +126,18 @@ class Work:
                 "busy_s": self._pulse.busy_s,
                 "unkept": next((part.broken for part in parts if part.broken), "")}
 
+    def facts(self) -> dict[str, Any]:
+        """What a heartbeat says of joins and order."""
+        if self.joined is not None:
+            return self.joined.facts()
+        return next((facts for inbox in self.inboxes.values() if inbox.ordered and (
+            facts := inbox.ordered.order.facts())), {})
+
     def close(self, *, well: bool) -> None:
         """Close the journals; they go when the worker ended well."""
+        for inbox in self.inboxes.values():
+            if inbox.ordered is not None:
+                inbox.ordered.mark.close(well=well)
         if self._noted is not None:
             self._noted.close(well=well)
         for porter in self.porters.values():
@@ -134,12 +152,20 @@ class Work:
         return Porter(self._spec, port, hand, once=True,
                        kept="all" if operator.streams or operator.joins else "after" if operator.stateful else "none")
 
+    def _ordered(self, port: str) -> Ordered | None:
+        """What the port needs where the operator takes frames in order."""
+        if not self._spec.order_wait_s:
+            return None
+        mark = OrderMark(self._spec, port)
+        return Ordered(Order(self._spec.order_wait_s, mark.known), mark)
+
     def _by_block(self, inbox: Inbox, porter: Porter) -> None:
         while not self.leaving:
             block = inbox.take(_LOOK_S)
             if block is not None:
                 made = self._make({porter: block})
-                inbox.done(self._send(made))
+                turn = inbox.turn
+                inbox.done(self._in_turn(made, block, turn) if turn is not None else self._send(made))
             elif inbox.ended:
                 break
         if self.leaving:
@@ -188,6 +214,20 @@ class Work:
 
     def _send(self, made: list[tuple[str, Block]] | Iterator[tuple[str, Block]]) -> Sent:
         return tuple((self.outboxes[port], self.outboxes[port].send(block)) for port, block in made)
+
+    def _in_turn(self, made: list[tuple[str, Block]], block: Block, turn: Turn) -> Sent:
+        """Send what was made of a block with its turn, where somebody takes frames in order; a Void for nothing."""
+        sent: Sent = ()
+        for port, outbox in self.outboxes.items():
+            blocks: list[Block] = [one for name, one in made if name == port]
+            if not outbox.told:
+                sent += self._send((port, one) for one in blocks)
+                continue
+            blocks = blocks or [Void(block.header, {"index": block.arrays.get("index", _NO_FRAMES)})]
+            for part, one in enumerate(blocks):
+                place = msgspec.structs.replace(turn, part=part, parts=len(blocks))
+                sent += ((outbox, outbox.send(one, place)),)
+        return sent
 
     def _given(self, given: Any) -> Iterator[tuple[str, Block]]:
         return blocks_of(given, next(iter(self.outboxes), ""))

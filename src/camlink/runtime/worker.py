@@ -186,10 +186,10 @@ class Worker:
         boxes = self.work.outboxes.values() if self.work is not None else ()
         scan = next((box.scan for box in boxes if box.scan), "")
         given = {GIVEN_BEFORE: len(self.context.given)} if self.context.given else {}
-        joined = self.work.joined.facts() if self.work is not None and self.work.joined is not None else {}
-        told = {**given, **joined, **self.context.work, **self.context.facts}
-        if "warnings" in joined and "warnings" in self.context.facts:
-            told["warnings"] = [*joined["warnings"], *_listed(self.context.facts["warnings"])]
+        ports = self.work.facts() if self.work is not None else {}
+        told = {**given, **ports, **self.context.work, **self.context.facts}
+        if "warnings" in ports and "warnings" in self.context.facts:
+            told["warnings"] = [*ports["warnings"], *_listed(self.context.facts["warnings"])]
         return {**({"scan": scan} if scan else {}), **told}
 
     def say(self, kind: type[Message], **more: Any) -> None:

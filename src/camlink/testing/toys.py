@@ -41,10 +41,14 @@ Index = Annotated[int, about("frame at which it happens; -1 for never", ge=-1)]
 
 
 class Slow(Parameters, frozen=True):
-    """How slow an operator is to start and at each block, and at which frames it raises or is killed."""
+    """How slow an operator is to start and at each block, and at which frames it raises or is killed.
+
+    `uneven_s` is the longest of what it takes besides, for each frame another time.
+    """
 
     start_s: Seconds = 0.0
     sleep_s: Seconds = 0.0
+    uneven_s: Seconds = 0.0
     raise_at: Index = -1
     raise_from: Index = -1
     die_at: Index = -1
@@ -67,7 +71,7 @@ def _start(parameters: Slow | Camera) -> None:
 
 
 def _work_on(frame: int, parameters: Slow) -> None:
-    time.sleep(parameters.sleep_s)
+    time.sleep(parameters.sleep_s + parameters.uneven_s * (frame * 7919 % 13) / 12)
     _fault(frame, parameters.raise_at, parameters.raise_from)
     if frame == parameters.die_at:
         os.kill(os.getpid(), signal.SIGKILL)

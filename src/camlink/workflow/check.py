@@ -14,8 +14,9 @@ from camlink.workflow.graph import Node, Wire, Workflow
 from camlink.workflow.needs import ANY, Needs, Offer, read_needs
 from camlink.workflow.operator import Kind as OperatorKind
 from camlink.workflow.operator import Operator
+from camlink.workflow.order import asks_for_order, before, shares
 from camlink.workflow.parameter import Parameters, build
-from camlink.workflow.policy import Kind, Policy
+from camlink.workflow.policy import LOSSLESS, Kind, Policy
 from camlink.workflow.port import Port
 
 PLACERS: Final = ("facility", "inline", "join", "local", "lsf", "pbs", "pbs_classic", "slurm", "ssh")
@@ -57,6 +58,22 @@ class Checked:
     def hosts(self, name: str) -> tuple[str, ...]:
         """The agents that may host the workers of an operator."""
         return _hosts(self.workflow, self.workflow.nodes[name], self.operators[name])
+
+    def ordered(self, name: str) -> bool:
+        """Whether an operator takes frames in order."""
+        return asks_for_order(self.workflow.nodes[name], self.operators[name])
+
+    def before(self, name: str) -> tuple[str, ...]:
+        """The operators before `name` whose replicas may change the order of what comes to it."""
+        return before(name, self.links, {node.name: shares(node, self.operators[node.name])
+                                         for node in self.workflow.nodes.values()})
+
+    @property
+    def turns(self) -> frozenset[str]:
+        """The links by which the turns of frames travel to those who take them in order."""
+        asking = {name: self.before(name) for name in self.operators if self.ordered(name)}
+        return frozenset(link.name for link in self.links for name, replicas in asking.items()
+                         if link.source in replicas and link.target in (name, *replicas))
 
     def must_run(self) -> Checked:
         """Itself; raises WorkflowError with every problem when there is one."""
@@ -133,6 +150,7 @@ class _Check:
         self.matching()
         for node in self.flow.nodes.values():
             self.joining(node)
+            self.ordering(node)
         return Checked(self.flow, self.operators, self.parameters, tuple(self.links), tuple(self.problems), self.needs)
 
     def fault(self, text: str, *path: str) -> None:
@@ -310,6 +328,29 @@ class _Check:
                 self.fault(f"{node.name}.join.skew: {link.source} comes to it with one of {apart} frames, so that the "
                            f"others would wait for more than {join.skew} keys; set skew to {apart} or more",
                            node.name, "join", "skew")
+
+    def ordering(self, node: Node) -> None:
+        op = self.operators.get(node.name)
+        if op is None or not asks_for_order(node, op):
+            return
+        if not op.inputs or op.joins or node.replicas > 1 or node.elastic:
+            what = ("a source has no input" if not op.inputs else "a join takes frames as they meet" if op.joins
+                    else "replicas share their frames")
+            self.fault(f"{node.name}.ordered: {what}; leave `ordered` out", node.name, "ordered")
+            return
+        for port in op.inputs:
+            if not issubclass(port.block, Frames):
+                self.fault(f"{node.name}.ordered: {port.name} is a {_type(port)}; only frames have an order",
+                           node.name, "ordered")
+        replicas = before(node.name, self.links, {name: shares(self.flow.nodes[name], one)
+                                                  for name, one in self.operators.items()})
+        for link in self.links:
+            inside = link.source in replicas and link.target in (node.name, *replicas)
+            if (inside or link.target in replicas) and not (
+                    link.policy in LOSSLESS or (link.policy.startswith("sample(") and not inside)):
+                self.fault(f"{node.name}.ordered: nobody can tell a frame that `{link.policy}` drops on the way to "
+                           f"{link.target} from one that is late; use sample(N) before {replicas[-1]}, block or spill",
+                           link.target, "policy")
 
     def thinned(self, link: Link, seen: tuple[str, ...]) -> int:
         """Of how many frames one comes through a link, by the `sample(N)` on its way."""

@@ -65,7 +65,7 @@ def draw_text(checked: Checked) -> str:
         kind = str(op.kind) if op else "unknown"
         count = f" x{node.replicas}" if node.replicas > 1 else ""
         count = f" x{node.elastic.min}-{node.elastic.max}" if node.elastic else count
-        join = f", {node.join}" if node.join else ""
+        join = f", {node.join}" if node.join else ", in order" if node.ordered else ""
         return f"{name}{count}  {node.use} ({kind}, at {node.at}{join})"
 
     def grow(name: str, prefix: str) -> None:

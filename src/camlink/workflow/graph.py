@@ -56,6 +56,7 @@ class Node:
     join: Join | None = None
     patience_s: float = 0.0
     elastic: Elastic | None = None
+    ordered: bool = False
 
     def __getitem__(self, port: str) -> Wire:
         """The output port `port`, to be wired to another operator."""
@@ -97,7 +98,8 @@ class Workflow:
 
     def add(self, name: str, use: str | Operator, *upstream: Node | Wire | str, at: str = DEFAULT_SITE,
             policy: Policy | None = None, replicas: int | Elastic = 1, needs: Mapping[str, Any] | None = None,
-            link: Kind | None = None, join: Join | None = None, patience_s: float = 0.0, **parameters: Any) -> Node:
+            link: Kind | None = None, join: Join | None = None, patience_s: float = 0.0, ordered: bool = False,
+            **parameters: Any) -> Node:
         """Add an operator fed by `upstream`; raises WorkflowError when the name is taken."""
         if name in self.nodes:
             raise WorkflowError([f"there are two operators called '{name}'; choose another name for one"], self.name)
@@ -109,7 +111,7 @@ class Workflow:
         elastic = replicas if isinstance(replicas, Elastic) else None
         count = replicas.min if isinstance(replicas, Elastic) else replicas
         node = Node(name, use, at, tuple(_wire(u) for u in upstream), policy, count, needs, parameters, link, join,
-                    patience_s, elastic)
+                    patience_s, elastic, ordered)
         self.nodes[name] = node
         return node
 

@@ -130,6 +130,7 @@ class Operator:
     pauses: bool = False
     changes: bool = False
     independent: bool = False
+    ordered: bool = False
 
     @property
     def scalable(self) -> bool:
@@ -142,6 +143,11 @@ class Operator:
         return not self.inputs or any(port.streams for port in self.inputs)
 
     @property
+    def passes_on(self) -> bool:
+        """Whether what it gives is made of one block each, so that replicas of it may share a stream."""
+        return bool(self.inputs) and not self.streams and not self.joins and not self.ordered
+
+    @property
     def joins(self) -> bool:
         """Whether the body is called once a meeting, with a block of each input."""
         return len(self.inputs) > 1 and not self.streams
@@ -149,7 +155,7 @@ class Operator:
 
 def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
              prepare: Callable[[Any], None] | None = None, resumes: bool = False,
-             pauses: bool = False, independent: bool = False) -> Callable[[Any], Operator]:
+             pauses: bool = False, independent: bool = False, ordered: bool = False) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
@@ -165,7 +171,8 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     again after it was killed: it goes on without the frames at `context.given`. One that `pauses` loses nothing when
     nobody asks it for its next block for a while. A function takes other parameters between two blocks while it runs;
     a class does when it has a method `change(parameters)`. A class is `independent` when no block changes what becomes
-    of the next: then replicas may join in the middle of a scan, as those of a function always may.
+    of the next: then replicas may join in the middle of a scan, as those of a function always may. An operator that is
+    `ordered` takes frames in the order of their index, also behind replicas; a workflow may ask for it as well.
 
     Raises InputError when the hints do not say what the ports are.
     """
@@ -175,7 +182,8 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
         if (resumes or pauses) and made.kind is not Kind.SOURCE:
             raise InputError(f"operator '{made.name}': only a source resumes or pauses; others are fed again by "
                              "themselves")
-        return replace(made, resumes=resumes, pauses=pauses, independent=independent or not made.stateful)
+        return replace(made, resumes=resumes, pauses=pauses, independent=independent or not made.stateful,
+                       ordered=ordered)
 
     return wrap
 

@@ -9,6 +9,7 @@ Policy = str
 Kind = Literal["memory", "shm", "zmq"]
 KINDS: Final = ("memory", "shm", "zmq")
 POLICIES: Final = ("block", "latest", "drop_oldest", "sample(N)", "spill")
+LOSSLESS: Final = ("block", "spill")
 _SAMPLE: Final = re.compile(r"sample\((?=0*[1-9])[0-9]{1,6}\)")
 
 

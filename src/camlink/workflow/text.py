@@ -19,7 +19,7 @@ from camlink.workflow.policy import KINDS, POLICIES, is_policy
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
 _OVER: Final = ("sites", "at")
-_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join", "patience_s")
+_RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join", "patience_s", "ordered")
 _SITE: Final = ("placer", "agents", "dask")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
 _JOIN: Final = tuple(field.name for field in fields(Join))
@@ -199,6 +199,7 @@ class _Reader:
             patience_s=self.typed(found, "patience_s", (int, float), 0.0, path, lambda s: s > 0, "seconds above 0"),
             link=self.link(found, path),
             join=self.join(found.get("join"), path),
+            ordered=self.typed(found, "ordered", bool, False, path, say="true or false"),
             parameters={k: self.value(v) for k, v in found.items() if k not in _RESERVED},
         )
 
@@ -309,6 +310,8 @@ def _node_tree(node: Node) -> dict[str, Any]:
         tree["replicas"] = node.replicas
     if node.patience_s:
         tree["patience_s"] = node.patience_s
+    if node.ordered:
+        tree["ordered"] = True
     if node.needs:
         tree["needs"] = dict(node.needs)
     return {**tree, **node.parameters}

@@ -174,3 +174,35 @@ def test_only_frames_are_joined_and_inflows_are_not(find: Find) -> None:
     assert check(flow, find).problems == (
         "label.join: image is a Result, which has no frame; only frames are joined",
         "keep.join: toy.record reads each input by itself, there is nothing to join; leave `join:` out")
+
+
+ORDERED = """workflow: ordered
+operators:
+  camera: {use: toy.camera}
+  reduce: {use: toy.reduce, from: camera, replicas: 2}
+  solve: {use: toy.solve, from: reduce, ordered: true}
+"""
+
+
+def test_turns_travel_from_the_replicas_to_those_who_take_frames_in_order(find: Find) -> None:
+    checked = check(parse_workflow(ORDERED), find).must_run()
+    assert (checked.ordered("solve"), checked.before("solve"), checked.turns) == (True, ("reduce",), {"reduce->solve"})
+    assert not check(good(), find).turns
+    with_sample = ORDERED.replace("from: camera,", "from: {of: camera, policy: sample(3)},")
+    assert not problems(with_sample, find)
+
+
+@pytest.mark.parametrize(("was", "becomes", "told"), [
+    ("ordered: true", "ordered: true, policy: latest",
+     "solve.ordered: nobody can tell a frame that `latest` drops on the way to solve from one that is late; use "
+     "sample(N) before reduce, block or spill (line 5, column 56)"),
+    ("from: camera,", "from: camera, policy: drop_oldest,",
+     "solve.ordered: nobody can tell a frame that `drop_oldest` drops on the way to reduce from one that is late; use "
+     "sample(N) before reduce, block or spill (line 4, column 43)"),
+    ("replicas: 2", "replicas: 2, ordered: true",
+     "reduce.ordered: replicas share their frames; leave `ordered` out (line 4, column 56)"),
+    ("use: toy.camera", "use: toy.camera, ordered: true",
+     "camera.ordered: a source has no input; leave `ordered` out (line 3, column 29)"),
+])
+def test_an_order_that_cannot_be_is_refused_with_its_place(find: Find, was: str, becomes: str, told: str) -> None:
+    assert problems(ORDERED.replace(was, becomes), find) == [told]

@@ -18,7 +18,7 @@ NAMES = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 VALUES = st.one_of(st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False, allow_infinity=False),
                    st.text(st.characters(codec="utf8", exclude_categories=["Cc", "Cs", "Zl", "Zp"]), max_size=12),
                    st.lists(st.integers(-5, 5), max_size=3))
-RESERVED = {"use", "at", "from", "policy", "replicas", "needs", "link", "join", "name", "upstream", "self"}
+RESERVED = {"use", "at", "from", "policy", "replicas", "needs", "link", "join", "ordered", "name", "upstream", "self"}
 
 
 @st.composite
@@ -33,7 +33,7 @@ def workflows(draw: st.DrawFn) -> Workflow:
         parameters = draw(st.dictionaries(NAMES.filter(lambda n: n not in RESERVED), VALUES, max_size=3))
         flow.add(name, draw(NAMES), *wires, at=draw(st.sampled_from(["here", "far"])),
                  replicas=draw(st.integers(1, 4)), policy=draw(st.sampled_from([None, "block", "sample(3)"])),
-                 link=draw(st.sampled_from([None, "zmq", "shm"])),
+                 link=draw(st.sampled_from([None, "zmq", "shm"])), ordered=draw(st.booleans()),
                  join=draw(st.none() | st.builds(Join, st.sampled_from(["frame", "point"]), st.integers(1, 99),
                                                  st.sampled_from([2, 0.5, 30.0]))), **parameters)
     return flow
