@@ -137,7 +137,7 @@ def test_every_installed_operator_keeps_its_suite(name: str, tmp_path: Path, thr
 
 def cxi(folder: Path) -> Path:
     path = folder / "a.cxi"
-    with CxiWriter(path, scan_of((16, 16)), provenance=provenance("w", {"site": "here"})) as writer:
+    with CxiWriter(path, scan_of((16, 16)), provenance=provenance("w")) as writer:
         for block in counts():
             writer.write_frames(block)
         writer.write_result(results()[0])
