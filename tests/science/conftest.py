@@ -124,6 +124,9 @@ class Spoken:
         self.asked += 1
         return self.stop_after is not None and self.asked > self.stop_after
 
+    def changed(self, parameters):
+        return parameters
+
     def tell(self, **facts):
         self.facts.update(facts)
 

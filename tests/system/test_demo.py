@@ -79,7 +79,8 @@ def test_dropped_packets_are_counted_to_the_frame_and_pairs_never_shift(tmp_path
         assert len(np.unique(kept.point)) == len(kept.point)
 
 
-def test_replicas_of_the_reduction_know_the_dark_of_all_and_one_centre(tmp_path: Path) -> None:
+def test_replicas_of_the_reduction_know_the_dark_of_all_and_the_scan_waits_while_it_is_paused(tmp_path: Path) -> None:
+    """In the middle a third replica joins, the beamline holds the scan for a second, and the solver changes its way."""
     text = (ROOT / "src/camlink/display/terminal/demos/ptychography.yaml").read_text()
     (tmp_path / "two.yaml").write_text(text.replace("ptychography.reduce,", "ptychography.reduce, replicas: 2,"))
     folder = tmp_path / "run"
@@ -93,6 +94,13 @@ def test_replicas_of_the_reduction_know_the_dark_of_all_and_one_centre(tmp_path:
                     status = run.status()
                     if status and status.frames.get("captured", 0) > 40:
                         run.scale("reduce", 3)
+                        run.set("solve", algorithm="raar", iterations=25)
+                        run.pause()
+                        time.sleep(0.5)
+                        held = run.status().frames["captured"]
+                        time.sleep(0.7)
+                        assert run.status().frames["captured"] == held < 156
+                        run.resume()
                         break
             time.sleep(0.2)
         assert process.wait(120) == 0
@@ -101,7 +109,8 @@ def test_replicas_of_the_reduction_know_the_dark_of_all_and_one_centre(tmp_path:
     report = json.loads((folder / "report.json").read_text())
     assert (report["verdict"], report["frames"]["delivered"]) == ("complete", 156)
     assert_law(report)
-    assert [(order["type"], order["replicas"]) for order in report["orders"]] == [("Scale", 3)]
+    assert [order["type"] for order in report["orders"]] == ["Scale", "Adjust", "Pause", "Pause"]
+    assert report["result"]["iterations"] >= 25
     assert report["operators"]["reduce"]["dark_frames"] == 12
     with read_cxi(Path(report["result"]["files"][0])) as kept:
         assert kept.frames is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -15,7 +16,8 @@ from camlink.runtime.given import read_given
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.pulse import Pulse
 from camlink.workflow.executor import Executor
-from camlink.workflow.operator import FactValue, Screen
+from camlink.workflow.operator import FactValue, P, Screen
+from camlink.workflow.parameter import build
 
 
 class WorkerContext:
@@ -35,6 +37,8 @@ class WorkerContext:
         self.room: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty  # until the links are bound
         self._entrance = entrance_of(Path(spec.sockets), spec.cluster) if spec.cluster else None
         self._executor: Executor | None = None
+        self.is_held = False
+        self.wanted: dict[str, Any] | None = None
 
     @property
     def executor(self) -> Executor:
@@ -57,6 +61,16 @@ class WorkerContext:
         """True when the operator is asked to come to its end soon."""
         self._pulse.beat()
         return self._stopping()
+
+    def held(self) -> bool:
+        """True while the run is paused."""
+        self._pulse.beat()
+        return self.is_held
+
+    def changed(self, parameters: P) -> P:
+        """The parameters that somebody has set since this was asked last, or those given."""
+        wanted, self.wanted = self.wanted, None
+        return parameters if wanted is None else cast("P", build(type(parameters), wanted, self.name))
 
     def tell(self, **facts: FactValue) -> None:
         """Facts for the page and the report; a later value replaces an earlier one."""

@@ -47,6 +47,10 @@ def _examine_adjust(order: Adjust, checked: Checked) -> None:
         names = [name for name, known in checked.operators.items() if known.changes]
         raise InputError(f"'{order.operator}' keeps its parameters while it runs; those that take others: "
                          f"{', '.join(names) or 'none'}")
+    stays = operator.staying(checked.parameters[order.operator])
+    for name in order.parameters:
+        if name in stays:
+            raise InputError(f"{order.operator}.{name} stays as it is while the run goes on: {stays[name]}")
     values = msgspec.to_builtins(checked.parameters[order.operator])
     build(operator.parameters, {**values, **order.parameters}, order.operator)
 
@@ -57,11 +61,13 @@ def choices_of(checked: Checked) -> dict[str, Any]:
     The fields of an operator are rows as of `workflow.parameter.fields`, with the `value` at the beginning.
     """
     values = {name: msgspec.to_builtins(checked.parameters[name]) for name in checked.operators}
+    rows = {name: [{**row, "value": values[name][row["name"]], "default": None} for row in fields(known.parameters)
+                   if row["name"] not in known.staying(checked.parameters[name])]
+            for name, known in checked.operators.items() if known.changes}
     return {
         "pause": [name for name, operator in checked.operators.items() if operator.pauses],
         "scale": scalable(checked),
-        "set": {name: [{**row, "value": values[name][row["name"]], "default": None} for row in fields(known.parameters)]
-                for name, known in checked.operators.items() if known.changes and fields(known.parameters)},
+        "set": {name: found for name, found in rows.items() if found},
     }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from camlink.block import Block, Turn, Void
 from camlink.carry.link import Outlet
 from camlink.errors import CamlinkError, OperatorFailed
+from camlink.runtime.context import WorkerContext
 from camlink.runtime.flow import SLICE_S, Inbox, Ordered, Outbox, Sent, finish, wait
 from camlink.runtime.given import Given
 from camlink.runtime.hand import Hand
@@ -23,7 +24,7 @@ from camlink.runtime.order import Order
 from camlink.runtime.order_mark import OrderMark
 from camlink.runtime.porter import Porter
 from camlink.runtime.pulse import Pulse
-from camlink.workflow.operator import Context, Kind, Operator
+from camlink.workflow.operator import Kind, Operator
 from camlink.workflow.parameter import build
 from camlink.workflow.policy import LOSSLESS
 
@@ -37,17 +38,15 @@ class Work:
     """The ports of one worker and its body."""
 
     def __init__(self, spec: WorkerSpec, operator: Operator, body: Any, hand: Hand | None, pulse: Pulse,
-                 look: Callable[[], None], part: Callable[[str, bool], None],
-                 stopping: Callable[[], bool] = lambda: False) -> None:
+                 look: Callable[[], None], part: Callable[[str, bool], None], context: WorkerContext) -> None:
         self._spec, self._operator, self._body, self._look = spec, operator, body, look
-        self._part, self._pulse, self._stopping = part, pulse, stopping
+        self._part, self._pulse, self._context = part, pulse, context
         self._in_a_row = 0
         self.outboxes: dict[str, Outbox] = {}
         self.porters = {port.name: self._porter(port.name, hand) for port in operator.inputs}
         self.inboxes: dict[str, Inbox] = {}
         self.joined: Joined | None = None
         self.leaving = False
-        self.held = False
         self._noted = Given(spec) if spec.resumes else None
 
     def open(self, outlets: dict[str, Outlet]) -> None:
@@ -98,17 +97,18 @@ class Work:
 
     def _hold(self) -> None:
         """While the source is held nothing of it goes out; what went out is looked after."""
-        while self.held and self._operator.pauses and not self._stopping():
+        while self._context.is_held and self._operator.pauses and not self._context.stopping():
             wait([outlet for outbox in self.outboxes.values() for outlet in outbox.outlets], SLICE_S)
             self._look()
             for outbox in self.outboxes.values():
                 outbox.pump()
 
-    def change(self, values: Mapping[str, Any], context: Context) -> None:
-        """Work with other parameters from the next block on."""
+    def change(self, values: Mapping[str, Any]) -> None:
+        """Work with other parameters from the next block on; who lives as long as the scan asks for them."""
         parameters = build(self._operator.parameters, dict(values), self._spec.operator)
         if not self._operator.stateful:
-            self._body = self._operator.make(parameters, context)
+            if not self._operator.streams:
+                self._body = self._operator.make(parameters, self._context)
         else:
             self._body.change(parameters)
 

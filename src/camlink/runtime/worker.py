@@ -101,7 +101,7 @@ class Worker:
         if self.spec.passage:
             self.host.cross(self.spec.passage)
         body = operator.make(parameters, self.context)
-        work = Work(self.spec, operator, body, self.hand, self.pulse, self.look, self.part, self.stopping.is_set)
+        work = Work(self.spec, operator, body, self.hand, self.pulse, self.look, self.part, self.context)
         addresses = self.ends.bind()
         work.open(self.ends.outlets)
         self.ends.inboxes = work.inboxes
@@ -138,10 +138,8 @@ class Worker:
         elif isinstance(message, SetAside) and self.work is not None:
             for porter in self.work.porters.values():
                 porter.set_aside[message.key] = message.reason
-        elif isinstance(message, Hold) and self.work is not None:
-            self.work.held = message.held
         elif isinstance(message, Change) and self.work is not None:
-            self.work.change(message.parameters, self.context)
+            self.work.change(message.parameters)
         elif isinstance(message, Leave) and self.work is not None:
             self.work.leaving = True
         elif isinstance(message, Kill):
@@ -151,7 +149,11 @@ class Worker:
             raise given_up("asked by the master")
 
     def arrived(self, message: Message) -> None:
-        """Seen as soon as it arrives: stop when asked to, and when nobody listens any more."""
+        """Seen as soon as it arrives: a pause, what was set, and to stop when asked or when nobody listens any more."""
+        if isinstance(message, Hold):
+            self.context.is_held = message.held
+        if isinstance(message, Change):
+            self.context.wanted = message.parameters
         if isinstance(message, Detach):
             self.listened.discard(message.link)
         if isinstance(message, Stop) or (isinstance(message, Detach) and not self.listened):

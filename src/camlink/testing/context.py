@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from camlink.block import Array, Block
 from camlink.runtime.executor import ThreadExecutor
-from camlink.workflow.operator import FactValue
+from camlink.workflow.operator import FactValue, P
 
 
 class RecordingScreen:
@@ -55,6 +55,14 @@ class RecordingContext:
     def stopping(self) -> bool:
         """True after `stop()`."""
         return self._stopped
+
+    def held(self) -> bool:
+        """Never."""
+        return False
+
+    def changed(self, parameters: P) -> P:
+        """Those given: nobody sets others."""
+        return parameters
 
     def tell(self, **facts: FactValue) -> None:
         """Keep the facts."""

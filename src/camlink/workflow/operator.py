@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol, get_args, get_origin
+from typing import Any, Protocol, TypeVar, get_args, get_origin
 
 import msgspec
 from numpy.typing import DTypeLike
@@ -21,6 +21,7 @@ from camlink.workflow.parameter import Parameters
 from camlink.workflow.port import Inflow, Port
 
 DEFAULT_OUTPUT = "out"
+P = TypeVar("P", bound=Parameters)
 
 
 class Kind(StrEnum):
@@ -104,6 +105,14 @@ class Context(Protocol):
         """True when the operator is asked to come to its end soon."""
         ...
 
+    def held(self) -> bool:
+        """True while the run is paused; for sources whose frames do not come from what they yield."""
+        ...
+
+    def changed(self, parameters: P) -> P:
+        """The parameters that somebody has set since this was asked last, or those given; for long-lived operators."""
+        ...
+
     def tell(self, **facts: FactValue) -> None:
         """Facts for the page and the report; a later value replaces an earlier one."""
         ...
@@ -131,6 +140,11 @@ class Operator:
     changes: bool = False
     independent: bool = False
     ordered: bool = False
+    stays: Callable[[Any], Mapping[str, str]] | None = None
+
+    def staying(self, parameters: Parameters) -> Mapping[str, str]:
+        """The parameters that stay as they are while it runs, and why."""
+        return self.stays(parameters) if self.stays is not None else {}
 
     @property
     def scalable(self) -> bool:
@@ -155,7 +169,8 @@ class Operator:
 
 def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
              prepare: Callable[[Any], None] | None = None, resumes: bool = False,
-             pauses: bool = False, independent: bool = False, ordered: bool = False) -> Callable[[Any], Operator]:
+             pauses: bool = False, independent: bool = False, ordered: bool = False,
+             stays: Callable[[Any], Mapping[str, str]] | None = None) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
@@ -170,9 +185,11 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     are launched: compile and load there what the first frame must not wait for. A source that `resumes` can be started
     again after it was killed: it goes on without the frames at `context.given`. One that `pauses` loses nothing when
     nobody asks it for its next block for a while. A function takes other parameters between two blocks while it runs;
-    a class does when it has a method `change(parameters)`. A class is `independent` when no block changes what becomes
-    of the next: then replicas may join in the middle of a scan, as those of a function always may. An operator that is
-    `ordered` takes frames in the order of their index, also behind replicas; a workflow may ask for it as well.
+    a class does when it has a method `change(parameters)`; one that lives as long as the scan asks
+    `context.changed(parameters)`, and says so by `stays`. That tells by `stays(parameters)` which of them stay as they
+    are, {name: why}. A class is `independent` when no block changes what becomes of the next: then replicas may join
+    in the middle of a scan, as those of a function always may. An operator that is `ordered` takes frames in the order
+    of their index, also behind replicas; a workflow may ask for it as well.
 
     Raises InputError when the hints do not say what the ports are.
     """
@@ -182,8 +199,8 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
         if (resumes or pauses) and made.kind is not Kind.SOURCE:
             raise InputError(f"operator '{made.name}': only a source resumes or pauses; others are fed again by "
                              "themselves")
-        return replace(made, resumes=resumes, pauses=pauses, independent=independent or not made.stateful,
-                       ordered=ordered)
+        return replace(made, resumes=resumes, pauses=pauses, independent=independent or not made.stateful, stays=stays,
+                       ordered=ordered, changes=made.changes or (stays is not None and not made.stateful))
 
     return wrap
 

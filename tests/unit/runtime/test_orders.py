@@ -40,8 +40,8 @@ def test_what_cannot_be_done_is_refused_with_what_can(checked, order, error, wor
 
 
 def test_a_source_that_cannot_pause_is_not_paused():
-    flow = Workflow("twin")
-    flow.add("light", "twin")
+    flow = Workflow("detector")
+    flow.add("camera", "fastccd")
     with pytest.raises(InputError, match="no source"):
         examine(Pause(), check(flow), "graph")
 
@@ -60,6 +60,20 @@ def test_forms_are_told_what_orders_may_be_about(checked):
     (row,) = (row for row in told["set"]["count"] if row["name"] == "sleep_s")
     assert (row["value"], row["unit"], row["bounds"], row["help"]) == (0.0, "s", ">= 0", "how long")
     assert msgspec.json.encode(told)
+
+
+def test_parameters_that_stay_are_refused_with_the_reason_and_stand_in_no_form():
+    flow = Workflow("solved")
+    flow.add("solve", "ptychography.solve", flow.add("reduce", "ptychography.reduce", flow.add("camera", toys.camera)))
+    checked = check(flow).must_run()
+    for who, name, why in (("solve", "modes", "was made with it"), ("reduce", "crop", "would not fit")):
+        with pytest.raises(InputError, match=rf"{who}\.{name} stays as it is while the run goes on: .*{why}"):
+            examine(Adjust(operator=who, parameters={name: 2}), checked, "graph")
+    examine(Adjust(operator="solve", parameters={"algorithm": "raar", "iterations": 80}), checked, "graph")
+    told = choices_of(checked)["set"]
+    assert {row["name"] for row in told["reduce"]} == {"merge_window", "dark"}
+    assert {"algorithm", "iterations"} < {row["name"] for row in told["solve"]}
+    assert "modes" not in {row["name"] for row in told["solve"]}
 
 
 @operator("tested.sum", kind="transform")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 TRUTH: Final = "truth.h5"
 WAIT_STEP_S: Final = 0.2
+HELD_STEP_S: Final = 0.05
 TELL_S: Final = 0.5
 
 
@@ -44,13 +45,14 @@ def describe(parameters: TwinParameters) -> str:
         + (f"; faults: {p.faults}." if p.faults else "."))
 
 
-@operator("twin", kind="source")
+@operator("twin", kind="source", pauses=True)
 def twin(*, parameters: TwinParameters, context: Context) -> Iterator[Plan]:
     """Simulate a ptychography beamline: plan, detector packets in real time, and the truth beside the data.
 
     Yields one Plan, whose `address` is the detector's, then waits at most `receiver_wait_s` for a receiver (raises
-    SourceSilent) and sends frame k with number k, `rate_hz` a second. truth.h5 in the folder of the run holds the
-    sample, the beam and the places, and at the end the sender's counts. Told: plan, frames_planned, frames_sent,
+    SourceSilent) and sends frame k with number k, `rate_hz` a second. While the run is paused it holds the scan between
+    two points. truth.h5 in the folder of the run holds the sample, the beam and the places, and at the end the sender's
+    counts. Told: plan, frames_planned, frames_sent,
     lag_ms (how late the latest frame was), sent.
     """
     from camlink.beamline.twin.experiment import Experiment
@@ -95,11 +97,17 @@ def _wait_for_receiver(simulator: Simulator, limit_s: float, context: Context) -
 
 
 def _send_all(experiment: Experiment, simulator: Simulator, context: Context) -> None:
-    """Send every frame when it is due; a frame that is late goes at once and the next ones keep their times."""
+    """Send every frame when it is due; a frame that is late goes at once and the next ones keep their times.
+
+    While the run is paused the beamline waits before the next point, and everything after it comes later.
+    """
     rate_hz, frames = experiment.parameters.rate_hz, experiment.parameters.frame_count
     image = experiment.frame(0)
     start = told = time.monotonic() + 1 / rate_hz
+    point = experiment.columns["point"]
     for k in range(frames):
+        if not k or point[k] != point[k - 1]:
+            start += _held_s(context)
         due = start + k / rate_hz
         if not wait_until(due, context):
             return
@@ -110,3 +118,11 @@ def _send_all(experiment: Experiment, simulator: Simulator, context: Context) ->
         if time.monotonic() - told > TELL_S or k + 1 == frames:
             told = time.monotonic()
             context.tell(frames_sent=k + 1, lag_ms=round(lag_ms, 1))
+
+
+def _held_s(context: Context) -> float:
+    """Wait while the run is paused; for how long it was [s]."""
+    since_s = time.monotonic()
+    while context.held() and not context.stopping():
+        time.sleep(HELD_STEP_S)
+    return time.monotonic() - since_s

@@ -61,6 +61,8 @@ class Intake:
         self._captured: set[int] = set()
         self._damaged = self._unplanned = 0
         self._end_s = float("inf")
+        self._looked_s = now_s()
+        self._held_until_s = 0.0
         self._seen_until = self._first
         self._told_s = 0.0
         self._tray = Tray(plan, frames=parameters.block_frames, nbytes=parameters.block_bytes,
@@ -116,11 +118,16 @@ class Intake:
             yield self._tray.take()
 
     def _over(self) -> bool:
-        """Whether nothing more is to be expected: all decided, asked to stop, or silence."""
-        receiver = self._receiver
+        """Whether nothing more is to be expected: all decided, asked to stop, or silence; a pause is no silence."""
+        receiver, last_s = self._receiver, self._looked_s
+        self._looked_s = now_s()
         if self._context.stopping() or receiver.assembler.next_number > self._last_number:
             return True
-        silent_s = receiver.silent_s
+        if self._context.held():
+            self._held_until_s = self._looked_s
+            self._end_s += self._looked_s - last_s
+            return False
+        silent_s = min(receiver.silent_s, self._looked_s - self._held_until_s)
         if silent_s > self._set.deadline_s:
             return True
         if now_s() < self._end_s:

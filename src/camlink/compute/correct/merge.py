@@ -50,7 +50,7 @@ class Merge:
     def __init__(self, exposures: int, window: int) -> None:
         self.merged = self.unpaired = self.late = 0
         self.exposures = exposures
-        self._window = window
+        self.window = window
         self._open: dict[int, dict[int, Exposure]] = {}
         self._opened: dict[int, int] = {}
         self._given: set[int] = set()
@@ -72,7 +72,7 @@ class Merge:
         if len(self._open[point]) == self.exposures:
             yield self._give(point)
         newest = len(self._given) + len(self._open)
-        for old in [p for p in self._open if newest - self._opened[p] > self._window]:
+        for old in [p for p in self._open if newest - self._opened[p] > self.window]:
             yield self._give(old)
 
     def finish(self) -> Iterator[Exposure]:

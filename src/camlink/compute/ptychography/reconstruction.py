@@ -154,6 +154,13 @@ class Reconstruction:
             self._batches.rest()
         self._spent_s = perf_counter() - started
 
+    def change(self, parameters: SolveParameters) -> None:
+        """Go on with other parameters; those that what is there was made with have to be the same."""
+        self.parameters = parameters
+        if isinstance(self.engine, Engine):
+            self.engine.refinements, self.engine.object_steps = refinements(parameters), object_steps(parameters)
+            self.engine.forget()
+
     def arrays(self) -> dict[str, Array]:
         """Copies for a Result: object (H, W) and probe (mode, y, x) complex64, coverage (H, W) float32 in 0..1."""
         engine = self.engine

@@ -65,7 +65,13 @@ class ReduceParameters(Parameters, frozen=True):
     bad_sigma: Annotated[float, about("robust deviations beyond which a dark pixel is bad", gt=0)] = 8.0
 
 
-@operator("ptychography.reduce", kind="transform", independent=True)
+def stays(_: ReduceParameters) -> dict[str, str]:
+    """All but how long a point waits for its exposures, and whether dark frames have to be there."""
+    why = "frames that were reduced with it would not fit those that follow"
+    return dict.fromkeys(set(ReduceParameters.__struct_fields__) - {"merge_window", "dark"}, why)
+
+
+@operator("ptychography.reduce", kind="transform", independent=True, stays=stays)
 class Reduce:
     """Dark, gain, overscan, bad pixels, merging, centring, crop, down-sampling and photon counts of raw frames.
 
@@ -114,6 +120,12 @@ class Reduce:
             if sensor.centre is not None or self._waited():
                 yield from self._block(self._release(sensor, merge))
         self._tell(sensor)
+
+    def change(self, parameters: ReduceParameters) -> None:
+        """Go on with another `merge_window` or `dark`."""
+        self._parameters = parameters
+        if self._merge is not None:
+            self._merge.window = parameters.merge_window
 
     def needs_again(self, _: RawFrames) -> bool:
         """Whether a replacement would need the last block: for the dark, for the centre, or for a point in parts."""

@@ -63,7 +63,7 @@ class Schedule:
     """
 
     def __init__(self, parameters: SolveParameters) -> None:
-        self._parameters = parameters
+        self.parameters = parameters
         self._changes = -1
         self._gain: float | None = None
         self._settled = False
@@ -71,20 +71,20 @@ class Schedule:
     @property
     def first_picture(self) -> int:
         """Steps after which there is something to see."""
-        return 3 if self._parameters.algorithm == "auto" else 10
+        return 3 if self.parameters.algorithm == "auto" else 10
 
     def wished(self, took_s: float) -> int:
         """Steps that a scan wants before its last ones, after it took `took_s` [s] to arrive.
 
         One that took longer than the patience was watched while it ran; a part is enough, so that its end is not late.
         """
-        known = self._parameters
+        known = self.parameters
         part = LIVE_PART if took_s > known.patience_s else 1
         return max(0, known.iterations // part - known.polish_iterations)
 
     def next(self, condition: Condition, outlook: Outlook) -> Step:
         """The next step."""
-        known, name = self._parameters, self._parameters.algorithm
+        known, name = self.parameters, self.parameters.algorithm
         sweep = self._sweep(condition)
         if sweep is not None and name != "auto":
             return sweep
@@ -101,8 +101,8 @@ class Schedule:
 
     def _sweep(self, condition: Condition) -> Sweep | None:
         """The sweep that the algorithm asks for, if it is one of those."""
-        frames = self._parameters.batch_frames or BATCH_FRAMES
-        match self._parameters.algorithm:
+        frames = self.parameters.batch_frames or BATCH_FRAMES
+        match self.parameters.algorithm:
             case "epie":
                 return Sweep(Manner(regular=1.0, fitted=False, frames=frames))
             case "rpie":

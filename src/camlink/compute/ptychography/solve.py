@@ -20,6 +20,10 @@ WAIT_S = 0.1
 BLOCKS_AT_ONCE = 64
 RECENT = 5
 ENDLESS = float("inf")
+MADE_WITH = ("seed", "probe_guess", "probe_support", "probe_window", "regime", "focus_m", "saturated_photon", "modes",
+             "fractions", "first_frames", "margin", "warm_size", "ordered", "kernel", "workers")
+KEPT_BY_ALL = ("algorithm", "total_variation", "background_every", "gains_every", "positions_every", "object_kind",
+               "object_least", "object_most", "edges")
 ARRIVING = Outlook(True, 0.0, ENDLESS)
 
 
@@ -28,11 +32,20 @@ def _compile(parameters: SolveParameters) -> None:
         practise(parameters, parameters.warm_size)
 
 
-@operator("ptychography.solve", kind="solver", out="image", prepare=_compile)
+def stays(parameters: SolveParameters) -> dict[str, str]:
+    """What everything that is there was made with; with several processes also what each of them keeps."""
+    found = dict.fromkeys(MADE_WITH, "what was made of the frames so far was made with it")
+    if parameters.workers != 1:
+        found |= dict.fromkeys(KEPT_BY_ALL, "each of the processes that share the scan keeps it")
+    return found
+
+
+@operator("ptychography.solve", kind="solver", out="image", prepare=_compile, stays=stays)
 def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: Context) -> Iterator[Result]:
     """Ptychography with probe retrieval, on the frames that have arrived so far.
 
-    Corrections that come after the last version, of frames or of positions, make another one.
+    Corrections that come after the last version, of frames or of positions, make another one. Parameters that are set
+    meanwhile hold from the next iteration on (see `stays`).
     Yields versions with the arrays object (H, W) complex64, probe (mode, y, x) complex64 and coverage (H, W) float32.
     """
     work = _first(frames, parameters, context)
@@ -44,24 +57,26 @@ def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: 
 
 def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: SolveParameters,
               context: Context) -> Iterator[Result]:
-    clock, pace = _Clock(parameters.publish_s), _Pace(work, Schedule(parameters))
+    clock, pace = _Clock(), _Pace(work, Schedule(parameters))
     while not _complete(work, frames) and not context.stopping():
-        _absorb(work, frames, wait_s=0.0 if _busy(work, parameters) else WAIT_S)
+        pace.change(context)
+        _absorb(work, frames, wait_s=0.0 if _busy(work) else WAIT_S)
         if work.ready:
             work.begin()
         if _complete(work, frames):
             break
-        if _busy(work, parameters):
+        if _busy(work):
             pace.advance(ARRIVING)
-        if work.engine and work.engine.iteration >= pace.schedule.first_picture and clock.due():
+        if work.engine and work.engine.iteration >= pace.schedule.first_picture and clock.due(work.parameters):
             yield _result(pace, context, final=False)
     if work.engine is None:
         work.begin()
     while True:
-        for outlook in _end_game(pace, parameters, context):
+        for outlook in _end_game(pace, context):
             _absorb(work, frames, wait_s=0.0)
             pace.advance(outlook)
-            if clock.due():
+            pace.change(context)
+            if clock.due(work.parameters):
                 yield _result(pace, context, final=False)
         if work.engine is not None:
             yield _result(pace, context, final=True)
@@ -72,16 +87,15 @@ def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: Sol
 class _Clock:
     """When the next version is due; the first one at once."""
 
-    def __init__(self, every_s: float) -> None:
-        self._every_s = every_s
+    def __init__(self) -> None:
         self._next_s = 0.0
 
-    def due(self) -> bool:
+    def due(self, parameters: SolveParameters) -> bool:
         """Whether it is time; then the next time is set."""
         now = perf_counter()
         if now < self._next_s:
             return False
-        self._next_s = now + self._every_s
+        self._next_s = now + parameters.publish_s
         return True
 
 
@@ -107,6 +121,13 @@ class _Pace:
         picture_s = self.step_s if self._picture_s is None else self._picture_s
         error_s = self.step_s if self._error_s is None else self._error_s * self.work.active
         return picture_s + error_s
+
+    def change(self, context: Context) -> None:
+        """Go on with the parameters that somebody has set."""
+        parameters = context.changed(self.work.parameters)
+        if parameters != self.work.parameters:
+            self.work.change(parameters)
+            self.schedule.parameters = parameters
 
     def advance(self, outlook: Outlook) -> None:
         """One step."""
@@ -150,12 +171,13 @@ def _complete(work: Reconstruction, frames: Inflow[CountFrames]) -> bool:
     return frames.ended or work.active >= work.scan.expected
 
 
-def _busy(work: Reconstruction, parameters: SolveParameters) -> bool:
+def _busy(work: Reconstruction) -> bool:
     """Whether some frame has not seen its iterations yet; else the core is better left to others."""
-    return work.engine is not None and int(work.engine.ages.min(initial=parameters.iterations)) < parameters.iterations
+    iterations = work.parameters.iterations
+    return work.engine is not None and int(work.engine.ages.min(initial=iterations)) < iterations
 
 
-def _end_game(pace: _Pace, parameters: SolveParameters, context: Context) -> Iterator[Outlook]:
+def _end_game(pace: _Pace, context: Context) -> Iterator[Outlook]:
     """What is left to do after the last frame.
 
     What the whole run still lacks of the wished iterations, for `patience_s` at most. Then, in `polish_s` or what is
@@ -165,20 +187,20 @@ def _end_game(pace: _Pace, parameters: SolveParameters, context: Context) -> Ite
     work = pace.work
     if work.engine is None:
         return
-    wished = max(0, pace.schedule.wished(perf_counter() - pace.started_s) - work.engine.iteration)
-    ends_s = perf_counter() + (parameters.patience_s if wished else 0.0)
-    for done in range(wished):
-        if context.stopping() or perf_counter() + pace.step_s > ends_s:
+    begun_s, begun, took_s = perf_counter(), work.engine.iteration, perf_counter() - pace.started_s
+    while (done := work.engine.iteration - begun) < (wished := max(0, pace.schedule.wished(took_s) - begun)):
+        if context.stopping() or perf_counter() + pace.step_s > begun_s + work.parameters.patience_s:
             break
         yield Outlook(False, done / wished, ENDLESS)
-    polished_s = perf_counter() + parameters.polish_s
-    for _ in range(parameters.iterations):
-        reserve_s = (parameters.polish_iterations + 1) * pace.step_s + pace.version_s
+    ends_s = begun_s + (work.parameters.patience_s if done or wished else 0.0)
+    polished_s = perf_counter() + work.parameters.polish_s
+    for _ in range(work.parameters.iterations):
+        reserve_s = (work.parameters.polish_iterations + 1) * pace.step_s + pace.version_s
         if context.stopping() or perf_counter() + reserve_s >= polished_s:
             break
         yield Outlook(False, 1.0, ENDLESS)
     ends_s = max(ends_s, polished_s)
-    for done in range(parameters.polish_iterations):
+    for done in range(work.parameters.polish_iterations):
         if context.stopping() or (done and perf_counter() + pace.step_s + pace.version_s > ends_s):
             return
         yield Outlook(False, 1.0, 1.0)

@@ -24,12 +24,15 @@ class Ear:
     """A context that remembers what it was told, and stops when it is asked to."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.facts, self.stop, self.looks = folder, {}, False, 0
+        self.folder, self.facts, self.stop, self.looks, self.paused = folder, {}, False, 0, False
         self.name, self.provenance, self.screen = "twin", {}, None
 
     def stopping(self) -> bool:
         self.looks += 1
         return self.stop
+
+    def held(self) -> bool:
+        return self.paused
 
     def tell(self, **facts) -> None:
         self.facts.update(facts)
@@ -115,6 +118,30 @@ def test_frames_go_when_they_are_due_and_late_ones_at_once(tmp_path, monkeypatch
     assert [s for _, s in sent] == pytest.approx([0, 0.01, 0.02, 0.03, 0.065, 0.066, 0.067, 0.07], abs=1e-6)
     assert context.facts["lag_ms"] == 0
     assert context.facts["frames_sent"] == 8
+
+
+def test_a_pause_holds_the_scan_between_two_points_and_all_that_follows_comes_later(tmp_path, monkeypatch):
+    scan = TwinParameters(points_y=2, points_x=2, dark_frames=2, rate_hz=100.0, double_exposure=True)
+    now, sent, context = [100.0], [], Ear(tmp_path)
+
+    def sleep(seconds):
+        now[0] += seconds
+        context.paused = context.paused and now[0] < 101
+
+    def send(number, image):
+        sent.append((number, now[0] - 100.01))
+        context.paused = context.paused or number == 4  # the first exposure of a point
+
+    for module in (operator, moment):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
+    experiment = Experiment(scan)
+    operator._send_all(experiment, types.SimpleNamespace(send=send), context)
+    assert [number for number, _ in sent] == list(range(12))
+    assert experiment.columns["point"][4:8].tolist() == [0, 0, 1, 1]
+    times_s = [s for _, s in sent]
+    assert times_s[:6] == pytest.approx([0.01 * k for k in range(6)])
+    assert times_s[6] >= 0.99
+    assert np.diff(times_s[6:]) == pytest.approx(0.01)
 
 
 def test_faults_are_counted_in_the_truth(tmp_path):

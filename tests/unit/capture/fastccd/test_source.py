@@ -26,12 +26,15 @@ class Said:
     """A context that remembers what it was told."""
 
     def __init__(self):
-        self.facts, self.stop = {}, False
+        self.facts, self.stop, self.paused = {}, False, False
         self.name, self.folder, self.provenance, self.screen = "camera", Path(), {}, None
         self.attempt, self.given, self.room = 0, frozenset(), np.empty
 
     def stopping(self):
         return self.stop
+
+    def held(self):
+        return self.paused
 
     def tell(self, **facts):
         self.facts |= facts
@@ -62,7 +65,7 @@ def plan_of(count, address, *, period_s=0.002, first=0, index=None, shape=TINY.s
     return Plan(Header(scan=scan, made_s=0.0, facts={"address": address, "first_number": first}), arrays)
 
 
-def run(count, faults="", *, stop=None, send=None, seed=0, given=None, **parameters):
+def run(count, faults="", *, stop=None, send=None, seed=0, given=None, pause_s=0.0, **parameters):
     """Run the operator against a simulated camera of `count` planned frames."""
     asked = Faults.parse(faults)
     with Simulator(TINY, payload_bytes=512, faults=asked, seed=seed, packet_gap_s=2e-6) as sim:
@@ -76,6 +79,10 @@ def run(count, faults="", *, stop=None, send=None, seed=0, given=None, **paramet
             for number in range(count) if send is None else send:
                 sim.send(number, IMAGES[number % 60])
                 time.sleep(0.001)
+                if pause_s and number == count // 2:
+                    said.paused = True
+                    time.sleep(pause_s)
+                    said.paused = False
             inflow.closed = True
 
         thread = threading.Thread(target=camera)
@@ -167,6 +174,12 @@ def test_silence_in_the_middle_ends_the_stream_and_keeps_what_came():
     _, blocks, facts, _ = run(30, send=range(10), deadline_s=0.3)
     assert sum(b.count for b in blocks) == 10
     assert sum(facts["frames_lost"].values()) == 20
+
+
+def test_a_paused_scan_is_no_silence():
+    plan, blocks, facts, _ = run(20, deadline_s=0.1, pause_s=0.3)
+    assert list(check(plan, blocks)) == list(range(20))
+    assert facts["frames_lost"] == {}
 
 
 def test_a_camera_that_never_sends_is_named():

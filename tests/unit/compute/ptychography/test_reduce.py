@@ -179,6 +179,19 @@ def test_a_lost_partner_gives_the_other_scaled_and_shifts_nobody():
     assert (facts["merged"], facts["unpaired"]) == (POINTS - 1, 1)
 
 
+def test_how_long_a_point_waits_can_be_changed_in_the_middle_and_nothing_that_is_in_the_frames():
+    frames = scan_of(double=True)
+    told = Told()
+    body = Reduce.make(parameters(merge_window=1, dark="optional"), told)
+    first = [3, 4, 5]  # a dark less scan: one point whole, half of the next
+    given = list(body(some(frames, first)))
+    body.change(parameters(merge_window=9, dark="optional"))
+    given += [out for rows in ([7, 8, 9, 10, 11, 12], [6, 13, 14]) for out in body(some(frames, rows))]
+    given += list(body.finish())
+    assert (told.facts["merged"], told.facts["unpaired"]) == (POINTS, 0)
+    assert {"merge_window", "dark"} == set(BASE.__struct_fields__) - set(Reduce.staying(BASE))
+
+
 def test_merging_can_be_switched_off():
     given, _ = run([scan_of(double=True)], parameters(exposures=1))
     found = joined(given)

@@ -33,6 +33,9 @@ class Told:
         self._left -= 1
         return self._left < 0
 
+    def changed(self, parameters):
+        return parameters
+
     def tell(self, **facts):
         self.facts.update(facts)
 
@@ -87,6 +90,47 @@ def test_first_version_comes_with_the_first_frames():
     assert first.arrays["object"].dtype == np.complex64
     assert first.arrays["probe"].shape == (1, 16, 16)
     assert first.arrays["coverage"].shape == first.arrays["object"].shape
+
+
+class Setting(Told):
+    """A Context in which somebody sets parameters once `when` iterations were told."""
+
+    def __init__(self, when, **values):
+        super().__init__()
+        self.when, self.values = when, values
+
+    def changed(self, parameters):
+        if self.values and self.facts.get("iteration", 0) >= self.when:
+            parameters, self.values = msgspec.structs.replace(parameters, **self.values), {}
+        return parameters
+
+
+@pytest.mark.parametrize("more", [{}, {"algorithm": "raar"}, {"algorithm": "admm", "total_variation": 1.0},
+                                  {"positions_every": 2, "edges": 1e-4, "object_kind": "phase"}], ids=str)
+def test_what_is_set_in_the_middle_holds_from_the_next_iteration_on(more):
+    seen = []
+    context = Setting(3, iterations=31, patience_s=60.0, **more)
+    for version in run(Open([block(range(COUNT))]), context, iterations=6, polish_iterations=0, publish_s=1e-6):
+        seen.append(version.facts["iteration"])
+        if version.facts["final"]:
+            break
+    assert seen[-1] == 31
+    if more.get("object_kind"):
+        np.testing.assert_allclose(np.abs(version.arrays["object"]), 1, atol=1e-4)
+
+
+def test_what_was_set_ends_a_run_earlier_too():
+    *_, last = run(Listed([block(range(COUNT))]), Setting(3, iterations=8), iterations=4000, publish_s=1e-6,
+                   patience_s=600.0)
+    assert last.facts["iteration"] < 20
+
+
+def test_what_stays_is_told_with_the_reason():
+    alone, shared = SolveParameters(), SolveParameters(workers=2)
+    assert set(solve.staying(alone)) < set(solve.staying(shared))
+    assert solve.staying(shared)["algorithm"].startswith("each of the processes")
+    assert set(solve.staying(shared)) <= set(alone.__struct_fields__)
+    assert solve.changes
 
 
 def test_too_few_frames_wait_for_the_end():
