@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ import zmq
 from zmq.utils import z85
 
 from camlink.carry.keys import Keys
+from camlink.clock import now_s
 from camlink.errors import InputError
 
 _ENDPOINT: Final = "inproc://zeromq.zap.01"
@@ -28,7 +28,7 @@ HANDSHAKE_MS: Final = 5000
 class Admission:
     """Answers, in a thread, each key that knocks at a socket of `context`; one a context, closed before it."""
 
-    def __init__(self, context: zmq.Context[Any], clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, context: zmq.Context[Any], clock: Callable[[], float] = now_s) -> None:
         self._clock = clock
         self._admitted: dict[tuple[str, bytes], float] = {}
         self.refused = 0
@@ -45,11 +45,6 @@ class Admission:
     def admit(self, domain: str, keys: Keys, role: str) -> None:
         """Let the pinned key of `role` in at sockets of `domain`, as long as the keys of the run live."""
         self._admitted[domain, keys.pin(role)] = keys.until_s
-
-    def expel(self, domain: str) -> None:
-        """Let nobody in any more at sockets of `domain`."""
-        for known in [known for known in self._admitted if known[0] == domain]:
-            del self._admitted[known]
 
     def close(self) -> None:
         """End the thread; from now on everybody is refused."""

@@ -50,8 +50,10 @@ class Journal:
         """Keep a block."""
         if isinstance(block, Result):
             newest = self.path.with_name(f"{self.path.stem}.{block.header.source}.newest")
-            write_blocks(newest.with_suffix(".part"), block)
-            newest.with_suffix(".part").replace(newest)
+            part = newest.with_suffix(".part")
+            part.unlink(missing_ok=True)  # an attempt may have been killed over it
+            write_blocks(part, block)
+            part.replace(newest)
             return
         if self._file < 0:
             self._file = _open(self.path)

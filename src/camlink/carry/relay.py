@@ -6,6 +6,7 @@ then both get one byte and are spliced. What goes through is encrypted from end 
 
 from __future__ import annotations
 
+import errno
 import resource
 import socket
 import time
@@ -153,7 +154,7 @@ def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=512)
     except OSError as error:
-        kind = AddressInUse if error.errno == 98 else InputError
+        kind = AddressInUse if error.errno == errno.EADDRINUSE else InputError
         raise kind(f"relay: cannot listen at {host} port {port}: {error.strerror or error}; choose another") from None
 
 

@@ -48,7 +48,11 @@ class Spill:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            self._end = self._recover()
+            try:
+                self._end = self._recover()
+            except BaseException:
+                self.close(keep=True)
+                raise
         except OSError as error:
             raise StorageError(f"cannot spill to {path}: {error.strerror}; choose another folder for the run") from None
 

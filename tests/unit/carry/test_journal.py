@@ -56,6 +56,13 @@ def test_of_results_only_the_newest_of_each_source_is_kept(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_result_that_a_killed_attempt_wrote_in_half_spoils_no_later_one(tmp_path: Path) -> None:
+    Journal(tmp_path / "a.blocks").append(result(0))
+    (tmp_path / "a.solve.part").write_bytes((tmp_path / "a.solve.newest").read_bytes()[:-20])
+    Journal(tmp_path / "a.blocks").append(result(1))
+    assert [b.header.sequence for b in Journal(tmp_path / "a.blocks").replay()] == [1]
+
+
 def test_damage_in_the_middle_is_an_error_with_its_place(tmp_path: Path) -> None:
     path = tmp_path / "a.blocks"
     write_blocks(path, toy_frames(SCAN, 0, 1), toy_frames(SCAN, 1, 1))

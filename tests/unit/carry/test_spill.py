@@ -96,8 +96,10 @@ def test_hostile_files_are_refused_or_empty(tmp_path: Path, payload: bytes) -> N
         path = tmp_path / str(number)
         path.write_bytes(content)
         if not number and len(payload) >= 24:
+            files = len(os.listdir("/proc/self/fd"))
             with pytest.raises(StorageError, match="is no spill file"):
                 Spill(path)
+            assert len(os.listdir("/proc/self/fd")) == files
             continue
         spill = Spill(path)
         assert not spill.waiting
