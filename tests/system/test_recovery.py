@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.report import Report
 from camlink.runtime.run import open_run
 from camlink.runtime.status import RunStatus
@@ -101,6 +102,27 @@ def test_before_the_walltime_ends_the_workers_go_on_at_the_next_agent(tmp_path: 
     holds_everything(report, tmp_path)
     assert {r["operator"] for r in report.restarts} == {"add", "count", "keep"}
     assert all(r["reason"].startswith("the time of the agent 'there") for r in report.restarts)
+
+
+@pytest.mark.full
+def test_a_replica_leaves_before_the_walltime_ends_when_its_successor_stands_in_a_queue(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = LocalPlacer.start
+
+    def queued(placer: LocalPlacer, master: str) -> None:
+        if "next" in placer._site:
+            placer._walltime_s = 0.0  # which begins when it comes
+        else:
+            start(placer, master)
+
+    monkeypatch.setattr(LocalPlacer, "start", queued)
+    made = flow(Site("here"), Site("short", "local", {"walltime_s": 7.0, "margin_s": 4.0}))
+    made.nodes["count"] = replace(made.nodes["count"], at="any", replicas=2)
+    made.nodes["camera"] = replace(made.nodes["camera"], parameters={"frames": FRAMES, "gap_s": 0.04})
+    report = play(made, tmp_path, lambda: None)
+    holds_everything(report, tmp_path)
+    assert report.restarts == ()
+    assert "count/1/0 is asked to leave" in "\n".join(tell(tmp_path))
 
 
 @pytest.mark.full

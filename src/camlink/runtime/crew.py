@@ -227,10 +227,22 @@ class Crew:
         """Let replicas of a transform join, or leave, until there are so many; at least one stays."""
         there = [w for w in self.at(operator) if not w.over and not w.leaving]
         for worker in there[max(replicas, 1):]:
-            worker.leaving = True
-            yield self.to(worker, Leave())
+            yield self.dismiss(worker)
         for _ in range(replicas - len(there)):
             yield from self._hire(operator, at)
+
+    def dismiss(self, worker: WorkerState) -> Send:
+        """Let a replica leave: it ends what it has begun and gives back the rest."""
+        worker.leaving = True
+        return self.to(worker, Leave())
+
+    def withdraw(self, agents: set[str]) -> Iterator[Instruction]:
+        """Let replicas at agents that soon are gone leave, where others of their operator stay elsewhere."""
+        for worker in self.workers.values():
+            if worker.site in agents and worker.state == "running" and not worker.leaving and any(
+                    w.site not in agents and w.state == "running" and not w.leaving
+                    for w in self.at(worker.spec.operator)):
+                yield self.dismiss(worker)
 
     def room_for(self, model: WorkerState) -> Given | Unmet:
         """Where one more replica of a worker may work; beside it, unless more is known."""

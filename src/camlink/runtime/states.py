@@ -212,7 +212,7 @@ class RunState(Crew):
             yield from self._ask_for(heir, event.site, at)
         for worker in theirs:
             worker.site, worker.moves_to = heir or worker.site, ""
-            yield from self._fail(worker, event.text, at, final=not heir)
+            yield from self._fail(worker, event.text, at, final=not heir and not worker.leaving)
         if self.phase == "resources":
             self.broke = event.text
 
@@ -326,6 +326,7 @@ class RunState(Crew):
                 yield from self._agent_lost(AgentLost(site=agent, text=text), at)
         for agent in self.succession.due(at):
             yield from self._ask_for(self.succession.heir(agent, at), agent, at)
+        yield from self.withdraw(self.succession.alone(at))
         for agent, heir in self.succession.heirs.items():
             if agent in self.joined and heir in self.joined and all(
                     w.over or w.site != agent for w in self.workers.values()):

@@ -20,7 +20,8 @@ class Succession:
     """The successors of agents: who was asked for and has not come, and who is whose heir.
 
     `margins` tells, for agents whose time is limited, how long before its end the heir is asked for [s]; `renew_s`
-    when that is. Those `relieved` have handed on everything: that they end is no loss.
+    when that is, and `leave_s` when it is too late to wait for it. Those `relieved` have handed on everything: that
+    they end is no loss.
     """
 
     margins: dict[str, float] = field(default_factory=dict)
@@ -29,6 +30,7 @@ class Succession:
     numbers: dict[str, int] = field(default_factory=dict)
     losses: dict[str, list[float]] = field(default_factory=dict)
     renew_s: dict[str, float] = field(default_factory=dict)
+    leave_s: dict[str, float] = field(default_factory=dict)
     relieved: set[str] = field(default_factory=set)
 
     def joined(self, agent: str, left_s: float | None, at: float) -> None:
@@ -37,11 +39,13 @@ class Succession:
         margin_s = self.margins.get(root(agent))
         if left_s is not None and margin_s is not None:
             self.renew_s[agent] = at + max(left_s - margin_s, left_s / 2)
+            self.leave_s[agent] = (self.renew_s[agent] + at + left_s) / 2
 
     def lost(self, agent: str, at: float) -> None:
         """An agent is gone."""
         self.asked.pop(agent, None)
         self.renew_s.pop(agent, None)
+        self.leave_s.pop(agent, None)
         self.heirs = {old: heir for old, heir in self.heirs.items() if heir != agent}
         if agent not in self.relieved:
             self.losses.setdefault(root(agent), []).append(at)
@@ -59,6 +63,11 @@ class Succession:
     def due(self, at: float) -> list[str]:
         """Agents whose time soon ends and that have no successor yet."""
         return [agent for agent, then in self.renew_s.items() if at >= then and agent not in self.heirs]
+
+    def alone(self, at: float) -> set[str]:
+        """Agents whose time all but ends and whose successor has not come, from a queue for example."""
+        return {agent for agent, then in self.leave_s.items()
+                if at >= then and (agent not in self.heirs or self.heirs[agent] in self.asked)}
 
     def relieves(self, heir: str) -> list[str]:
         """Those whose place an agent takes that has come."""

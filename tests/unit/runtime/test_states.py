@@ -94,13 +94,13 @@ def joined(site: str) -> Joined:
                                                   disk_bytes=1 << 30, walltime_left_s=None, versions={}))
 
 
-def ready(name: str, attempt: int = 0, scheme: str = "ipc") -> Ready:
-    return Ready(operator=name, replica=0, attempt=attempt, pid=1,
+def ready(name: str, attempt: int = 0, scheme: str = "ipc", replica: int = 0) -> Ready:
+    return Ready(operator=name, replica=replica, attempt=attempt, pid=1,
                  addresses={k: f"{scheme}://{k}" for k in LINKS if k.startswith(name)})
 
 
-def progress(kind: type[Progress], name: str, **more: Any) -> Progress:
-    return kind(operator=name, replica=0, facts={}, sent={}, received={}, **more)
+def progress(kind: type[Progress], name: str, *, replica: int = 0, **more: Any) -> Progress:
+    return kind(operator=name, replica=replica, facts={}, sent={}, received={}, **more)
 
 
 def failed(name: str, **more: Any) -> Failed:
@@ -421,6 +421,33 @@ def test_the_workers_of_a_lost_agent_wait_for_its_successor_and_go_on_there() ->
     met = state.handle(ready("solve", 1, "new"), 6.0)
     assert [i.site for i in met if isinstance(i, Send) and i.worker == "solve/0/1"] == ["here.next1"]
     assert messages(met, Cut) == []
+
+
+def test_a_replica_leaves_before_the_time_of_its_agent_ends_when_no_successor_comes_and_another_stays() -> None:
+    state = new()
+    state.succession.margins = {"short": 20.0}
+    solve = state.workers["solve", 0]
+    state.workers["solve", 1] = WorkerState(msgspec.structs.replace(solve.spec, replica=1), "short")
+    timed = Joined(site="short", pid=1, has=msgspec.structs.replace(joined("short").has, walltime_left_s=60.0))
+    for event in (Begin(), joined("here"), timed, joined("master"), *map(ready, NAMES), ready("solve", replica=1)):
+        state.handle(event, 0.0)
+    for source, replica, name in (("camera", 0, "camera->solve"), ("solve", 0, "solve->look"),
+                                  ("solve", 1, "solve->look")):
+        state.handle(Linked(operator=source, replica=replica, link=name), 0.0)
+
+    def later(at: float) -> list[Instruction]:
+        said = [progress(Progress, worker.spec.operator, replica=worker.spec.replica)
+                for worker in state.workers.values()]
+        return [i for event in (*(Beat(site=site) for site in state.beats), *said) for i in state.handle(event, at)]
+
+    told = {at: said for step in range(101) if (said := later(at := step / 2))}
+    assert list(told) == [40.0, 50.0]
+    assert told[40.0] == [StartAgent("short.next1")]  # it stands in a queue
+    assert told[50.0] == [Send("short", Leave(), "solve/1/0")]
+    state.handle(progress(Done, "solve", replica=1), 55.0)
+    assert messages(state.handle(AgentLost(site="short", text="its time is over"), 60.0), Launch) == []
+    assert [w.state for w in state.workers.values()] == ["running", "running", "running", "ended"]
+    assert messages(later(200.0), Leave) == []
 
 
 def test_before_the_time_of_an_agent_ends_its_workers_go_on_at_its_successor() -> None:
