@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import ndimage
 
 from camlink.block import CountFrames, Header, Optics, Scan
+from camlink.testing.context import RecordingContext
 
 PIXEL_M = 30e-6
 DISTANCE_M = 0.1
@@ -107,28 +108,17 @@ def simulate_scan():
     return simulate
 
 
-class Spoken:
+class Spoken(RecordingContext):
     """A Context that remembers what was told, and stops when asked."""
 
-    name = "solve"
-    folder = None
-    provenance: ClassVar[dict[str, str]] = {}
-    screen = None
-
     def __init__(self, stop_after=None):
-        self.facts = {}
+        super().__init__(Path(), "solve")
         self.asked = 0
         self.stop_after = stop_after
 
     def stopping(self):
         self.asked += 1
         return self.stop_after is not None and self.asked > self.stop_after
-
-    def changed(self, parameters):
-        return parameters
-
-    def tell(self, **facts):
-        self.facts.update(facts)
 
 
 @pytest.fixture

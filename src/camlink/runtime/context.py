@@ -9,7 +9,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import DTypeLike
 
-from camlink.block import Array
+from camlink.block import Array, Result
+from camlink.runtime.checkpoint import Checkpoint
 from camlink.runtime.cluster import open_executor
 from camlink.runtime.cluster_side import entrance_of
 from camlink.runtime.given import read_given
@@ -37,6 +38,7 @@ class WorkerContext:
         self.room: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty  # until the links are bound
         self._entrance = entrance_of(Path(spec.sockets), spec.cluster) if spec.cluster else None
         self._executor: Executor | None = None
+        self._checkpoint = Checkpoint(spec)
         self.is_held = False
         self.wanted: dict[str, Any] | None = None
 
@@ -48,14 +50,31 @@ class WorkerContext:
         return self._executor
 
     @property
+    def trouble(self) -> dict[str, FactValue]:
+        """Why the checkpoint could not be read or written, as a fact."""
+        return {"checkpoint": self._checkpoint.trouble} if self._checkpoint.trouble else {}
+
+    @property
     def work(self) -> dict[str, FactValue]:
         """How far the work is that it gave to the executor, as a fact."""
         return {"work": self._executor.tally()._asdict()} if self._executor is not None else {}
 
-    def close(self) -> None:
-        """Close the executor."""
+    def close(self, *, well: bool) -> None:
+        """Close the executor; after a good end nobody needs the checkpoint."""
+        if well:
+            self._checkpoint.remove()
         if self._executor is not None:
             self._executor.close()
+
+    @property
+    def kept(self) -> Result | None:
+        """What earlier attempts kept; a fact says why it cannot be read."""
+        return self._checkpoint.read()
+
+    def keep(self, make: Callable[[], Result | None]) -> None:
+        """Keep what `make` gives for the next attempt, when it is time for it."""
+        self._pulse.beat()
+        self._checkpoint.keep(make)
 
     def stopping(self) -> bool:
         """True when the operator is asked to come to its end soon."""

@@ -89,7 +89,7 @@ class Worker:
                 self.work.close(well=well)
             if self.hand is not None:
                 self.hand.close()
-            self.context.close()
+            self.context.close(well=well)
             self.line.close()
 
     def prepare(self) -> Work:
@@ -189,7 +189,7 @@ class Worker:
         scan = next((box.scan for box in boxes if box.scan), "")
         given = {GIVEN_BEFORE: len(self.context.given)} if self.context.given else {}
         ports = self.work.facts() if self.work is not None else {}
-        told = {**given, **ports, **self.context.work, **self.context.facts}
+        told = {**given, **ports, **self.context.work, **self.context.trouble, **self.context.facts}
         if "warnings" in ports and "warnings" in self.context.facts:
             told["warnings"] = [*ports["warnings"], *_listed(self.context.facts["warnings"])]
         return {**({"scan": scan} if scan else {}), **told}

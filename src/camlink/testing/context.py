@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from camlink.block import Array, Block
+from camlink.block import Array, Block, Result
 from camlink.runtime.executor import ThreadExecutor
 from camlink.workflow.operator import FactValue, P
 
@@ -37,6 +37,7 @@ class RecordingContext:
         self.provenance: Mapping[str, str] = provenance or {}
         self.screen = RecordingScreen()
         self.facts: dict[str, FactValue] = {}
+        self.checkpoint: Result | None = None
         self._stopped = False
 
     @cached_property
@@ -47,6 +48,16 @@ class RecordingContext:
     def stop(self) -> None:
         """Ask the operator to end."""
         self._stopped = True
+
+    @property
+    def kept(self) -> Result | None:
+        """What was kept last, here or in the context whose `checkpoint` this one was given."""
+        return self.checkpoint
+
+    def keep(self, make: Callable[[], Result | None]) -> None:
+        """Keep a copy, every time."""
+        if (block := make()) is not None:
+            self.checkpoint = Result(block.header, {name: array.copy() for name, array in block.arrays.items()})
 
     def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         """Ordinary memory."""

@@ -14,7 +14,7 @@ from typing import Any, Protocol, TypeVar, get_args, get_origin
 import msgspec
 from numpy.typing import DTypeLike
 
-from camlink.block import Array, Block
+from camlink.block import Array, Block, Result
 from camlink.errors import InputError
 from camlink.workflow.executor import Executor
 from camlink.workflow.parameter import Parameters
@@ -98,6 +98,18 @@ class Context(Protocol):
         """A writable array for the next block of the first output: written here, it is copied by no link of this host.
 
         It is not written to any more once its block was given; take a new one for the next.
+        """
+        ...
+
+    @property
+    def kept(self) -> Result | None:
+        """What earlier attempts of this worker kept; None when nothing, or nothing that can be read."""
+        ...
+
+    def keep(self, make: Callable[[], Result | None]) -> None:
+        """Let the next attempt find what `make` gives, in place of what was kept before.
+
+        It is called, and what it gives is written before this returns, now and then: for 2 % of the time at most.
         """
         ...
 

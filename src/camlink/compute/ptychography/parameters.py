@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from camlink.compute.ptychography.kernels.choice import KernelName
 from camlink.compute.ptychography.refine.limits import ObjectKind
@@ -71,3 +71,8 @@ class SolveParameters(Parameters, frozen=True):
     kernel: Annotated[KernelName, about("auto takes the fastest that suits")] = "auto"
     workers: Annotated[int, about("processes that share the scan, each on a GPU of its own where the kernel runs on "
                                   "one; 0 for one on every GPU", ge=0, le=64)] = 1
+
+
+MADE_WITH: Final = ("seed", "probe_guess", "probe_support", "probe_window", "regime", "focus_m", "saturated_photon",
+                    "modes", "fractions", "first_frames", "margin", "warm_size", "ordered", "kernel", "workers")
+"""What cannot be set once there are frames."""

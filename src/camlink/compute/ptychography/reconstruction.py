@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.block import CountFrames, Fact, Scan
+from camlink.block import CountFrames, Fact, Result, Scan
 from camlink.compute.arrays import to_host
 from camlink.compute.ptychography.algorithm import Blend, Rule
+from camlink.compute.ptychography.checkpoint import Checkpoint
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.intake import Batch, Intake, joined
@@ -74,6 +75,7 @@ class Reconstruction:
         self._best_error = np.inf
         self._batches: Minibatch | None = None
         self._gain: float | None = None
+        self._kept: Checkpoint | None = None
 
     @property
     def memory_bytes(self) -> int:
@@ -83,12 +85,17 @@ class Reconstruction:
     @property
     def ready(self) -> bool:
         """Whether the first frames are there and the engine is not started yet."""
-        return self.engine is None and len(self._seen) >= self._first_frames
+        return self.engine is None and len(self._seen) >= (len(self._kept.index) if self._kept else self._first_frames)
 
     @property
     def active(self) -> int:
         """Frames that take part."""
         return self.engine.active if self.engine else 0
+
+    @property
+    def stood(self) -> Checkpoint | None:
+        """From where it goes on, if all frames of that time and no others are there."""
+        return self._kept if self._kept and self._kept.index.size == len(self._seen) else None
 
     @property
     def _first_frames(self) -> int:
@@ -119,23 +126,41 @@ class Reconstruction:
         else:
             self._put(self.engine, batch)
 
+    def keep(self, *, settled: bool) -> Result | None:
+        """What another reconstruction of this scan takes to `go_on` from here; None before the start."""
+        if self.engine is None:
+            return None
+        return Checkpoint.of(self.engine, settled=settled).block(self.scan, self.parameters)
+
+    def go_on(self, kept: Result) -> int:
+        """Start where `keep` was called, as soon as the frames of that time are there; gives its iteration.
+
+        Raises FormatError when that was another scan or had other parameters.
+        """
+        self._kept = Checkpoint.read(kept, self.scan, self.geometry, self.parameters)
+        return self._kept.iteration
+
     def begin(self) -> None:
         """Start the engine on what was gathered; without a single frame nothing happens."""
         if not self._gathered:
             return
-        batch = joined(self._gathered)
+        batch, kept = joined(self._gathered), self._kept
         self._gathered = []
-        power = self._brightest or 1.0
+        power = kept.power if kept else self._brightest or 1.0
         mean = mean_pattern(batch)
-        probe = first_modes(self._start_probe(batch, mean, power), self.parameters.modes)
+        probe = (kept.arrays["probe"] if kept
+                 else first_modes(self._start_probe(batch, mean, power), self.parameters.modes))
         level, part = self.parameters.probe_support, self.parameters.probe_window
         far = self.propagator is FAR_FIELD
         constraints = Constraints(support(mean, level) if level and far else None, power,
                                   window(self.geometry.frame, part) if part else None)
-        image = first_image(batch, probe, self.geometry)
+        image = kept.arrays["object"] if kept else first_image(batch, probe, self.geometry)
         self.engine = (self._team(self._seats, batch, probe, to_host(image), constraints) if self._seats
                        else self._alone(probe, image, constraints))
-        self._put(self.engine, batch)
+        if kept:
+            self.intake.counts["unexpected"] += kept.put(self.engine, batch)
+        else:
+            self._put(self.engine, batch)
 
     def advance(self, step: Step | Blend) -> None:
         """One iteration or one sweep, with the probe when its turn has come."""

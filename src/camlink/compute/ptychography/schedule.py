@@ -69,6 +69,15 @@ class Schedule:
         self._settled = False
 
     @property
+    def settled(self) -> bool:
+        """Whether the gain no longer falls."""
+        return self._settled
+
+    def go_on(self, changes: int) -> None:
+        """Be settled, with the frames that came in `changes` changes, as an earlier attempt was."""
+        self._changes, self._settled = changes, True
+
+    @property
     def first_picture(self) -> int:
         """Steps after which there is something to see."""
         return 3 if self.parameters.algorithm == "auto" else 10

@@ -124,6 +124,11 @@ class Slots:
             self.count += 1
         return slot
 
+    @property
+    def indices(self) -> Array:
+        """Indices (n,) of the active frames."""
+        return np.fromiter(self._slot, np.int64, self.count)
+
     def find(self, index: Array) -> Array:
         """The slots (n,) of frames `index` (n,); -1 for those that never came."""
         return np.array([self._slot.get(int(one), -1) for one in index], np.int64)
@@ -159,8 +164,8 @@ class Slots:
         """The corners (n, 2) float64 [pixel] that the active frames came with, whatever was made of them since."""
         return self._told[:self.count].copy()
 
-    def renew(self, slots: Array, corners: Array, now: int) -> None:
-        """Let the frames in `slots` (n,) count as new, and told to lie at `corners` (n, 2) [pixel]."""
+    def renew(self, slots: Array, corners: Array, now: int | Array) -> None:
+        """Let the frames in `slots` (n,) count as come `now`, and told to lie at `corners` (n, 2) [pixel]."""
         self._told[slots] = corners
         self._born[slots] = now
 

@@ -9,10 +9,11 @@ from statistics import median
 from time import perf_counter, time
 
 from camlink.block import Array, CountFrames, Fact, Header, Result
-from camlink.compute.ptychography.parameters import SolveParameters
+from camlink.compute.ptychography.parameters import MADE_WITH, SolveParameters
 from camlink.compute.ptychography.practice import practise
 from camlink.compute.ptychography.reconstruction import ERROR_FRAMES, Reconstruction
 from camlink.compute.ptychography.schedule import Outlook, Schedule
+from camlink.errors import FormatError
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.port import Inflow
 
@@ -20,8 +21,6 @@ WAIT_S = 0.1
 BLOCKS_AT_ONCE = 64
 RECENT = 5
 ENDLESS = float("inf")
-MADE_WITH = ("seed", "probe_guess", "probe_support", "probe_window", "regime", "focus_m", "saturated_photon", "modes",
-             "fractions", "first_frames", "margin", "warm_size", "ordered", "kernel", "workers")
 KEPT_BY_ALL = ("algorithm", "total_variation", "background_every", "gains_every", "positions_every", "object_kind",
                "object_least", "object_most", "edges")
 ARRIVING = Outlook(True, 0.0, ENDLESS)
@@ -57,12 +56,12 @@ def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: 
 
 def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: SolveParameters,
               context: Context) -> Iterator[Result]:
-    clock, pace = _Clock(), _Pace(work, Schedule(parameters))
+    clock, pace = _Clock(), _Pace(work, Schedule(parameters), context)
     while not _complete(work, frames) and not context.stopping():
         pace.change(context)
         _absorb(work, frames, wait_s=0.0 if _busy(work) else WAIT_S)
         if work.ready:
-            work.begin()
+            pace.begin()
         if _complete(work, frames):
             break
         if _busy(work):
@@ -70,7 +69,7 @@ def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: Sol
         if work.engine and work.engine.iteration >= pace.schedule.first_picture and clock.due(work.parameters):
             yield _result(pace, context, final=False)
     if work.engine is None:
-        work.begin()
+        pace.begin()
     while True:
         for outlook in _end_game(pace, context):
             _absorb(work, frames, wait_s=0.0)
@@ -100,11 +99,12 @@ class _Clock:
 
 
 class _Pace:
-    """Advances a reconstruction, makes its versions, and remembers what both cost."""
+    """Advances a reconstruction, makes its versions and checkpoints, and remembers what steps and versions cost."""
 
-    def __init__(self, work: Reconstruction, schedule: Schedule) -> None:
+    def __init__(self, work: Reconstruction, schedule: Schedule, context: Context) -> None:
         self.work = work
         self.schedule = schedule
+        self._context = context
         self.started_s = perf_counter()
         self._steps_s: deque[float] = deque(maxlen=RECENT)
         self._picture_s: float | None = None
@@ -129,11 +129,18 @@ class _Pace:
             self.work.change(parameters)
             self.schedule.parameters = parameters
 
+    def begin(self) -> None:
+        """Start the engine, from where an earlier attempt stood if there was one."""
+        self.work.begin()
+        if (stood := self.work.stood) and stood.settled:
+            self.schedule.go_on(self.work.changes)
+
     def advance(self, outlook: Outlook) -> None:
         """One step."""
         started_s = perf_counter()
         self.work.advance(self.schedule.next(self.work.condition, outlook))
         self._steps_s.append(perf_counter() - started_s)
+        self._context.keep(lambda: self.work.keep(settled=self.schedule.settled))
 
     def version(self, *, final: bool) -> tuple[dict[str, Array], dict[str, Fact]]:
         """Arrays and facts of a Result."""
@@ -153,9 +160,19 @@ def _first(frames: Inflow[CountFrames], parameters: SolveParameters, context: Co
         if block is not None:
             work = Reconstruction(block.scan, parameters)
             context.tell(memory_bytes=work.memory_bytes, expected=block.scan.expected)
+            _go_on(work, context)
             work.absorb(block)
             return work
     return None
+
+
+def _go_on(work: Reconstruction, context: Context) -> None:
+    """Go on from the checkpoint of an earlier attempt, if it kept one of this scan."""
+    if (kept := context.kept) is not None:
+        try:
+            context.tell(went_on_from=work.go_on(kept))
+        except FormatError as error:
+            context.tell(checkpoint=f"began anew: {error}")
 
 
 def _absorb(work: Reconstruction, frames: Inflow[CountFrames], wait_s: float) -> None:

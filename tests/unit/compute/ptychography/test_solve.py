@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,6 +14,7 @@ from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
 from camlink.compute.ptychography.solve import solve
 from camlink.errors import FormatError
+from camlink.testing.context import RecordingContext
 from camlink.workflow.operator import Kind
 from camlink.workflow.port import Listed
 
@@ -23,21 +25,16 @@ SCAN = Scan(id="s", expected=COUNT, shape=(16, 16), pixel_m=(30e-6, 30e-6), dist
 FAST = {"kernel": "reference", "polish_s": 0.0, "iterations": 12}
 
 
-class Told:
+class Told(RecordingContext):
     """A Context that remembers, and asks to stop after `calls` questions."""
 
     def __init__(self, calls=10**9):
-        self.facts, self._left = {}, calls
+        super().__init__(Path())
+        self._left = calls
 
     def stopping(self):
         self._left -= 1
         return self._left < 0
-
-    def changed(self, parameters):
-        return parameters
-
-    def tell(self, **facts):
-        self.facts.update(facts)
 
 
 class Open(Listed):
