@@ -13,6 +13,7 @@ from camlink.carry.path import Path
 _BINS: Final = 256
 _PER_OCTAVE: Final = 8
 _NOTES: Final = 16
+_MOST_STRANGERS: Final = 32
 K = TypeVar("K", bound=int | str)
 
 
@@ -39,6 +40,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     first_s: float = 0.0
     last_s: float = 0.0
     refused: int = 0
+    turned_away: dict[str, int] = {}
     ages: dict[int, int] = {}
     age_sum_s: float = 0.0
     max_age_s: float = 0.0
@@ -83,6 +85,7 @@ def merge(snapshots: list[Snapshot]) -> Snapshot:
         **total,
         dropped=_added([s.dropped for s in snapshots]),
         lost=_added([s.lost for s in snapshots]),
+        turned_away=_added([s.turned_away for s in snapshots]),
         ages=_added([s.ages for s in snapshots]),
         age_sum_s=sum(s.age_sum_s for s in snapshots),
         max_age_s=max((s.max_age_s for s in snapshots), default=0.0),
@@ -153,6 +156,7 @@ class Account:
         self.blocks = self.bytes = 0
         self.queue_bytes = self.peak_queue_bytes = 0
         self.refused = 0
+        self.turned_away: dict[str, int] = {}
         self._first_s = self._last_s = 0.0
         self._ages = [0] * _BINS
         self._hops = [0] * _BINS
@@ -205,6 +209,11 @@ class Account:
         if frames:
             self.lost[reason] = self.lost.get(reason, 0) + frames
 
+    def count_turned_away(self, who_and_why: str, connections: int) -> None:
+        """Connections of somebody who was not let in; so many of them are told apart, whoever knocks."""
+        known = who_and_why if who_and_why in self.turned_away or len(self.turned_away) < _MOST_STRANGERS else "others"
+        self.turned_away[known] = self.turned_away.get(known, 0) + connections
+
     def queue(self, change: int) -> None:
         """Bytes that wait on this link, and their peak."""
         self.queue_bytes += change
@@ -223,6 +232,7 @@ class Account:
             sent=self.sent, received=self.received, acknowledged=self.acknowledged, dropped=dict(self.dropped),
             lost=dict(self.lost), blocks=self.blocks, bytes=self.bytes, queue_bytes=self.queue_bytes,
             peak_queue_bytes=self.peak_queue_bytes, first_s=self._first_s, last_s=self._last_s, refused=self.refused,
+            turned_away=dict(self.turned_away),
             ages={slot: n for slot, n in enumerate(self._ages) if n}, age_sum_s=self._age_sum_s,
             max_age_s=self._max_age_s,
             hops={slot: n for slot, n in enumerate(self._hops) if n}, hop_sum_s=self._hop_sum_s,

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
 import zmq
 from zmq.utils import z85
 
+from camlink.carry.door import Door
 from camlink.carry.keys import Keys
 from camlink.clock import now_s
 from camlink.errors import InputError
@@ -38,7 +40,8 @@ class Admission:
         except zmq.ZMQError:
             self._socket.close()
             raise InputError("this ZeroMQ context has an admission already; share it") from None
-        self._closing = os.eventfd(0, os.EFD_CLOEXEC)
+        self._asked: deque[tuple[Door, bool, threading.Event]] = deque()
+        self._closing, self._wake = False, os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="admission", daemon=True)
         self._thread.start()
 
@@ -46,19 +49,55 @@ class Admission:
         """Let the pinned key of `role` in at sockets of `domain`, as long as the keys of the run live."""
         self._admitted[domain, keys.pin(role)] = keys.until_s
 
+    def watch(self, served: zmq.Socket[Any]) -> Door:
+        """Note from now on who is turned away at a socket that is not bound yet; `leave` it before it is closed."""
+        door = Door(served)
+        self._ask(door, True)
+        return door
+
+    def leave(self, door: Door) -> None:
+        """Note nothing any more of the socket of a door; what was noted stays."""
+        self._ask(door, False)
+        door.close()
+
+    def _ask(self, door: Door, watched: bool) -> None:
+        done = threading.Event()
+        self._asked.append((door, watched, done))
+        os.eventfd_write(self._wake, 1)
+        while self._thread.is_alive() and not done.wait(0.1):
+            pass
+
     def close(self) -> None:
         """End the thread; from now on everybody is refused."""
-        os.eventfd_write(self._closing, 1)
+        self._closing = True
+        os.eventfd_write(self._wake, 1)
         self._thread.join()
         self._socket.close()
-        os.close(self._closing)
+        os.close(self._wake)
 
     def _run(self) -> None:
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
-        poller.register(self._closing, zmq.POLLIN)
-        while self._closing not in dict(poller.poll()):
-            self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
+        poller.register(self._wake, zmq.POLLIN)
+        doors: dict[Any, Door] = {}
+        while not self._closing:
+            for ready, _ in poller.poll():
+                if ready is self._socket:
+                    self._socket.send_multipart(self._answer(self._socket.recv_multipart()))
+                elif ready in doors:  # at once: it tells of connections by numbers that are soon of others
+                    doors[ready].look()
+                else:
+                    os.eventfd_read(self._wake)
+            while self._asked:
+                door, watched, done = self._asked.popleft()
+                if watched:
+                    doors[door.events] = door
+                    poller.register(door.events, zmq.POLLIN)
+                else:
+                    del doors[door.events]
+                    poller.unregister(door.events)
+                    door.look()
+                done.set()
 
     def _answer(self, request: list[bytes]) -> list[bytes]:
         number = request[1] if len(request) > 1 else b""

@@ -35,14 +35,36 @@ class FarOutlet(ZmqOutlet):
                  receivers: int = 1, policy: str = "block", limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         domain = f"link {link}"
         admission.admit(domain, keys, RECEIVER)
+        self._admission = admission
+
+        def prepare(socket: zmq.Socket[Any]) -> None:
+            as_server(keys, domain)(socket)
+            self._door = admission.watch(socket)
+
         super().__init__(context, address, link, receivers=receivers, policy=policy, limit_bytes=limit_bytes,
-                         prepare=as_server(keys, domain))
+                         prepare=prepare)
 
     def listen(self, host: str) -> str:
         """Another address where this outlet can be dialled, at a free port of `host`; raises zmq.ZMQError."""
         self._socket.bind(f"tcp://[{host}]:*" if ":" in host else f"tcp://{host}:*")
         found: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         return found
+
+    def _hear(self) -> None:
+        super()._hear()
+        if self._door.refusals.new:
+            self._count_strangers()
+
+    def _count_strangers(self, *, last: bool = False) -> None:
+        for refusal in self._door.refusals.news(last=last):
+            host = refusal.peer.rpartition(":")[0] or refusal.peer
+            self.account.count_turned_away(f"{host}: {refusal.reason}", refusal.count)
+
+    def _shut(self) -> None:
+        if not self._socket.closed:
+            self._admission.leave(self._door)
+            self._count_strangers(last=True)
+        super()._shut()
 
     def _take_in(self, message: list[bytes]) -> None:
         """Answer who tries a way, before it has said hello; the rest belongs to the link."""

@@ -11,8 +11,10 @@ import resource
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
+from camlink.carry.door import Refusals, peer_of
 from camlink.carry.switchboard import Switchboard, Wait
 from camlink.carry.ticket import ASKING_BYTES, MAGIC, Asked, RelayKey, greeting
 from camlink.errors import AddressInUse, InputError, WireError
@@ -37,7 +39,7 @@ class Relay:
         self._strangers: deque[Wait] = deque()
         self._offers: dict[bytes, deque[Wait]] = {}
         self._calls: dict[bytes, deque[Wait]] = {}
-        self.refused: dict[str, int] = {}
+        self.refusals = Refusals()
         self.joined = 0
         _allow_files()
         self._listener = _listen(host, port)
@@ -49,12 +51,13 @@ class Relay:
     def facts(self) -> dict[str, int]:
         """Pairs joined now and ever, bytes moved, connections refused."""
         return {"splices": self._board.splices, "joined": self.joined, "moved_bytes": self._board.moved,
-                "refused": sum(self.refused.values())}
+                "refused": self.refusals.total}
 
-    def run(self) -> None:
-        """Serve until `close` is called from another thread or a signal."""
+    def run(self, heed: Callable[[], None] = lambda: None) -> None:
+        """Serve until `close` is called from another thread or a signal; `heed` is called again and again."""
         while not self._closing:
             self._board.turn(0.2)
+            heed()
         self._board.close()
 
     def turn(self, timeout_s: float) -> None:
@@ -67,8 +70,9 @@ class Relay:
 
     def _greet(self, dialled: socket.socket) -> None:
         nonce = greeting()
-        wait = Wait(dialled, ASKING_BYTES, time.monotonic() + ASK_S, lambda asking: self._ask(wait, nonce, asking),
-                    lambda: self._silent(wait))
+        peer = peer_of(dialled)
+        wait = Wait(dialled, ASKING_BYTES, time.monotonic() + ASK_S,
+                    lambda asking: self._ask(wait, nonce, asking, peer), lambda: self._silent(wait, peer))
         try:
             dialled.send(nonce)
         except OSError:
@@ -79,17 +83,17 @@ class Relay:
         if len(self._strangers) > MOST_STRANGERS:
             self._board.drop(self._strangers[0])
 
-    def _silent(self, wait: Wait) -> None:
+    def _silent(self, wait: Wait, peer: str) -> None:
         self._strangers.remove(wait)
-        self._refuse("said nothing that is a ticket")
+        self.refusals.add(peer, "said nothing that is a ticket")
 
-    def _ask(self, wait: Wait, nonce: bytes, asking: bytes) -> None:
+    def _ask(self, wait: Wait, nonce: bytes, asking: bytes, peer: str) -> None:
         self._strangers.remove(wait)
         self._board.forget(wait)
         try:
             self._take(wait.socket, self._key.check(nonce[len(MAGIC):], asking))
         except WireError as error:
-            self._refuse(str(error))
+            self.refusals.add(peer, str(error))
             wait.socket.close()
         except OSError:
             wait.socket.close()  # it went away while we answered
@@ -135,7 +139,7 @@ class Relay:
 
     def _spoke(self, wait: Wait) -> None:
         """Who waits has nothing to say: what it sent belongs to nobody."""
-        self._refuse("spoke before it was joined")
+        self.refusals.add(peer_of(wait.socket), "spoke before it was joined")
         self._board.drop(wait)
 
     def _left(self, waiting: dict[bytes, deque[Wait]], lane: bytes, wait: Wait) -> None:
@@ -144,10 +148,6 @@ class Relay:
             queue.remove(wait)
             if not queue:
                 del waiting[lane]
-
-    def _refuse(self, reason: str) -> None:
-        self.refused[reason] = self.refused.get(reason, 0) + 1
-
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET

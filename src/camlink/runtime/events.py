@@ -67,6 +67,15 @@ class Placing(Message):
     text: str
 
 
+class Refused(Message):
+    """Somebody was turned away at a port of the run: where, the last of them (host:port), why, and how many."""
+
+    where: str
+    peer: str
+    reason: str
+    count: int
+
+
 class Scale(Order, kw_only=True):
     """A transform is to have this many replicas."""
 

@@ -7,13 +7,17 @@ import threading
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from camlink.carry.crossing import Passage
 from camlink.carry.far import RECEIVER, SENDER
 from camlink.carry.keys import LIFE_S, make_keys
 from camlink.carry.relay import Relay
 from camlink.carry.ticket import RelayKey
 from camlink.errors import InputError
+from camlink.runtime.events import Refused
 from camlink.runtime.inventory import network
+from camlink.runtime.messages import Message
 from camlink.workflow.graph import Workflow
 from camlink.workflow.needs import ANY
 
@@ -40,10 +44,12 @@ class Harbour:
         self.passage = Passage(keys[SENDER], keys[RECEIVER], key.ticket(address, run, "offer", LIFE_S),
                                key.ticket(address, run, "call", LIFE_S), listen).sealed()
 
-    @property
-    def facts(self) -> dict[str, int]:
-        """What went through and what was refused."""
-        return self._relay.facts if self._relay is not None else {}
+    def news(self, *, last: bool = False) -> list[Message]:
+        """Who was turned away since the last call, now and then; the `last` time all."""
+        if self._relay is None:
+            return []
+        return [Refused(where=f"the relay of this run, port {self.port}", **msgspec.structs.asdict(refusal))
+                for refusal in self._relay.refusals.news(last=last)]
 
     def close(self) -> None:
         """Close the port and everything that goes through."""

@@ -6,14 +6,15 @@ import os
 import threading
 from typing import Any, Final, Self
 
+import msgspec
 import zmq
-from zmq.utils.monitor import recv_monitor_message
 
 from camlink.carry.admission import Admission, as_server
 from camlink.carry.keys import Keys
 from camlink.errors import AddressInUse, InputError
 from camlink.runtime.dial import AGENT
-from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, decode
+from camlink.runtime.events import Refused
+from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, Message, decode
 
 DOMAIN: Final = "control"
 
@@ -29,8 +30,7 @@ class Landing:
         self._far = self._context.socket(zmq.ROUTER)
         self._far.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an agent that dials again is the same agent
         as_server(keys, DOMAIN)(self._far)
-        self._events = self._far.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
-        self._connected: set[int] = set()
+        self._door = self._admission.watch(self._far)
         self._near = self._context.socket(zmq.DEALER)
         self._near.setsockopt(zmq.IDENTITY, self._site)
         for socket in (self._far, self._near):
@@ -38,34 +38,27 @@ class Landing:
             socket.setsockopt(zmq.LINGER, 2000)
         self._bind(host, port)
         self._near.connect(master)
-        self.strangers = 0
         self._closing = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"landing {site}", daemon=True)
         self._thread.start()
 
     @property
-    def refused(self) -> int:
-        """Keys that were not let in."""
-        return self._admission.refused
-
-    @property
     def connected(self) -> bool:
-        """Whether the agent is there; for the thread that closes the landing alone."""
-        while self._events.poll(0):
-            told = recv_monitor_message(self._events)
-            if told["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED:
-                self._connected.add(told["value"])
-            else:
-                self._connected.discard(told["value"])
-        return bool(self._connected)
+        """Whether the agent is there."""
+        return self._door.inside > 0
+
+    def news(self, *, last: bool = False) -> list[Message]:
+        """Who was turned away since the last call, now and then; the `last` time all."""
+        where = f"the port {self.port} for the agent of '{self._site.decode()}'"
+        return [Refused(where=where, **msgspec.structs.asdict(one)) for one in self._door.refusals.news(last=last)]
 
     def _bind(self, host: str, port: int) -> None:
         where = f"tcp://[{host}]:{port or '*'}" if ":" in host else f"tcp://{host}:{port or '*'}"
         try:
             self._far.bind(where)
         except zmq.ZMQError as error:
+            self._admission.leave(self._door)
             self._admission.close()
-            self._look_away()
             self._context.destroy(linger=0)
             kind = AddressInUse if error.errno == zmq.EADDRINUSE else InputError
             raise kind(f"landing for agents: cannot listen at {host} port {port}: {error.strerror}; choose another "
@@ -87,7 +80,8 @@ class Landing:
                     if goodbye:  # it went down with the connection before this one
                         self._far.send_multipart([self._site, *goodbye])
                 else:
-                    self.strangers += 1  # it has the key of the run, but is the agent of another site
+                    self._door.refusals.add(identity.decode("utf8", "replace")[:80],
+                                            "it has the key of this run, but is the agent of another site")
             if self._near in ready:
                 words = self._near.recv_multipart()
                 self._far.send_multipart([self._site, *words])
@@ -101,15 +95,11 @@ class Landing:
         os.eventfd_write(self._closing, 1)
         self._thread.join()
         self._near.close()
-        self._look_away()
+        self._admission.leave(self._door)
         self._far.close()
         self._admission.close()
         self._context.term()
         os.close(self._closing)
-
-    def _look_away(self) -> None:
-        self._far.disable_monitor()
-        self._events.close(linger=0)
 
     def __enter__(self) -> Self:
         return self

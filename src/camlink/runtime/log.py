@@ -9,12 +9,12 @@ from typing import Any, Final
 import msgspec
 
 from camlink.errors import FormatError, StorageError
-from camlink.runtime.events import Adjust, AgentLost, Begin, Cancel, Pause, Placing, Scale, Tag, Tick
+from camlink.runtime.events import Adjust, AgentLost, Begin, Cancel, Pause, Placing, Refused, Scale, Tag, Tick
 from camlink.runtime.messages import Beat, Done, Exited, Failed, Joined, Linked, Message, Parted, Progress, Ready
 
 AnyEvent = (
     Begin | Tick | Cancel | Scale | Pause | Adjust | Tag | AgentLost | Joined | Beat | Exited
-    | Placing | Ready | Linked | Parted | Progress | Done | Failed
+    | Placing | Refused | Ready | Linked | Parted | Progress | Done | Failed
 )
 
 

@@ -62,8 +62,8 @@ class Placer(Protocol):
         """Why the agent is gone, or nothing while it runs."""
         ...
 
-    def news(self) -> list[Message]:
-        """Events since the last call: what there is to say of an agent that has not come."""
+    def news(self, *, last: bool = False) -> list[Message]:
+        """Events since the last call: what there is to say of an agent that has not come, who was turned away."""
         ...
 
     def kill(self) -> None:
@@ -145,6 +145,7 @@ class Master:
                 if time.monotonic() - shown > TICK_S:
                     self._tell()
                     shown = time.monotonic()
+            self._hear_news(last=True)
             return make_report(self._tell(), self.state, self._folder, self._provenance)
         finally:
             self._close()
@@ -180,15 +181,19 @@ class Master:
     def _look_around(self) -> None:
         while self._asked:
             self._handle(self._asked.pop(0))
+        self._hear_news()
         for site, placer in list(self._placers.items()):
-            for event in placer.news():
-                self._handle(event)
             if text := placer.lost():
                 del self._placers[site]
                 placer.close()
                 self._clusters.lost(site)
                 self._handle(AgentLost(site=site, text=text))
         self._handle(Tick())
+
+    def _hear_news(self, *, last: bool = False) -> None:
+        news = [event for placer in self._placers.values() for event in placer.news(last=last)]
+        for event in news + (self._harbour.news(last=last) if self._harbour is not None else []):
+            self._handle(event)
 
     def _help(self, message: Joined | ClusterUp) -> None:
         """Bring up the clusters of sites that want one, beside the steps of the run."""

@@ -50,8 +50,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _LINK_KEYS = ("name", "kind", "policy", "sent", "received", "acknowledged", "dropped", "lost", "in_flight", "resent",
-              "paths", "bytes", "age_ms", "hop_ms", "age_histogram", "hop_histogram", "notes", "peak_queue_bytes",
-              "limit_bytes")
+              "turned_away", "paths", "bytes", "age_ms", "hop_ms", "age_histogram", "hop_histogram", "notes",
+              "peak_queue_bytes", "limit_bytes")
 _RESULT_FACTS = ("fourier_error", "iterations", "iteration", "error_vs_truth", "frc_half_bit_px")
 
 

@@ -25,6 +25,7 @@ from camlink.runtime.events import (
     Over,
     Pause,
     Placing,
+    Refused,
     Scale,
     Send,
     StartAgent,
@@ -116,6 +117,8 @@ class RunState(Crew):
             yield from self._agent_lost(event, at)
         elif isinstance(event, Placing) and event.agent not in self.joined:
             self.placing[event.agent] = event.text
+        elif isinstance(event, Refused):
+            self.refused += event.count
         elif isinstance(event, Cancel):
             yield from self._cancel(event, at)
         elif isinstance(event, Order) and self.phase not in ("closing", "over"):

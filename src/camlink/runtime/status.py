@@ -62,6 +62,7 @@ class LinkStatus(msgspec.Struct, frozen=True, kw_only=True):
     acknowledged: int = 0
     dropped: dict[str, int] = {}
     lost: dict[str, int] = {}
+    turned_away: dict[str, int] = {}
     in_flight: int = 0
     bytes: int = 0
     frames_per_s: float = 0.0

@@ -19,6 +19,7 @@ from camlink.runtime.events import (
     Order,
     Pause,
     Placing,
+    Refused,
     Scale,
     Send,
     StartAgent,
@@ -100,6 +101,9 @@ class _Teller:
             yield f"{event.operator}/{event.replica} ended{_holding(event.holding)}: {event.text}"
         elif isinstance(event, Placing):
             yield f"the agent '{event.agent}': {event.text}"
+        elif isinstance(event, Refused):
+            yield (f"{event.where} turned {event.count} connection{'s' if event.count > 1 else ''} away, the last from "
+                   f"{event.peer}: {event.reason}")
         elif isinstance(event, AgentLost):
             yield f"site '{event.site}': {event.text}"
         elif isinstance(event, Cancel):
@@ -189,4 +193,5 @@ def _links(status: RunStatus) -> Iterator[str]:
         parts += [f"{n} lost: {reason}" for reason, n in link.lost.items() if n]
         parts += [f"{link.resent} sent again"] if link.resent else []
         age = " and ".join(f"{link.age_ms.get(name, 0):g} ms {name}" for name in ("p50", "p99"))
+        parts += [f"{n} connections turned away: {who}" for who, n in link.turned_away.items()]
         yield f"Link {link.name} ({link.kind}, {link.policy}): {', '.join(parts)}; age {age}"

@@ -79,7 +79,7 @@ class Watch:
             name=spec.name, source=spec.source, target=spec.target, kind=spec.kind, policy=spec.policy,
             block=spec.block,
             sent=sent.sent, received=received.received, acknowledged=sent.acknowledged, dropped=sent.dropped,
-            lost=sent.lost, in_flight=sent.in_flight, bytes=sent.bytes,
+            lost=sent.lost, turned_away=sent.turned_away, in_flight=sent.in_flight, bytes=sent.bytes,
             frames_per_s=(sent.sent - past[0][1]) * per_s, bytes_per_s=(sent.bytes - past[0][2]) * per_s,
             age_ms={**ages, "max": round(received.max_age_s * 1e3, 3)},
             hop_ms={**hops, "max": round(received.max_hop_s * 1e3, 3)},

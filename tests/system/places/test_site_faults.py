@@ -6,6 +6,7 @@ import getpass
 import itertools
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -183,4 +184,5 @@ def test_a_full_queue_is_waited_for(slurm: Path, tmp_path: Path) -> None:
         threading.Timer(4.0, lambda: subprocess.run(["scancel", "--name=other"], check=True, timeout=20)).start()
         report = opened.wait(90)
     assert (report.verdict, report.reasons) == ("complete", ())
-    assert said.count("1 of 2 agents joined") > 20  # ten times a second
+    waits = [text for text in said if re.search(r" of 2 agents joined; cluster: job \d+ is queued: (Res|Prio)", text)]
+    assert len(waits) > 20  # ten times a second

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +20,14 @@ import pytest
 import zmq
 
 from camlink.carry.keys import make_keys, write_keys
+from camlink.carry.ticket import ASKING_BYTES
 from camlink.errors import InputError
 from camlink.runtime import states
 from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Bye, Joined, Launch, Ready, WorkerSpec, decode, encode
 from camlink.runtime.run import open_run, run
+from camlink.runtime.story import tell
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Workflow
 
@@ -51,6 +57,13 @@ def nothing_left() -> None:
     while agents() and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [process.cmdline() for process in agents()] == []
+
+
+def wait_for(true: Callable[[], Any], limit_s: float = 60) -> None:
+    deadline = time.monotonic() + limit_s
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
 
 
 def queue() -> str:
@@ -110,9 +123,23 @@ def test_an_agent_runs_behind_a_jump_host(sshd: Any, tmp_path: Path) -> None:
     way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
     jump = {"host": "127.0.0.1", "port": sshd.login, **way}
     site = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, "jump": [jump], **way})
-    report = run(flow(site), folder=tmp_path / "run")
+    with open_run(flow(site, gap_s=0.05), folder=tmp_path / "run") as opened:  # and strangers knock meanwhile
+        master = opened._master
+        wait_for(lambda: master.status is not None and master.status.frames["captured"])
+        for port in (master._placers["beamline"]._landing.port, master._harbour.port):
+            with socket.create_connection(("127.0.0.1", port)) as stranger, suppress(ConnectionResetError):
+                stranger.sendall(b"GET / HTTP/1.1\r\n\r\n".ljust(ASKING_BYTES))
+                while stranger.recv(100):
+                    pass
+        report = opened.wait(60)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert report.operators["add"]["total"] == sum(range(40))
+    assert report.control_refused == 2
+    told = "\n".join(tell(tmp_path / "run"))
+    assert re.search(r"the port \d+ for the agent of 'beamline' turned 1 connection away, the last from .*protocol$",
+                     told, re.MULTILINE)
+    assert re.search(r"the relay of this run, port \d+ turned 1 .* from 127\.0\.0\.1:\d+: a wrong ticket, or none$",
+                     told, re.MULTILINE)
     nothing_left()
 
 
@@ -218,9 +245,12 @@ def test_an_agent_with_another_key_or_for_another_site_is_not_heard(tmp_path: Pa
     thief = side.agent(key=write_keys(other, tmp_path / "other"))
     stray = side.agent(site="elsewhere")
     deadline = time.monotonic() + 20
-    while not side.landing.strangers and time.monotonic() < deadline:
+    told: set[str] = set()
+    while len(told) < 2 and time.monotonic() < deadline:
+        told |= {refused.reason for refused in side.landing.news(last=True)}
         time.sleep(0.1)
-    assert side.landing.strangers
+    assert told == {"it has the key of this run, but is the agent of another site",
+                    "it took us for another, or speaks without a key"}
     assert side.hears(Joined, 1) is None
     for process in (thief, stray):
         process.terminate()

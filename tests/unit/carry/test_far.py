@@ -9,6 +9,7 @@ import zmq
 
 from camlink import clock
 from camlink.carry.admission import Admission, as_client, as_server
+from camlink.carry.door import GONE
 from camlink.carry.envelope import encode
 from camlink.carry.far import RECEIVER, SENDER, FarInlet, FarOutlet
 from camlink.carry.keys import make_keys
@@ -68,6 +69,12 @@ STRANGERS = {
 }
 
 
+def whys(ends):
+    told = ends.outlet.account.snapshot().turned_away
+    assert {who.partition(": ")[0] for who in told} <= {"127.0.0.1", GONE}
+    return {who.partition(": ")[2] for who in told}
+
+
 @pytest.mark.parametrize("who", STRANGERS)
 def test_a_key_that_is_not_pinned_gets_nothing(context, keys, make, who):
     ends = make("block", 10_000, 1)
@@ -86,6 +93,8 @@ def test_a_key_that_is_not_pinned_gets_nothing(context, keys, make, who):
     assert receive(ends, inlet) == 0
     assert dealer.poll(50) == 0
     dealer.close()
+    ends.outlet.close()
+    assert whys(ends) == {"its key is not known here, or its time is over"}
 
 
 def test_a_client_without_keys_or_for_another_server_gets_nothing(context, keys, make):
@@ -103,6 +112,8 @@ def test_a_client_without_keys_or_for_another_server_gets_nothing(context, keys,
     plain.close()
     wrong.abandon()
     assert receive(ends, joined(ends)) is None
+    ends.outlet.close()
+    assert whys(ends) == {"it took us for another, or speaks without a key"}
 
 
 def test_keys_that_are_over_admit_nobody_any_more(context, keys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -27,5 +28,12 @@ def relay(key: Annotated[Path, typer.Argument(help="File of mode 0600 with the s
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: serving.close())
     console.print(f"relay   {serving.address}", highlight=False, soft_wrap=True)
-    serving.run()
+
+    def tell(*, last: bool = False) -> None:
+        for who in serving.refusals.news(last=last):
+            console.print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  turned away: {who.count}, the last from {who.peer}: "
+                          f"{who.reason}", highlight=False, markup=False, soft_wrap=True)
+
+    serving.run(tell)
+    tell(last=True)
     console.print(f"        {serving.facts}", highlight=False, soft_wrap=True)

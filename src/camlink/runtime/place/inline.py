@@ -38,8 +38,9 @@ class InlinePlacer:
         gone = self._thread is not None and not self._thread.is_alive()
         return f"the agent thread of site '{self._site}' has ended" if gone else ""
 
-    def news(self) -> list[Message]:
-        """Nothing: it is there at once."""
+    def news(self, *, last: bool = False) -> list[Message]:
+        """Nothing: it is there at once, and no port is open for it."""
+        del last
         return []
 
     def kill(self) -> None:

@@ -73,10 +73,10 @@ class JoinPlacer:
         """Why the agent is given up, or nothing; only its silence tells."""
         return self._lost
 
-    def news(self) -> list[Message]:
-        """Where the command is that starts it."""
+    def news(self, *, last: bool = False) -> list[Message]:
+        """Where the command is that starts it; who was turned away here."""
         told, self._news = self._news, []
-        return told
+        return told + (self._landing.news(last=last) if self._landing is not None else [])
 
     def lead(self, target: int | str, *, out: bool) -> int:
         """No way of ours leads there."""

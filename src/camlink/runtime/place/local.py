@@ -79,8 +79,9 @@ class LocalPlacer:
             return ""
         return f"the agent of site '{self._site}' ended with code {code}: {_tail(self._log)}".removesuffix(": ")
 
-    def news(self) -> list[Message]:
-        """Nothing: it is there at once."""
+    def news(self, *, last: bool = False) -> list[Message]:
+        """Nothing: it is there at once, and no port is open for it."""
+        del last
         return []
 
     def kill(self) -> None:

@@ -24,6 +24,7 @@ from camlink.workflow.check import MASTER
 from camlink.workflow.graph import Site, Workflow
 from camlink.workflow.needs import Offer
 
+LATE_S: Final = 600.0  # by so much a batch system may end a job late
 _JOBS: Final = {"slurm": SlurmOptions, "facility": FacilityOptions}
 
 def make_placer(agent: str, site: Site, sockets: Path, folder: Path,
@@ -35,7 +36,8 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path,
     if site.placer in QUEUED:
         asked = _options(site, _JOBS.get(site.placer, JobOptions))
         place = JobPlace(asked, folder, lambda jobs: _submitter(agent, site.placer, asked, jobs))
-        return RemotePlacer(agent, place, asked.address, folder, relay, asked.wait_s)
+        life_s = asked.wait_s + asked.walltime_s + LATE_S
+        return RemotePlacer(agent, place, asked.address, folder, relay, asked.wait_s, life_s)
     if site.placer == "ssh":
         ssh = _options(site, SshOptions)
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)

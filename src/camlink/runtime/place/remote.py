@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from camlink.carry.keys import Keys, make_keys
+from camlink.carry.keys import LIFE_S, Keys, make_keys
 from camlink.errors import CamlinkError
 from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.events import Placing
@@ -43,9 +43,10 @@ class Place(Protocol):
 class RemotePlacer:
     """The agent of one site on another machine (master.Placer)."""
 
-    def __init__(self, site: str, place: Place, host: str, folder: Path, relay: int, wait_s: float = math.inf) -> None:
+    def __init__(self, site: str, place: Place, host: str, folder: Path, relay: int, wait_s: float = math.inf,
+                 life_s: float = LIFE_S) -> None:
         self._site, self._place, self._host, self._folder, self._relay = site, place, host, folder, relay
-        self._wait_s = wait_s
+        self._wait_s, self._life_s = wait_s, life_s
         self.status = JobStatus(JobState.QUEUED, "not asked for yet")
         self._told = self._said = ""
         self._lost = ""
@@ -57,7 +58,7 @@ class RemotePlacer:
 
     def start(self, master: str) -> None:
         """Open the port and ask for the job; returns at once."""
-        keys = make_keys(self._folder.name, {MASTER: [AGENT], AGENT: [MASTER]})
+        keys = make_keys(self._folder.name, {MASTER: [AGENT], AGENT: [MASTER]}, self._life_s)
         self._landing = Landing(self._site, master, keys[MASTER], self._host)
         live = self._live(keys[AGENT], self._landing.port)
         self._thread = threading.Thread(target=lambda: asyncio.run(live), name=f"place {self._site}", daemon=True)
@@ -67,12 +68,13 @@ class RemotePlacer:
         """Why the agent is gone, or nothing while it runs or waits for its turn."""
         return self._lost
 
-    def news(self) -> list[Message]:
-        """What the place says of its job, when it says something else than before."""
-        if self._said == self._told:
-            return []
-        self._told = self._said
-        return [Placing(agent=self._site, text=self._told)]
+    def news(self, *, last: bool = False) -> list[Message]:
+        """What the place says of its job, when it says something else than before; who was turned away here."""
+        news = self._landing.news(last=last) if self._landing is not None else []
+        if self._said != self._told:
+            self._told = self._said
+            news.append(Placing(agent=self._site, text=self._told))
+        return news
 
     def lead(self, target: int | str, *, out: bool) -> int:
         """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
