@@ -19,6 +19,9 @@ RATE_FRAMES: Final = 4000
 TOGETHER: Final = 8
 AGE_RUN_S: Final = 4.0
 SMALL_FRAMES: Final = 400_000
+SMALL_TOGETHER: Final = 256
+SMALL_PER_S: Final = 100_000
+ALONE_FRAMES: Final = 40_000
 CASES: Final = ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400", "small-4k")
 
 
@@ -66,11 +69,18 @@ def _age(case: str) -> dict[str, Any]:
 
 
 def _small(case: str) -> dict[str, Any]:
-    task = Task(by="shm", folder="", frames=SMALL_FRAMES, small=True)
-    (ours,) = _in_turns([task])
+    """Small frames, as many in a block as fit into 1 MiB or come in 2 ms; beside it, one in a block, and their pace."""
+    task = Task(by="shm", folder="", frames=SMALL_FRAMES, small=True, together=SMALL_TOGETHER)
+    alone = msgspec.structs.replace(task, frames=ALONE_FRAMES, together=1)
+    steady = msgspec.structs.replace(task, frames=2 * SMALL_PER_S, per_s=SMALL_PER_S)
+    ours, single, paced = _in_turns([task, alone, steady])
     figure = _median(ours)
-    return _record(case, task, ours, round(figure), "frames/s", {"wanted": 100_000},
-                   {"wanted": round(figure / 100_000, 3)}, True)
+    return _record(case, task, ours, round(figure), "frames/s",
+                   {"wanted": SMALL_PER_S, "one frame a block": round(_median(single)),
+                    f"p99 of age at {SMALL_PER_S} frames/s [ms]": _median_age(paced, "p99")},
+                   {"wanted": round(figure / SMALL_PER_S, 3), "one frame a block": round(figure / _median(single), 3)},
+                   all(run.right == some.frames and not run.faults
+                       for some, runs in ((alone, single), (steady, paced)) for run in runs))
 
 
 def _record(case: str, task: Task, ours: list[Outcome], figure: float, unit: str, beside: dict[str, float],

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from camlink.block import Header, RawFrames, Result, Scan
 from camlink.carry.account import Snapshot
-from camlink.carry.batch import Batch
 from camlink.carry.bench import chain
 from camlink.carry.bench.task import (
     PATTERNS,
@@ -38,6 +37,8 @@ from camlink.carry.link import Inlet, Outlet
 from camlink.clock import now_s
 from camlink.errors import PeerLost
 
+AGE_S: Final = 0.002
+"""A source gives the block that it fills when its oldest frame is so old."""
 LIMIT_BYTES: Final = {"shm": 32 << 20, "zmq": 20 << 20}
 """Credit of each link: half of what a link has by itself; by ZeroMQ as much as one high-water mark of the chain."""
 
@@ -120,23 +121,33 @@ def _blocks(inlet: Inlet) -> Iterator[Any]:
 
 
 def produce(task: Task) -> dict[str, Snapshot]:
-    """Make frames, one block each, or one batch for many small ones."""
+    """Make frames, some in a block."""
     frames = patterns(SMALL if task.small else SIDE)
     scan = Scan(id="bench", expected=task.frames, shape=SMALL if task.small else SIDE, pixel_m=(3e-5, 3e-5),
                 distance_m=0.1, energy_eV=800.0, span_m=(0.0, 0.0, 0.0, 0.0))
     sender = _Sender(zmq.Context.instance(), task, "frames")
     sender.pause("ready")
     if task.small:
-        batch = Batch(RawFrames, scan, frames.dtype, frames.shape[1:], max_age_s=0.002)
-        for number in paced(task):
-            full = batch.add(frames[number % PATTERNS], number)
-            if full is not None:
-                sender.send(RawFrames, full.header, dict(full.arrays))
-        if (rest := batch.take()) is not None:
-            sender.send(RawFrames, rest.header, dict(rest.arrays))
+        _produce_small(task, sender, frames, scan)
     else:
         _produce_large(task, sender, frames, scan)
     return {"frames": sender.close()}
+
+
+def _produce_small(task: Task, sender: _Sender, frames: NDArray[np.uint16], scan: Scan) -> None:
+    """Write frame after frame where the link has room for the block, until that is full or old, as sources do."""
+    many = task.together
+    index, kind, dwell, position = np.arange(task.frames), np.ones(many, np.uint8), np.ones(many), np.zeros((many, 2))
+    room, when, first = sender.outlet.room((many, *SMALL), frames.dtype), np.empty(many), 0
+    for number in paced(task):
+        count = number + 1 - first
+        room[count - 1], when[count - 1] = frames[number % PATTERNS], now_s()
+        if count == many or when[count - 1] - when[0] > AGE_S or number + 1 == task.frames:
+            some = slice(first, number + 1)
+            sender.send(RawFrames, Header(scan=scan, made_s=float(when[0])), {
+                "frames": room[:count], "index": index[some], "point": index[some], "kind": kind[:count],
+                "dwell_s": dwell[:count], "position_m": position[:count], "time_s": when[:count]})
+            room, when, first = sender.outlet.room(room.shape, room.dtype), np.empty(many), number + 1
 
 
 def _produce_large(task: Task, sender: _Sender, frames: NDArray[np.uint16], scan: Scan) -> None:

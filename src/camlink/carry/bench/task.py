@@ -21,7 +21,7 @@ RUN_S: Final = 120.0
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """One run of the job; `per_s` 0 is as fast as possible, `small` sends frames of 4 KiB through a batch.
+    """One run of the job; `per_s` 0 is as fast as possible, `small` sends frames of 4 KiB.
 
     `written`: the producer writes every frame anew, as a detector's does; else it sends ready ones again and again.
     `together`: frames in a block of ours; what is compared sends each by itself.

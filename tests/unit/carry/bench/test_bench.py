@@ -18,9 +18,10 @@ def test_every_chain_does_the_whole_job(by: str) -> None:
 
 
 @pytest.mark.slow
-def test_small_frames_go_in_batches_and_each_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_frames_go_many_in_a_block_and_each_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cases, "REPEATS", 1)
-    monkeypatch.setattr(cases, "SMALL_FRAMES", 2000)
+    for name, count in (("SMALL_FRAMES", 2000), ("ALONE_FRAMES", 200), ("SMALL_PER_S", 1000)):
+        monkeypatch.setattr(cases, name, count)
     record = cases.measure("small-4k")
     assert record["checked"]
     assert record["unit"] == "frames/s"
