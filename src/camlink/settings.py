@@ -21,12 +21,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mpi_ranks: int = 1
     batch_job: str = ""
     batch_nodes: int = 1
-    spare: bool = True
     visible_gpus: tuple[str, ...] | None = None
 
 
 def read_settings() -> Settings:
-    """Settings from CAMLINK_SAMPLES, _RUNS, _SCRATCH, _SPARE, XDG_RUNTIME_DIR, MPI, Slurm, CUDA."""
+    """Settings from CAMLINK_SAMPLES, _RUNS, _SCRATCH, XDG_RUNTIME_DIR, MPI, Slurm, CUDA."""
     default = Settings()
     runtime, gpus = os.environ.get("XDG_RUNTIME_DIR", ""), os.environ.get("CUDA_VISIBLE_DEVICES")
     return Settings(
@@ -34,7 +33,6 @@ def read_settings() -> Settings:
         runs=Path(os.environ.get("CAMLINK_RUNS", default.runs)),
         sockets=Path(runtime) if runtime and os.access(runtime, os.W_OK) else default.sockets,
         scratch=Path(os.environ.get("CAMLINK_SCRATCH", default.scratch)),
-        spare=os.environ.get("CAMLINK_SPARE", "yes").lower() not in ("no", "0", "false"),
         batch_job=os.environ.get("SLURM_JOB_ID", ""),
         batch_nodes=_number(os.environ.get("SLURM_JOB_NUM_NODES", "")),
         visible_gpus=None if gpus is None else tuple(filter(None, gpus.replace(" ", "").split(","))),

@@ -136,7 +136,7 @@ def test_the_master_is_killed_or_stopped_for_a_while(tmp_path: Path, how: str, r
     master = start_master(tmp_path)
     kept = tmp_path / "kept.txt"
     below = psutil.Process(master.pid).children(recursive=True)
-    assert sum("spare" not in process.as_dict(["cmdline"], [])["cmdline"] for process in below) == 5
+    assert sum("nursery" not in process.as_dict(["cmdline"], [])["cmdline"] for process in below) == 5
     if how == "killed":
         master.kill()
         master.wait()

@@ -47,9 +47,9 @@ def play(made: Workflow, folder: Path, act: Callable[[], None], within_s: float 
         return opened.wait(within_s)
 
 
-def process(*words: str) -> psutil.Process:
-    """The process below this one with these words on its command line."""
-    for found in psutil.Process().children(recursive=True):
+def process(*words: str, below: int | None = None) -> psutil.Process:
+    """The process below this one, or another, with these words on its command line."""
+    for found in psutil.Process(below).children(recursive=True):
         try:
             line = found.cmdline()
         except psutil.Error:
@@ -59,12 +59,12 @@ def process(*words: str) -> psutil.Process:
     raise AssertionError(f"no process {words}")
 
 
-def awaited(*words: str) -> psutil.Process:
+def awaited(*words: str, below: int | None = None) -> psutil.Process:
     """The process with these words, as soon as it is there."""
     deadline = time.monotonic() + 20
     while True:
         try:
-            return process(*words)
+            return process(*words, below=below)
         except AssertionError:
             if time.monotonic() > deadline:
                 raise
@@ -155,19 +155,18 @@ def test_a_site_whose_agents_die_again_and_again_is_given_up(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGSTOP, marks=pytest.mark.full)])
-def test_a_source_that_resumes_gives_every_frame_once_and_a_spare_process_becomes_it(
+def test_a_source_that_resumes_gives_every_frame_once_though_the_nurseries_are_gone_too(
         tmp_path: Path, how: signal.Signals) -> None:
-    took: list[psutil.Process] = []
-
     def act() -> None:
-        took.append(awaited("spare"))
-        os.kill(process("worker", "camera/0/").pid, how)
-        took.append(awaited("worker", "camera/0/1"))
+        agent = process("agent")
+        for parent in (agent, psutil.Process()):
+            os.kill(next(child.pid for child in parent.children() if "nursery" in child.cmdline()), how)
+        os.kill(process("worker", "camera/0/", below=agent.pid).pid, how)
+        assert awaited("worker", "camera/0/1", below=agent.pid).ppid() == agent.pid
 
     report = play(flow(gap_s=0.05), tmp_path, act)
     holds_everything(report, tmp_path)
     assert [r["operator"] for r in report.restarts] == ["camera"]
-    assert took[0].pid == took[1].pid
 
 
 @pytest.mark.parametrize(("whom", "fault", "said"), [

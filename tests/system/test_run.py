@@ -241,10 +241,13 @@ def test_nothing_outlives_a_master_that_is_killed(tmp_path: Path) -> None:
             "t.run(t.flow(frames=100000, gap_s=0.01), folder=Path(sys.argv[1]))")
     master = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), str(Path(__file__).parent)])
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and len(psutil.Process(master.pid).children(recursive=True)) < 4:
+    named: list[str] = []
+    while time.monotonic() < deadline and len(named) < 4:
         time.sleep(0.05)
-    below = psutil.Process(master.pid).children(recursive=True)
-    assert sum("spare" not in process.as_dict(["cmdline"], [])["cmdline"] for process in below) == 4
+        below = psutil.Process(master.pid).children(recursive=True)
+        named = [word for process in below for word in process.as_dict(["cmdline"], [])["cmdline"][3:4]]
+        named = [role for role in named if role in ("agent", "worker")]
+    assert sorted(named) == ["agent", "worker", "worker", "worker"]
     os.kill(master.pid, signal.SIGKILL)
     master.wait()
     _, alive = psutil.wait_procs(below, timeout=10)

@@ -21,7 +21,7 @@ class CxiParameters(Parameters, frozen=True):
                                            unit="s", ge=0.0, le=3600.0)] = 1.0
 
 
-@operator("cxi", kind="sink")
+@operator("cxi", kind="sink", ahead=("camlink.carry.formats.cxi_write",))
 def cxi(frames: Inflow[CountFrames], results: Inflow[Result], *, parameters: CxiParameters,
         context: Context) -> None:
     """Keep frames and results of the scan in one CXI file that can be read at any moment.

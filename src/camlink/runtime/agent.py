@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -31,9 +32,10 @@ from camlink.runtime.messages import (
 )
 
 POLL_MS: Final = 100
+SOON_MS: Final = 10
 BEAT_S: Final = 0.5
 LAST_WORDS_S: Final = 0.5
-KILLED_S: Final = 0.1  # who is killed says nothing more
+KILLED_S: Final = 0.02  # who is killed says nothing more
 
 
 class Ending(NamedTuple):
@@ -54,6 +56,11 @@ class Ending(NamedTuple):
 
 class Workers(Protocol):
     """How an agent gets its workers: as processes, or as threads."""
+
+    @property
+    def alarm(self) -> int:
+        """A file descriptor that is readable when one may have ended; negative where there is none."""
+        ...
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker, which dials the agent's address."""
@@ -80,8 +87,10 @@ class Agent:
     """The event loop of one site."""
 
     def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers,
-                 has: Inventory, dial: Dial | None = None, cluster: ClusterSide | None = None) -> None:
+                 has: Inventory, dial: Dial | None = None, cluster: ClusterSide | None = None,
+                 master_end: int = -1) -> None:
         self._site, self._workers, self._dial, self._has = site, workers, dial, has
+        self._master_end = master_end
         self._cluster = cluster
         self._last_words: set[str] = set()
         self._beat_s = 0.0
@@ -99,14 +108,19 @@ class Agent:
         self._down.bind(address)
 
     def run(self) -> None:
-        """Join the master and serve until it says Bye."""
+        """Join the master and serve until it says Bye; ends at once with the master's process, where it has that."""
         self._tell(Joined(site=self._site, pid=os.getpid(), has=self._has))
         poller = zmq.Poller()
         poller.register(self._up, zmq.POLLIN)
         poller.register(self._down, zmq.POLLIN)
+        for file in (self._workers.alarm, self._master_end):
+            if file >= 0:
+                poller.register(file, zmq.POLLIN)
         serving = True
         while serving and not (self._dial is not None and self._dial.lost):
-            ready = dict(poller.poll(POLL_MS))
+            ready = dict(poller.poll(SOON_MS if self._ended else POLL_MS))
+            if self._master_end in ready:
+                sys.exit(143)
             while self._down in ready and (parts := _receive(self._down)):
                 self._pass_on(parts[-1])
             while serving and self._up in ready and (parts := _receive(self._up)):

@@ -62,7 +62,7 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    from camlink.runtime.process import end_with_parent
+    from camlink.runtime.nursery import end_with_parent
 
     end_with_parent(int(sys.argv[2]), signal.SIGKILL)
     asyncio.run(run(msgspec.msgpack.decode(sys.stdin.buffer.read(MOST_BYTES), type=Part)))

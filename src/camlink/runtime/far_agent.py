@@ -17,6 +17,7 @@ from camlink.runtime.cluster_side import ClusterSide
 from camlink.runtime.dial import Dial
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.place.births import Births
 from camlink.runtime.place.local import Processes
 from camlink.runtime.rundir import make_private_folder, make_socket_folder
 from camlink.settings import read_settings
@@ -27,7 +28,7 @@ class FarProcesses(Processes):
     """Workers as processes on a machine that need not see the folders of the master; then `folder` stands for them."""
 
     def __init__(self, address: str, sockets: Path, relay: str, listen: tuple[str, ...]) -> None:
-        super().__init__(address)
+        super().__init__(address, Births())
         self.folder: Path | None = None
         self._sockets, self._relay, self._listen = sockets, relay, listen
 

@@ -36,7 +36,9 @@ from camlink.runtime.messages import (
     decode,
     encode,
 )
+from camlink.runtime.nursery import Birth
 from camlink.runtime.orders import choices_of, examine
+from camlink.runtime.place.births import Births
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
 from camlink.runtime.report import Report, make_report
@@ -99,6 +101,7 @@ class Master:
         self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
         self._placers: dict[str, Placer] = {}
         self._leads = Leads(self._placers)
+        self._births: Births | None = None
         self._clusters = Clusters(checked.workflow.sites)
         self._asked: list[Message] = []
         self._wake = threading.Event()
@@ -133,14 +136,18 @@ class Master:
     def run(self) -> Report:
         """Run to the end; leaves no process and no socket behind, whatever happens."""
         try:
-            self._handle(self._begin())
             poller = zmq.Poller()
-            poller.register(self._control, zmq.POLLIN)
-            poller.register(self._local, zmq.POLLIN)
+            for socket in (self._control, self._local):
+                poller.register(socket, zmq.POLLIN)
+            if (births := self._open_births()) is not None:
+                poller.register(births.alarm, zmq.POLLIN)
+            self._handle(self._begin())
             shown = 0.0
             while not self._over:
-                for socket, _ in poller.poll(int(TICK_S * 1000)):
-                    self._listen(socket)
+                ready = dict(poller.poll(int(TICK_S * 1000)))
+                for socket in (self._control, self._local):
+                    if socket in ready:
+                        self._listen(socket)
                 self._look_around()
                 if time.monotonic() - shown > TICK_S:
                     self._tell()
@@ -149,6 +156,17 @@ class Master:
             return make_report(self._tell(), self.state, self._folder, self._provenance)
         finally:
             self._close()
+
+    def _open_births(self) -> Births | None:
+        """The nursery of the agents of this machine, where there are any; it imports what their workers need."""
+        sites = self._checked.workflow.sites
+        here = {agent for agent, site in self.state.agents.items() if site and sites[site].placer == "local"}
+        if here:
+            self._births = Births(self._folder / "log" / "nursery.log", here=False)
+            for worker in self.state.workers.values():
+                if here & {worker.site, *worker.spec.hosts}:
+                    self._births.ask(Birth(worker.spec.where, where=worker.spec.where))
+        return self._births
 
     def _tell(self) -> RunStatus:
         self.status = self._watch.status(self.state, now_s())
@@ -254,7 +272,8 @@ class Master:
             address = self._local.getsockopt_string(zmq.LAST_ENDPOINT)
         else:
             where = self._checked.workflow.sites[self.state.agents[site]]
-            placer = make_placer(site, where, self._sockets, self._folder, self._harbour.port if self._harbour else 0)
+            port = self._harbour.port if self._harbour else 0
+            placer = make_placer(site, where, self._sockets, self._folder, self._births, port)
             address = self._control.getsockopt_string(zmq.LAST_ENDPOINT)
         self._placers[site] = placer
         placer.start(address)
@@ -262,6 +281,8 @@ class Master:
     def _close(self) -> None:
         with ThreadPoolExecutor(len(self._placers) + 1) as pool:  # each may wait for a machine of its own
             ended = list(pool.map(lambda placer: placer.close(), self._placers.values()))
+        if self._births is not None:
+            self._births.close()
         self._log.close()
         for words in (self._folder / "log").glob("*.done"):
             words.unlink()

@@ -96,7 +96,7 @@ class Worker:
         """Load the operator, bind what goes out, connect what comes in; returns at Go."""
         operator = load(self.spec, self.host.operators)
         parameters = build(operator.parameters, self.spec.parameters, self.spec.operator)
-        if operator.prepare is not None:
+        if operator.prepare is not None and not self.spec.attempt:  # what was compiled for the first is there
             operator.prepare(parameters)
         if self.spec.passage:
             self.host.cross(self.spec.passage)

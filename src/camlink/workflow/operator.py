@@ -153,6 +153,7 @@ class Operator:
     independent: bool = False
     ordered: bool = False
     stays: Callable[[Any], Mapping[str, str]] | None = None
+    ahead: tuple[str, ...] = ()
 
     def staying(self, parameters: Parameters) -> Mapping[str, str]:
         """The parameters that stay as they are while it runs, and why."""
@@ -182,7 +183,8 @@ class Operator:
 def operator(name: str | None = None, *, kind: Kind | str | None = None, out: str = DEFAULT_OUTPUT,
              prepare: Callable[[Any], None] | None = None, resumes: bool = False,
              pauses: bool = False, independent: bool = False, ordered: bool = False,
-             stays: Callable[[Any], Mapping[str, str]] | None = None) -> Callable[[Any], Operator]:
+             stays: Callable[[Any], Mapping[str, str]] | None = None,
+             ahead: tuple[str, ...] = ()) -> Callable[[Any], Operator]:
     """Make a function or a small class an operator.
 
     Block-typed arguments are its inputs (`Inflow[Frames]` for one that lives as long as the scan), the return
@@ -201,7 +203,9 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     `context.changed(parameters)`, and says so by `stays`. That tells by `stays(parameters)` which of them stay as they
     are, {name: why}. A class is `independent` when no block changes what becomes of the next: then replicas may join
     in the middle of a scan, as those of a function always may. An operator that is `ordered` takes frames in the order
-    of their index, also behind replicas; a workflow may ask for it as well.
+    of their index, also behind replicas; a workflow may ask for it as well. Modules that its body imports when it
+    begins are named in `ahead`: they are there before the worker is, so that it, and whoever takes its place, begins
+    at once; no thread may begin and no file stay open when they are imported.
 
     Raises InputError when the hints do not say what the ports are.
     """
@@ -212,7 +216,7 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
             raise InputError(f"operator '{made.name}': only a source resumes or pauses; others are fed again by "
                              "themselves")
         return replace(made, resumes=resumes, pauses=pauses, independent=independent or not made.stateful, stays=stays,
-                       ordered=ordered, changes=made.changes or (stays is not None and not made.stateful))
+                       ordered=ordered, changes=made.changes or (stays is not None and not made.stateful), ahead=ahead)
 
     return wrap
 

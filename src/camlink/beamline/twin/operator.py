@@ -45,7 +45,7 @@ def describe(parameters: TwinParameters) -> str:
         + (f"; faults: {p.faults}." if p.faults else "."))
 
 
-@operator("twin", kind="source", pauses=True)
+@operator("twin", kind="source", pauses=True, ahead=("camlink.beamline.twin.experiment",))
 def twin(*, parameters: TwinParameters, context: Context) -> Iterator[Plan]:
     """Simulate a ptychography beamline: plan, detector packets in real time, and the truth beside the data.
 

@@ -22,7 +22,8 @@ def _compile(_: FastCCDParameters) -> None:
     Receiver(PRESETS["window"]).close()
 
 
-@operator("fastccd", kind="source", prepare=_compile, resumes=True)
+@operator("fastccd", kind="source", prepare=_compile, resumes=True,
+          ahead=("camlink.compute.compiler", "camlink.capture.fastccd.intake"))
 def fastccd(plan: Inflow[Plan], *, parameters: FastCCDParameters, context: Context) -> Iterator[RawFrames]:
     """Receive the frames of a FastCCD camera over UDP and give those that the plan names.
 

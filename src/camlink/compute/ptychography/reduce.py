@@ -71,7 +71,8 @@ def stays(_: ReduceParameters) -> dict[str, str]:
     return dict.fromkeys(set(ReduceParameters.__struct_fields__) - {"merge_window", "dark"}, why)
 
 
-@operator("ptychography.reduce", kind="transform", independent=True, stays=stays)
+@operator("ptychography.reduce", kind="transform", independent=True, stays=stays,
+          ahead=("camlink.compute.compiler", "camlink.compute.correct.kernels"))
 class Reduce:
     """Dark, gain, overscan, bad pixels, merging, centring, crop, down-sampling and photon counts of raw frames.
 

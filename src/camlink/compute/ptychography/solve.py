@@ -39,7 +39,8 @@ def stays(parameters: SolveParameters) -> dict[str, str]:
     return found
 
 
-@operator("ptychography.solve", kind="solver", out="image", prepare=_compile, stays=stays)
+@operator("ptychography.solve", kind="solver", out="image", prepare=_compile, stays=stays,
+          ahead=("camlink.compute.compiler", "camlink.compute.ptychography.kernels.compiled", "scipy.fft"))
 def solve(frames: Inflow[CountFrames], *, parameters: SolveParameters, context: Context) -> Iterator[Result]:
     """Ptychography with probe retrieval, on the frames that have arrived so far.
 

@@ -56,6 +56,8 @@ class InlinePlacer:
 class Threads:
     """Workers as threads; a thread cannot be killed, it is asked and then left behind."""
 
+    alarm = -1
+
     def __init__(self, host: Host) -> None:
         self._host = host
         self.left: list[str] = []

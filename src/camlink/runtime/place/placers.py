@@ -11,6 +11,7 @@ from camlink.errors import InputError
 from camlink.runtime.hosting import HERE, offer_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.place.batch import PsijSubmitter
+from camlink.runtime.place.births import Births
 from camlink.runtime.place.facility import FacilitySubmitter
 from camlink.runtime.place.job import QUEUED, Submitter
 from camlink.runtime.place.job_site import FacilityOptions, JobOptions, JobPlace, SlurmOptions
@@ -27,7 +28,7 @@ from camlink.workflow.needs import Offer
 LATE_S: Final = 600.0  # by so much a batch system may end a job late
 _JOBS: Final = {"slurm": SlurmOptions, "facility": FacilityOptions}
 
-def make_placer(agent: str, site: Site, sockets: Path, folder: Path,
+def make_placer(agent: str, site: Site, sockets: Path, folder: Path, births: Births | None,
                 relay: int = 0) -> LocalPlacer | RemotePlacer | JoinPlacer:
     """The placer of an agent of a site; `relay` is the port of the run's harbour.
 
@@ -43,7 +44,8 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path,
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
     if site.placer == "join":
         return JoinPlacer(agent, _options(site, JoinOptions), folder, relay)
-    return LocalPlacer(agent, sockets, folder, _options(site, LocalOptions).walltime_s)
+    assert births is not None  # the master has one where a site is of this machine
+    return LocalPlacer(agent, sockets, folder, births, _options(site, LocalOptions).walltime_s)
 
 
 def _submitter(agent: str, placer: str, asked: Any, jobs: Path) -> Submitter:

@@ -1,0 +1,256 @@
+"""Births: processes that a nursery forks for us; when the nursery is gone another one takes its place."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import psutil
+
+from camlink.clock import origin_s
+from camlink.errors import PeerLost
+from camlink.runtime.nursery import MODULE, MOST_BYTES, ROOM, Birth, adopt
+
+PATIENCE_S: Final = 30.0
+LOOK_S: Final = 1.0
+MOST_DEATHS: Final = 3  # one after the other, and nobody was born
+LOST: Final = -256
+"""Code of a process whose end its parent alone was told."""
+
+
+class Births:
+    """Processes by name: asked for, born, ended.
+
+    With `here` they are children of this process; else of the nursery itself, which outlives none of them but tells
+    no codes. `line` and `pid` are those of a nursery that was forked already. `alarm` is a file descriptor that is
+    readable when there is something to look at.
+    """
+
+    def __init__(self, log: Path | None = None, *, here: bool = True, born: tuple[socket.socket, int] | None = None,
+                 ) -> None:
+        self._log, self._here = log, here
+        if here:
+            adopt()
+        self._epoll = select.epoll()
+        self._asked: dict[str, Birth] = {}
+        self._running: dict[str, tuple[int, int]] = {}
+        self._ended: dict[str, int] = {}
+        self._doomed: set[str] = set()
+        self._plain: set[str] = set()
+        self._known: dict[str, None] = {}
+        self._deaths = 0
+        self._heard_s = self._looked_s = time.monotonic()
+        self._stranger = 0
+        self._lock = threading.Lock()
+        self._line, self._pid = born or self._spawn()
+        self._open()
+
+    @property
+    def alarm(self) -> int:
+        """Readable when somebody was born or has ended."""
+        return self._epoll.fileno()
+
+    def ask(self, birth: Birth) -> None:
+        """Ask for a process; a Birth without words lets the nursery import something."""
+        if birth.where:
+            self._known[birth.where] = None
+        if not self._asked:
+            self._heard_s = time.monotonic()
+        self._asked[birth.name] = msgspec.structs.replace(birth, plain=birth.plain or birth.where in self._plain)
+        self._send(self._asked[birth.name])
+
+    def ended(self, name: str) -> int | None:
+        """The code with which a process ended (negative: the signal), told once; None while it runs."""
+        self._look()
+        return self._ended.pop(name, None)
+
+    def pid(self, name: str) -> int:
+        """The process of this name; 0 when there is none."""
+        self._look()
+        return self._running[name][0] if name in self._running else 0
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, or as soon as it is born."""
+        if name in self._running:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._running[name][1], signal.SIGKILL)
+        elif name in self._asked:
+            self._doomed.add(name)
+
+    def stopped(self) -> tuple[str, ...]:
+        """Those that somebody has sent SIGSTOP."""
+        return tuple(name for name, (pid, _) in self._running.items() if _is_stopped(pid))
+
+    def wait(self, name: str, patience_s: float) -> None:
+        """Give a process time to end by itself, then SIGKILL and see that it is gone."""
+        deadline_s = time.monotonic() + patience_s
+        while (name in self._running or name in self._asked) and name not in self._ended:
+            left_s = deadline_s - time.monotonic()
+            if left_s < 0:
+                self.kill(name)
+            if left_s < -patience_s:
+                return
+            select.select([self.alarm], [], [], 0.05)
+            self._look()
+
+    def close(self) -> None:
+        """End the nursery, and what still runs."""
+        for name in (*self._running, *self._asked):
+            self.kill(name)
+            self.wait(name, LOOK_S)
+        self._end_nursery()
+        self._epoll.close()
+
+    def _look(self) -> None:
+        with self._lock:  # the placers of several sites are closed at once
+            self._see()
+
+    def _see(self) -> None:
+        """Hear who was born, see who has ended, and start another nursery when it is gone."""
+        gone = False
+        for file, _ in self._epoll.poll(0):
+            if file == self._line.fileno():
+                gone = not self._hear()
+        for name, (pid, watched) in list(self._running.items()):
+            if select.select([watched], [], [], 0)[0]:
+                self._epoll.unregister(watched)
+                os.close(watched)
+                del self._running[name]
+                self._ended[name] = _code(pid)
+        now_s = time.monotonic()
+        if now_s - self._looked_s > LOOK_S:
+            self._looked_s = now_s
+            self._reap_stranger()
+            gone = gone or (bool(self._asked) and (_is_stopped(self._pid) or now_s - self._heard_s > PATIENCE_S))
+        if gone:
+            self._start_again()
+
+    def _hear(self) -> bool:
+        """Take in one answer; False when the nursery is gone."""
+        try:
+            said = self._line.recv(MOST_BYTES)
+        except BlockingIOError:
+            return True
+        except OSError:
+            said = b""
+        if not said:
+            return False
+        name, pid = msgspec.msgpack.decode(said, type=tuple[str, int])
+        self._heard_s, self._deaths = time.monotonic(), 0
+        birth = self._asked.pop(name, None)
+        if birth is not None and birth.words:
+            self._born(name, pid)
+        return True
+
+    def _born(self, name: str, pid: int) -> None:
+        try:
+            watched = os.pidfd_open(pid) if pid > 0 else -1
+        except ProcessLookupError:
+            watched = -1
+        if watched < 0:
+            self._ended[name] = LOST
+            return
+        self._epoll.register(watched, select.EPOLLIN)
+        self._running[name] = pid, watched
+        if name in self._doomed:
+            self._doomed.discard(name)
+            self.kill(name)
+
+    def _start_again(self) -> None:
+        """Another nursery; what the lost one worked on when it ended is not imported there a second time."""
+        self._end_nursery()
+        self._deaths += 1
+        asked = [birth for birth in self._asked.values() if birth.words and birth.name not in self._doomed]
+        for birth in self._asked.values():
+            if birth.words and (birth.name in self._doomed or self._deaths > MOST_DEATHS):
+                self._ended[birth.name] = LOST
+        if (first := next(iter(self._asked.values()), None)) is not None and first.where:
+            self._plain.add(first.where)
+        self._asked, self._doomed = {}, set()
+        self._line, self._pid = self._spawn()
+        self._open()
+        for where in self._known:
+            if where not in self._plain:
+                self.ask(Birth(where, where=where))
+        for birth in asked if self._deaths <= MOST_DEATHS else ():
+            self.ask(birth)
+
+    def _spawn(self) -> tuple[socket.socket, int]:
+        """Start a nursery with an interpreter of its own."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.set_inheritable(True)
+        words = [sys.executable, "-m", MODULE, "nursery", str(os.getpid()), str(theirs.fileno()),
+                 "ours" if self._here else "its own", repr(origin_s()), ROOM]
+        actions: list[tuple[int, int, str, int, int]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
+        if self._log is not None:
+            actions += [(os.POSIX_SPAWN_OPEN, 1 + error, str(self._log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                        for error in (False, True)]
+        try:
+            pid = os.posix_spawn(sys.executable, words, _environment(), file_actions=actions, setsid=not self._here)
+        except OSError as error:
+            raise PeerLost(f"cannot start a process of this Python ({sys.executable}): {error.strerror}; look at the "
+                           "limits of processes and memory") from None
+        theirs.close()
+        return ours, pid
+
+    def _open(self) -> None:
+        self._line.setblocking(False)
+        self._epoll.register(self._line.fileno(), select.EPOLLIN)
+
+    def _send(self, birth: Birth) -> None:
+        """Hand over a birth; a nursery that does not take it is looked after at the next look."""
+        file = os.memfd_create("birth")
+        with os.fdopen(file, "wb") as said:
+            said.write(birth.said)
+            said.flush()
+            said.seek(0)
+            with suppress(OSError):
+                socket.send_fds(self._line, [msgspec.msgpack.encode(msgspec.structs.replace(birth, said=b""))], [file])
+
+    def _end_nursery(self) -> None:
+        self._epoll.unregister(self._line.fileno())
+        self._line.close()
+        with suppress(ProcessLookupError, ChildProcessError):
+            os.kill(self._pid, signal.SIGKILL)
+            os.waitpid(self._pid, 0)
+
+    def _reap_stranger(self) -> None:
+        """Whom we adopted without knowing (the child of a worker that was killed) is buried at the second look."""
+        with suppress(ChildProcessError):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT) if self._here else None
+            dead = found.si_pid if found is not None else 0
+            if dead and dead == self._stranger:
+                os.waitpid(dead, 0)
+            self._stranger = dead
+
+
+def _environment() -> dict[str, str]:
+    """One thread for the hidden pools of numerical libraries: the workers are the parallelism."""
+    fixed = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    paths = os.pathsep.join(p for p in sys.path if p)
+    return {**fixed, **os.environ, "PYTHONPATH": paths}
+
+
+def _code(pid: int) -> int:
+    try:
+        _, status = os.waitpid(pid, 0)
+    except ChildProcessError:
+        return LOST
+    return os.waitstatus_to_exitcode(status)
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        status: str = psutil.Process(pid).status()
+    except psutil.Error:
+        return False
+    return status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)

@@ -1,0 +1,99 @@
+"""Real nurseries: who is born, what becomes of it, and what becomes of the nursery."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+import pytest
+
+from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.nursery import Birth
+from camlink.runtime.place import births as under_test
+from camlink.runtime.place.births import LOST, Births
+
+pytestmark = pytest.mark.slow
+LINE = "camera/0/0"
+
+
+@pytest.fixture
+def births(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Births]:
+    monkeypatch.syspath_prepend(tmp_path)
+    before = psutil.Process().children()
+    made = Births(tmp_path / "nursery.log")
+    yield made
+    made.close()
+    ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # pytest adopts nobody else
+    assert psutil.Process().children() == before
+
+
+def until(look: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 20
+    while (found := look()) in (None, 0):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return found
+
+
+def ask(births: Births, folder: Path, where: str = "camlink.testing.toys:camera", said: bytes = b"") -> None:
+    """Ask for a worker that waits for its master, unless it is told something else."""
+    spec = WorkerSpec(operator="camera", replica=0, where="camlink.testing.toys:camera", kind="source", parameters={},
+                      inputs=(), outputs=(), folder=str(folder), sockets=str(folder), provenance={})
+    words = ("worker", f"ipc://{folder}/nobody", LINE)
+    births.ask(Birth(LINE, words, where, mortal=True, log=str(folder / "camera.log"), environment={"CAMLINK_RUNS": "x"},
+                     said=said or msgspec.msgpack.encode(spec)))
+
+
+def test_a_worker_is_a_child_of_who_asked_and_its_end_is_told(births: Births, tmp_path: Path) -> None:
+    ask(births, tmp_path)
+    born = psutil.Process(until(lambda: births.pid(LINE)))
+    assert born.ppid() == os.getpid()
+    until(lambda: born.cmdline()[3:6] == ["worker", f"ipc://{tmp_path}/nobody", LINE] or None)
+    until(lambda: str(tmp_path / "camera.log") in {file.path for file in born.open_files()} or None)
+    assert births.stopped() == ()
+    born.suspend()
+    until(lambda: births.stopped() or None)
+    births.kill(LINE)
+    assert until(lambda: births.ended(LINE)) == -signal.SIGKILL
+    assert births.ended(LINE) is None
+    ask(births, tmp_path, said=b"\x01")
+    assert until(lambda: births.ended(LINE)) == 1
+    assert "ValidationError" in (tmp_path / "camera.log").read_text()
+
+
+@pytest.mark.parametrize("code", [
+    "import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()",
+    "kept = open(__file__)", "import os; os._exit(0)", "raise SystemExit", "1/0"])
+def test_who_cannot_be_imported_ahead_is_born_nevertheless(births: Births, tmp_path: Path, code: str) -> None:
+    (tmp_path / "odd.py").write_text(code)
+    ask(births, tmp_path, "odd:camera")
+    assert psutil.Process(until(lambda: births.pid(LINE))).num_threads() >= 1
+
+
+def test_a_nursery_that_is_killed_or_stopped_is_replaced_and_nobody_ends_with_it(
+        births: Births, tmp_path: Path) -> None:
+    ask(births, tmp_path)
+    first = until(lambda: births.pid(LINE))
+    for how in (signal.SIGKILL, signal.SIGSTOP):
+        (nursery,) = [child for child in psutil.Process().children()
+                      if "nursery" in child.cmdline() and child.pid != first]
+        os.kill(nursery.pid, how)
+        births.ask(Birth("x", ("worker", "inproc://x", "x"), mortal=True, said=b"\x01"))
+        assert until(lambda: births.ended("x")) == 1
+        assert births.pid(LINE) == first
+
+
+def test_where_no_nursery_lives_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "MODULE", "camlink.no_such_module")
+    births = Births(tmp_path / "nursery.log")
+    ask(births, tmp_path)
+    assert until(lambda: births.ended(LINE)) == LOST
+    assert "no_such_module" in (tmp_path / "nursery.log").read_text()
+    births.close()
