@@ -48,7 +48,7 @@ from camlink.runtime.work import Work, write_trace
 from camlink.workflow.operator import FactValue, Operator
 from camlink.workflow.parameter import build
 
-CONNECT_S: Final = 60.0
+NO_WORD_S: Final = 300.0  # longer than the master waits for others: one may compile for minutes
 
 
 class Worker:
@@ -110,7 +110,7 @@ class Worker:
         self.work = work
         self.say(Ready, pid=os.getpid(), addresses=addresses)
         waiting = dict(self.ends.outlets)
-        deadline = time.monotonic() + CONNECT_S
+        deadline = time.monotonic() + NO_WORD_S
         while True:
             for name, outlet in sorted(waiting.items()):
                 outlet.pump()
@@ -125,9 +125,9 @@ class Worker:
                 return work
             if message is not None:
                 self.obey(message)
-                deadline = time.monotonic() + CONNECT_S
+                deadline = time.monotonic() + NO_WORD_S
             if time.monotonic() > deadline:
-                raise PeerLost(f"{self.spec.operator}: no word from the master for {CONNECT_S:g} s before the start")
+                raise PeerLost(f"{self.spec.operator}: no word from the master for {NO_WORD_S:g} s before the start")
 
     def obey(self, message: Message) -> None:
         """Do what the master says; Go is not for here."""
