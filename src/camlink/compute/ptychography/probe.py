@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from camlink.block import Scan
 from camlink.compute.arrays import fourier, intensity, on_device, to_host
+from camlink.errors import OperatorFailed
 
 Array = NDArray[Any]
 PUPIL_LEVEL = 0.1
@@ -68,9 +69,15 @@ def support(mean: Array, level: float, grow: int = 2) -> Array:
 
 
 def drift(probe: Array) -> tuple[int, int]:
-    """Whole pixels (y, x) by which the centre of mass of |P|^2 left the middle of the window."""
+    """Whole pixels (y, x) by which the centre of mass of |P|^2 left the middle of the window.
+
+    Raises OperatorFailed for a probe that is not finite.
+    """
     light = to_host(intensity(probe).sum(axis=0))
     total = float(light.sum())
+    if not np.isfinite(total):
+        raise OperatorFailed("the reconstruction has diverged: its probe is not finite; look whether distance, "
+                             "pixel and crop of the frames are right, else choose another `algorithm`")
     if total <= 0:
         return 0, 0
     found = []

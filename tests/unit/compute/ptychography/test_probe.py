@@ -5,6 +5,7 @@ import pytest
 
 from camlink.block import Scan
 from camlink.compute.ptychography.probe import Constraints, drift, first_probe, scaled, support, window
+from camlink.errors import OperatorFailed
 
 SIZE = 64
 SCAN = Scan(id="s", expected=1, shape=(SIZE, SIZE), pixel_m=(30e-6, 30e-6), distance_m=0.1, energy_eV=800.0,
@@ -62,6 +63,8 @@ def test_drift_counts_whole_pixels():
     probe[0, 11, 5] = 2
     assert drift(probe) == (3, -3)
     assert drift(np.zeros_like(probe)) == (0, 0)
+    with pytest.raises(OperatorFailed, match="diverged"):
+        drift(np.full_like(probe, np.nan))
 
 
 def test_the_window_keeps_the_probe_in_a_disc(disc):
