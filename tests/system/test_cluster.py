@@ -9,10 +9,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from camlink.display.live import Live
+from camlink.display.web.ordering import actions_of
+from camlink.display.web.server import PageServer
 from camlink.errors import Closed, OperatorFailed, PeerLost
 from camlink.runtime.certificates import make_certificates
 from camlink.runtime.cluster import open_executor
@@ -26,6 +30,10 @@ from camlink.workflow.graph import Site, Workflow
 
 pytest.importorskip("distributed", reason="Dask distributed is not installed: pip install -e '.[sites]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("ignore::ResourceWarning")]
+
+SHOWS = """word => [...(window.Bokeh?.documents?.[0]?._all_models?.values() ?? [])].some(model =>
+    ["name", "all"].some(column => model.get_column && [...(model.get_column(column) ?? [])].includes(word)))"""
+ARTEFACTS = Path(__file__).parents[2] / "test-artefacts"
 
 
 class Cluster:
@@ -208,6 +216,38 @@ def test_an_operator_uses_the_workers_of_all_agents_of_its_site_and_lost_ones_ar
     assert told["here"] == 0
     assert told["work"] == {"waiting": 0, "done": 60, "failed": 0, "cancelled": 0}
     assert parts("worker") == parts("scheduler") == []
+
+
+@pytest.mark.full
+def test_the_dashboard_of_a_cluster_is_seen_through_the_login_of_the_page_alone(tmp_path: Path, browser: Any) -> None:
+    pytest.importorskip("bokeh", reason="Bokeh is not installed: pip install -e '.[dashboard]'")
+    made = Workflow("spread", sites={"here": Site("here", dask=2, dashboard=True)})
+    made.add("spread", toys.spread, made.add("camera", toys.camera, frames=3), pieces=60)
+    live = Live()
+    with PageServer(live) as server, open_run(made, folder=tmp_path, screen=live, watch=live.put_status) as opened:
+        server.dashboards |= opened.dashboards
+        server.actions |= actions_of(opened.order, opened.choices)
+        pages = Path(server.dashboards["here"].socket)
+        deadline = time.monotonic() + 60
+        while not pages.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert pages.stat().st_mode & 0o777 == 0o600
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        refused: list[str] = []
+        page.on("console", lambda said: refused.append(said.text) if said.type == "error" else None)
+        page.goto(server.invitation)
+        page.get_by_test_id("tab-control").click()
+        with page.context.expect_page() as opening:
+            page.get_by_test_id("dask-here").click()
+        opening.value.wait_for_function(SHOWS, arg="nap")  # what the workers do, which came by the web socket
+        ARTEFACTS.mkdir(exist_ok=True)
+        opening.value.screenshot(path=ARTEFACTS / "dask.png")
+        assert refused == []
+        (scheduler,) = parts("scheduler")
+        assert len([c for c in psutil.Process(scheduler).net_connections("tcp") if c.status == "LISTEN"]) == 1
+        opened.cancel(force=True)
+        opened.wait(30)
+    assert not pages.exists()
 
 
 def test_without_a_cluster_the_same_operator_uses_threads(tmp_path: Path) -> None:

@@ -38,9 +38,20 @@ export function Control() {
         <p className="hint">{me?.who ? `You are ${me.role} and may look. ` : ""}To act, <a href="login">log in</a> with a token
           of an operator.</p>
       )}
+      <Dashboards />
       <Orders orders={status?.orders ?? []} />
       {mayAct && <Values choices={me.choices.set ?? {}} />}
     </div>
+  );
+}
+
+function Dashboards() {
+  const shown = usePage((page) => page.dashboards);
+  if (shown.length === 0) return null;
+  return (
+    <p className="hint">Dask:{" "}
+      {shown.map(({ site, path }) => <a key={site} href={path} target="_blank" rel="noreferrer" data-testid={`dask-${site}`}>cluster of {site} </a>)}
+    </p>
   );
 }
 

@@ -1,11 +1,16 @@
 // What may be done through the page: who we are for the run, and each action as one request.
 
 import { usePage } from "./store";
-import type { Me } from "./types";
+import type { Dashboard, Me } from "./types";
 
 export async function readMe(): Promise<void> {
   const answer = await fetch("api/me");
   if (answer.ok) usePage.setState({ me: (await answer.json()) as Me });
+}
+
+export async function readDashboards(): Promise<void> {
+  const answer = await fetch("api/dashboards");
+  if (answer.ok) usePage.setState({ dashboards: (await answer.json()) as Dashboard[] });
 }
 
 /** Ask the run (of a desk, the one at `of`) for something; a refusal is said in the banner. True when it was done. */

@@ -1,6 +1,6 @@
 // The one connection of the page: subscriptions go out, pictures come in; it comes back by itself when it is lost.
 
-import { readMe } from "./act";
+import { readDashboards, readMe } from "./act";
 import { usePage } from "./store";
 import type { Domain, Frame, Lens, ServerMessage } from "./types";
 
@@ -54,6 +54,7 @@ export function connect(): void {
     heardAt = performance.now();
     usePage.setState({ connection: "live", complaint: "" });
     void readMe();
+    void readDashboards();
     for (const [panel, { name, lens }] of panels) send({ type: "subscribe", panel, name, lens });
   };
   mine.onmessage = (event: MessageEvent<string | ArrayBuffer>) => {

@@ -1,5 +1,5 @@
 import { create } from "zustand";
-import type { Curves, Label, Me, Points, RunStatus } from "./types";
+import type { Curves, Dashboard, Label, Me, Points, RunStatus } from "./types";
 
 export type Connection = "connecting" | "live" | "lost";
 
@@ -14,6 +14,7 @@ interface Page {
   colours: Record<string, string[]>;
   complaint: string;
   me: Me | null;
+  dashboards: Dashboard[];
 }
 
 export const usePage = create<Page>(() => ({
@@ -27,4 +28,5 @@ export const usePage = create<Page>(() => ({
   colours: {},
   complaint: "",
   me: null,
+  dashboards: [],
 }));

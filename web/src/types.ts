@@ -82,6 +82,12 @@ export interface Me {
   choices: { pause?: string[]; scale?: string[]; set?: Record<string, Field[]> };
 }
 
+/** Dask's own pages of the cluster of a site. */
+export interface Dashboard {
+  site: string;
+  path: string;
+}
+
 export interface Order {
   at_s: number;
   type: "Scale" | "Pause" | "Adjust" | "Tag";

@@ -14,10 +14,12 @@ import msgspec
 
 from camlink.runtime.certificates import Pass
 from camlink.runtime.cluster import SETTINGS, need_dask
+from camlink.runtime.messages import Dashboard
 
 DOT_S: Final = 1.0
 LONE_S: Final = "30s"
 MOST_BYTES: Final = 1 << 20
+ROUTES: Final = ["distributed.http.scheduler.info", "distributed.http.statics"]
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -28,6 +30,7 @@ class Part(msgspec.Struct, frozen=True):
     own: Pass
     folder: str
     memory_bytes: int
+    dashboard: Dashboard = Dashboard()
 
 
 async def run(part: Part) -> None:
@@ -41,6 +44,11 @@ async def run(part: Part) -> None:
         server: Any = _without_pages(distributed.Worker)(
             part.address, nthreads=1, host=part.host, security=security, local_directory=part.folder,
             memory_limit=part.memory_bytes, death_timeout=LONE_S, dashboard=False)
+    elif part.dashboard.socket:
+        dask.config.set({"distributed.scheduler.http.routes": ROUTES})
+        server = _with_pages(distributed.Scheduler, part.dashboard.socket)(
+            host=part.host, port=0, protocol="tls://", security=security, dashboard=True,
+            http_prefix=part.dashboard.prefix)
     else:
         server = _without_pages(distributed.Scheduler)(host=part.host, port=0, protocol="tls://", security=security,
                                                        dashboard=False)
@@ -54,6 +62,21 @@ async def run(part: Part) -> None:
 def _without_pages(kind: Any) -> Any:
     """The same without its web server, which would answer without a login."""
     return type(kind.__name__, (kind,), {"start_http_server": lambda *_, **__: None})
+
+
+def _with_pages(kind: Any, path: str) -> Any:
+    """The same with its web server on a unix socket of mode 0600, where only the page of the run comes."""
+    from distributed.http.routing import RoutingApplication
+    from tornado.httpserver import HTTPServer
+    from tornado.netutil import bind_unix_socket
+
+    def start(self: Any, routes: Any, *_: Any, **__: Any) -> None:
+        self.http_application = RoutingApplication(routes)
+        self.http_server = HTTPServer(self.http_application)
+        self.http_server.add_socket(bind_unix_socket(path, mode=0o600))
+        self.http_server.address, self.http_server.port = "localhost", 0
+
+    return type(kind.__name__, (kind,), {"start_http_server": start})
 
 
 def _say(text: str) -> None:

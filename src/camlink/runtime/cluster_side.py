@@ -94,7 +94,7 @@ class ClusterSide:
         """Start the scheduler of the site, or workers that belong to it."""
         if isinstance(message, StartScheduler):
             self._start = message
-            self._scheduler = _Child(self._part("", message.own, message.listen))
+            self._scheduler = self._schedule(message)
             return
         self._join = message
         write_private(entrance_of(self._sockets, message.cluster),
@@ -107,7 +107,7 @@ class ClusterSide:
         """Replace who is gone; what the master has to know: where the scheduler is."""
         if self._start is not None and self._scheduler is not None and self._scheduler.is_gone():
             self._scheduler.end()
-            self._scheduler = _Child(self._part("", self._start.own, self._start.listen))
+            self._scheduler = self._schedule(self._start)
         if self._join is not None and time.monotonic() > self._next_s:
             for number, worker in enumerate(self._workers):
                 if worker.is_gone():
@@ -126,6 +126,9 @@ class ClusterSide:
         for child in (*self._workers, *([self._scheduler] if self._scheduler is not None else [])):
             child.end()
         self._workers, self._scheduler = [], None
+
+    def _schedule(self, start: StartScheduler) -> _Child:
+        return _Child(msgspec.structs.replace(self._part("", start.own, start.listen), dashboard=start.dashboard))
 
     def _hire(self, join: JoinCluster) -> _Child:
         return _Child(self._part(join.address, join.own, join.listen))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
 
 from camlink.runtime.certificates import Pass, make_certificates
-from camlink.runtime.messages import ClusterUp, JoinCluster, Joined, Launch, StartScheduler
+from camlink.runtime.messages import ClusterUp, Dashboard, JoinCluster, Joined, Launch, StartScheduler
 from camlink.workflow.graph import Site
 
 ROLES: Final = ("scheduler", "worker", "client")
@@ -24,11 +26,17 @@ class _Cluster:
 
 
 class Clusters:
-    """What to say to which agent as agents join; the sites that want a cluster say `dask`."""
+    """What to say to which agent as agents join; the sites that want a cluster say `dask`.
 
-    def __init__(self, sites: Mapping[str, Site]) -> None:
+    Dask's pages of those that want a `dashboard` too lie in `sockets`, below paths that begin with the name of the run.
+    """
+
+    def __init__(self, sites: Mapping[str, Site], sockets: Path, run: str) -> None:
         self._sites = {name: site for name, site in sites.items() if site.dask}
         self._clusters: dict[str, _Cluster] = {}
+        below = re.sub(r"[^A-Za-z0-9_.-]", "-", run)
+        self.dashboards = {name: Dashboard(str(sockets / f"dask-{number}"), f"/runs/{below}/dask/{name}")
+                           for number, (name, site) in enumerate(self._sites.items()) if site.dashboard}
 
     def joined(self, message: Joined, site: str) -> Iterator[tuple[str, StartScheduler | JoinCluster]]:
         """An agent is there: the first of its site runs the scheduler."""
@@ -39,7 +47,8 @@ class Clusters:
             _, passes = make_certificates(ROLES)
             known = self._clusters[site] = _Cluster(passes, message.site)
         if known.scheduler == message.site:
-            yield message.site, StartScheduler(own=known.passes["scheduler"], listen=self._listen(site))
+            yield message.site, StartScheduler(own=known.passes["scheduler"], listen=self._listen(site),
+                                               dashboard=self.dashboards.get(site, Dashboard()))
         known.agents.append(message.site)
         if known.address:
             yield message.site, self._join(site)

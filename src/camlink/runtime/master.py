@@ -27,6 +27,7 @@ from camlink.runtime.messages import (
     Beat,
     ClusterUp,
     Connect,
+    Dashboard,
     Exited,
     FromWorker,
     Joined,
@@ -102,7 +103,7 @@ class Master:
         self._placers: dict[str, Placer] = {}
         self._leads = Leads(self._placers)
         self._births: Births | None = None
-        self._clusters = Clusters(checked.workflow.sites)
+        self._clusters = Clusters(checked.workflow.sites, self._sockets, folder.name)
         self._asked: list[Message] = []
         self._wake = threading.Event()
         self._harbour = open_harbour(checked.workflow, folder.name)
@@ -132,6 +133,11 @@ class Master:
     def choices(self) -> dict[str, Any]:
         """What orders may be about in this run."""
         return choices_of(self._checked)
+
+    @property
+    def dashboards(self) -> Mapping[str, Dashboard]:
+        """Where Dask's pages of the clusters are, by site."""
+        return self._clusters.dashboards
 
     def run(self) -> Report:
         """Run to the end; leaves no process and no socket behind, whatever happens."""

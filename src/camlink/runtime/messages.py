@@ -123,11 +123,19 @@ class Go(Message):
     """Every link is ready: start the body."""
 
 
+class Dashboard(msgspec.Struct, frozen=True):
+    """Where Dask's own pages of a cluster are: a unix socket, and the path below which they lie; nowhere when empty."""
+
+    socket: str = ""
+    prefix: str = ""
+
+
 class StartScheduler(Message):
     """Run the scheduler of this site's cluster; at an address of the machine, or on loopback."""
 
     own: Pass
     listen: str = ""
+    dashboard: Dashboard = Dashboard()
 
 
 class JoinCluster(Message):

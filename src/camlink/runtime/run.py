@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +14,7 @@ from typing import Any, Self
 from camlink.errors import PeerLost
 from camlink.runtime.events import Order, Scale
 from camlink.runtime.master import Master
+from camlink.runtime.messages import Dashboard
 from camlink.runtime.place.placers import foresee
 from camlink.runtime.report import Report
 from camlink.runtime.status import RunStatus
@@ -88,6 +89,11 @@ class OpenRun:
     def choices(self) -> dict[str, Any]:
         """What orders may be about: sources that pause, transforms with replicas, fields of parameters by operator."""
         return self._master.choices
+
+    @property
+    def dashboards(self) -> Mapping[str, Dashboard]:
+        """Where Dask's own pages of the clusters of this run are, by site."""
+        return self._master.dashboards
 
     def order(self, order: Order) -> None:
         """Ask for something while the run goes on, such as `Pause()` or `Tag(text="good")`; raises InputError."""

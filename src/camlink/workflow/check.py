@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -10,7 +11,7 @@ from camlink.block import Frames
 from camlink.errors import InputError, UnknownName, WorkflowError
 from camlink.registry import Registry
 from camlink.workflow.assignment import Unmet, Want, assign
-from camlink.workflow.graph import Node, Wire, Workflow
+from camlink.workflow.graph import Node, Site, Wire, Workflow
 from camlink.workflow.needs import ANY, Needs, Offer, read_needs
 from camlink.workflow.operator import Kind as OperatorKind
 from camlink.workflow.operator import Operator
@@ -283,6 +284,8 @@ class _Check:
             if site.dask and site.agents > 1 and site.placer != "local" and not site.options.get("listen"):
                 self.problems.append(f"site {site.name}: its agents share a cluster; say `listen:` with an address of "
                                      "theirs (any for all)" + self.flow.at_line("sites", site.name, "dask"))
+            if site.dashboard and (why := _no_dashboard(site)):
+                self.problems.append(f"site {site.name}: {why}" + self.flow.at_line("sites", site.name, "dask"))
             if site.name in (MASTER, ANY):
                 self.problems.append(f"site {site.name}: the name is taken; choose another"
                                      + self.flow.at_line("sites", site.name))
@@ -358,6 +361,15 @@ class _Check:
         before = [self.thinned(k, (*seen, link.source)) for k in self.links
                   if k.target == link.source and k.source not in seen]
         return own * max(before, default=1)
+
+
+def _no_dashboard(site: Site) -> str:
+    """Why Dask's pages of this site cannot be shown."""
+    if site.placer != "local":
+        return "the page leads to the dashboard of a cluster on its own machine only (placer: local); leave it out"
+    if importlib.util.find_spec("bokeh") is None:
+        return "a dashboard needs Bokeh: pip install 'camlink[dashboard]', or leave it out"
+    return ""
 
 
 def _and(ports: tuple[Port, ...]) -> str:

@@ -71,7 +71,8 @@ class Node:
 class Site:
     """A place with machines; `placer` is how agents get there, `options` belong to the placer.
 
-    `dask` is how many workers for task graphs each agent runs: none, one a core (True), or so many.
+    `dask` is how many workers for task graphs each agent runs: none, one a core (True), or so many; with a `dashboard`
+    the page leads to Dask's own pages.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Site:
     options: Mapping[str, Any] = field(default_factory=dict)
     agents: int = 1
     dask: bool | int = False
+    dashboard: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

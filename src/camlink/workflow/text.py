@@ -21,6 +21,7 @@ _TOP: Final = ("workflow", "sites", "operators")
 _OVER: Final = ("sites", "at")
 _RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join", "patience_s", "ordered")
 _SITE: Final = ("placer", "agents", "dask")
+_DASK: Final = ("workers", "dashboard")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
 _JOIN: Final = tuple(field.name for field in fields(Join))
 _ELASTIC: Final = tuple(field.name for field in fields(Elastic))
@@ -164,11 +165,24 @@ class _Reader:
             self.fault(f"site name '{name[:70]}': use letters, digits, - and _, starting with a letter", path)
         placer = self.typed(found, "placer", str, "local", path)
         agents = self.typed(found, "agents", int, 1, path, lambda n: 1 <= n <= 64, "a number from 1 to 64")
-        dask = self.value(found.get("dask")) or False
+        dask, dashboard = self.dask(name, found.get("dask"), path)
+        return Site(name, placer, {k: self.value(v) for k, v in found.items() if k not in _SITE}, agents, dask,
+                    dashboard)
+
+    def dask(self, name: str, node: yaml.Node | None, path: tuple[str, ...]) -> tuple[bool | int, bool]:
+        path, dashboard = (*path, "dask"), False
+        if isinstance(node, yaml.MappingNode):
+            found = self.mapping(node, path, f"{name}.dask")
+            self.only(found, _DASK, f"{name}.dask", path)
+            dashboard = self.typed(found, "dashboard", bool, False, path)
+            dask = self.value(found["workers"]) if "workers" in found else True
+        else:
+            dask = self.value(node) or False
         if not isinstance(dask, int) or not 0 <= dask <= 256:
-            self.fault(f"{name}.dask: expected true or a number from 1 to 256, got {dask!r}", (*path, "dask"))
+            self.fault(f"{name}.dask: expected true, a number from 1 to 256, or {{workers: 4, dashboard: true}}, got "
+                       f"{dask!r}", path)
             dask = False
-        return Site(name, placer, {k: self.value(v) for k, v in found.items() if k not in _SITE}, agents, dask)
+        return dask, dashboard
 
     def operator(self, name: str, node: yaml.Node) -> Node:
         path = ("operators", name)
@@ -283,7 +297,8 @@ def write_workflow(workflow: Workflow) -> str:
     tree: dict[str, Any] = {"workflow": workflow.name}
     tree["sites"] = {
         s.name: {"placer": s.placer, **({"agents": s.agents} if s.agents != 1 else {}),
-                 **({"dask": s.dask} if s.dask else {}), **s.options}
+                 **({"dask": {"workers": s.dask, "dashboard": True} if s.dashboard else s.dask} if s.dask else {}),
+                 **s.options}
         for s in workflow.sites.values()}
     tree["operators"] = {node.name: _node_tree(node) for node in workflow.nodes.values()}
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)

@@ -11,7 +11,7 @@ from camlink.workflow.graph import Site, Wire, Workflow
 from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs, Offer
 from camlink.workflow.operator import Operator, operator
-from camlink.workflow.text import parse_workflow
+from camlink.workflow.text import parse_workflow, write_workflow
 
 Find = Callable[[str], Operator]
 
@@ -28,6 +28,23 @@ def good() -> Workflow:
 
 def problems(text: str, find: Find) -> list[str]:
     return list(check(parse_workflow(text), find).problems)
+
+
+def test_a_dashboard_wants_bokeh_and_a_cluster_of_this_machine(monkeypatch: pytest.MonkeyPatch, find: Find) -> None:
+    def problems_of(placer: str) -> str:
+        site = f"{{placer: {placer}, dask: {{workers: 2, dashboard: true}}}}"
+        flow = parse_workflow(f"workflow: w\nsites: {{here: {site}}}\noperators: {{camera: {{use: toy.camera}}}}")
+        assert (flow.sites["here"].dask, flow.sites["here"].dashboard) == (2, True)
+        assert parse_workflow(write_workflow(flow)).sites == flow.sites
+        return " ".join(check(flow, find).problems)
+
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install 'camlink[dashboard]'" in problems_of("local")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
+    assert problems_of("local") == ""
+    assert "on its own machine only" in problems_of("ssh")
+    with pytest.raises(WorkflowError, match=r"did you mean 'dashboard'.*\(line 2, column 23\)"):
+        parse_workflow("workflow: w\nsites: {here: {dask: {dashbord: true}}}\noperators: {camera: {use: twin}}")
 
 
 def test_a_good_graph_resolves_every_link_by_type(find: Find) -> None:

@@ -93,6 +93,8 @@ class Desk:
         held: Pass = scope[HOLDER]
         if scope["type"] == "http" and scope["method"] == "POST":
             self._door.audit.asked(peer_of(scope), held.who, f"POST {scope['path'][:200]}")
+        if way and way.startswith("/dask/"):
+            way = f"/runs/{name}{way}"  # these pages have to know their path, so it is the same here and there
         if letter is not None and way and urlsplit(letter.url).scheme == "http":
             said = (("Authorization", f"Bearer {letter.token}"), said_for(held))
             target = Target(port=urlsplit(letter.url).port or 80, said=said)

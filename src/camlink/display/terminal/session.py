@@ -65,6 +65,7 @@ def present(workflow: Workflow, choices: Choices, console: Console,
         page.audit.keep(master.folder / "log" / "page.jsonl")
         opened = OpenRun(master)
         page.actions |= actions_of(opened.order, opened.choices)
+        page.dashboards |= opened.dashboards
         page.leave_letter(master.folder / "log" / LETTER)
         report = finish(follow(opened, live, console))
         if choices.report is not None:

@@ -25,12 +25,14 @@ from camlink.display.png import png
 from camlink.display.web.action import Action, Actions
 from camlink.display.web.audit import Audit
 from camlink.display.web.crowd import Crowd
+from camlink.display.web.dashboards import Dashboards
 from camlink.display.web.door import Door
 from camlink.display.web.guard import Guard
 from camlink.display.web.metrics import CONTENT_TYPE, metrics_text
 from camlink.display.web.openapi import RUN, SCHEMA, Described, Graph, describe
 from camlink.display.web.viewer import Viewer
 from camlink.errors import CamlinkError, InputError, ParameterError, UnknownName
+from camlink.runtime.messages import Dashboard
 
 STATIC: Final = Path(__file__).with_name("static")
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -133,13 +135,16 @@ class Routes:
 
 
 def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = STATIC, door: Door | None = None,
-              actions: Mapping[str, Action] | None = None) -> ASGIApp:
+              actions: Mapping[str, Action] | None = None,
+              dashboards: Mapping[str, Dashboard] | None = None) -> ASGIApp:
     """The whole app around `live`; `hosts` are the names under which it may be asked ("*" for any).
 
     Without a `door` everybody may look, and nobody may act.
     """
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="camlink-picture")
-    return assemble(Routes(live, pool, static).all(), RUN, pool, hosts=hosts, door=door, actions=actions)
+    led = Dashboards({} if dashboards is None else dashboards, door.audit if door else Audit())
+    routes = [*Routes(live, pool, static).all(), *led.routes()]
+    return assemble(routes, RUN, pool, hosts=hosts, door=door, actions=actions)
 
 
 def assemble(routes: Sequence[BaseRoute], described: Described, pool: ThreadPoolExecutor, *, hosts: Collection[str],

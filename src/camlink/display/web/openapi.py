@@ -10,6 +10,7 @@ import msgspec
 from camlink import __version__
 from camlink.display.offer import Label
 from camlink.display.web.action import PATH, Action, Answer, Fault, Me
+from camlink.display.web.dashboards import Shown
 from camlink.runtime.status import LinkStatus, OperatorStatus, RunStatus
 
 SCHEMA: Final = "/api/openapi.json"
@@ -51,6 +52,7 @@ RUN: Final = Described(
      "/api/graph": ("Operators and links", Graph),
      "/api/pictures": ("The labels of all pictures", list[Label]),
      "/api/colours": ("The anchors of all colour maps", dict[str, Any]),
+     "/api/dashboards": ("Dask's own pages of the clusters, for who may act", list[Shown]),
      "/api/value": ("The value of one pixel", Pixel)},
     {"/": ("The page", "text/html"),
      "/metrics": ("The status of the run for Prometheus", "text/plain"),

@@ -100,8 +100,9 @@ class Proxy:
 
     def _coming(self, headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
         for name, value in headers:
-            if name == b"location" and value.startswith(b"/"):
-                yield name, self._base.encode() + value
+            if name == b"location":
+                inside = value.startswith(b"/") and not value.startswith(self._base.encode() + b"/")
+                yield name, self._base.encode() + value if inside else value
             elif name in COMING:
                 yield name, value
 

@@ -29,6 +29,7 @@ from camlink.display.web.message import LARGEST_MESSAGE_BYTES
 from camlink.display.web.patience import Patient
 from camlink.display.web.peer import is_loopback, is_same_user
 from camlink.errors import AddressInUse, InputError, StorageError, UnknownName, WorldError
+from camlink.runtime.messages import Dashboard
 
 START_S: Final = 10.0
 CLOSE_S: Final = 5.0
@@ -143,11 +144,12 @@ class Server:
 
 
 class PageServer(Server):
-    """Serves the page of the run that writes `live`."""
+    """Serves the page of the run that writes `live`; `dashboards` may be filled while it serves."""
 
     def __init__(self, live: Live, host: str = "127.0.0.1", port: int = 0,
                  encryption: Encryption | None = None) -> None:
-        super().__init__(partial(build_app, live), host, port, encryption)
+        self.dashboards: dict[str, Dashboard] = {}
+        super().__init__(partial(build_app, live, dashboards=self.dashboards), host, port, encryption)
 
 
 def _is_neighbour(scope: Scope) -> bool:
