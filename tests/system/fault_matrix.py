@@ -11,7 +11,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -19,12 +19,14 @@ from typing import Any, Final, NamedTuple
 import psutil
 import zmq
 
+from camlink.block import RawFrames
 from camlink.carry.journal import write_blocks
 from camlink.runtime.run import OpenRun
 from camlink.settings import read_settings
 from camlink.testing import toys
 from camlink.testing.hostile import PAYLOADS
 from camlink.workflow.graph import Workflow
+from camlink.workflow.operator import Context, operator
 
 FRAMES: Final = 200
 ROLES: Final = ("source", "transform", "solver", "writer", "viewer", "agent", "master")
@@ -73,6 +75,26 @@ def spilling(frames: int = FRAMES, **values: Any) -> Workflow:
     return _used(made, camera, count).with_values(values)
 
 
+@operator("faults.noting")
+def noting(*, frames: int = FRAMES, context: Context) -> Iterator[RawFrames]:
+    """A camera that notes every frame before it gives it."""
+    scan = toys.toy_scan(frames, 1024)
+    with (context.folder / "offered.txt").open("w", encoding="utf8", buffering=1) as file:
+        for index in range(frames):
+            if context.stopping():
+                return
+            file.write(f"{index}\n")
+            yield toys.toy_frames(scan, index, 1)
+
+
+def lagging(frames: int = 2000, **values: Any) -> Workflow:
+    """The chain with consumers that are too slow for it: all links are full, and the camera waits."""
+    made = Workflow("faults")
+    camera = made.add("camera", noting, frames=frames)
+    count = made.add("count", toys.count, camera)
+    return _used(made, camera, count).with_values({"add.sleep_s": 0.02, "keep.sleep_s": 0.02, **values})
+
+
 def hoarding(frames: int = FRAMES, **values: Any) -> Workflow:
     """The chain with frames so large, and a writer that keeps so many, that shared memory is not enough."""
     made = Workflow("faults")
@@ -114,7 +136,8 @@ def _used(made: Workflow, camera: Any, count: Any) -> Workflow:
     return made
 
 
-GRAPHS: Final = {graph.__name__: graph for graph in (chain, spilling, hoarding, hoarding_raw, taped_raw, taped_counts)}
+GRAPHS: Final = {graph.__name__: graph for graph in (chain, spilling, lagging, hoarding, hoarding_raw, taped_raw,
+                                                     taped_counts)}
 
 
 def write_tape(path: Path, *, counts: bool, frames: int = FRAMES) -> None:

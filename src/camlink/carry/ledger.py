@@ -193,6 +193,12 @@ class Ledger:
         return not self.policy.lossless or sequence not in self._outstanding
 
     @property
+    def kept(self) -> list[Block]:
+        """The blocks in custody, oldest first."""
+        parcels = [*self.waiting, *(p for receiver in self.receivers.values() for p in receiver.parcels.values())]
+        return [parcel.block for parcel in sorted(parcels, key=lambda parcel: parcel.number)]
+
+    @property
     def empty(self) -> bool:
         """Whether nothing is in custody."""
         return not self.waiting and not any(r.parcels for r in self.receivers.values())

@@ -65,6 +65,11 @@ class Outlet(Protocol):
         """Take a block into custody and send what may go; False when there is no credit (policy `block`)."""
         ...
 
+    @property
+    def kept(self) -> list[Block]:
+        """What is in custody, oldest first; without what is on disk already."""
+        ...
+
     def settled(self, sequence: int) -> bool:
         """Whether nothing of the block with this header.sequence is outstanding: acknowledged, dropped or lost."""
         ...

@@ -118,6 +118,11 @@ class KeepingOutlet(ABC):
             self._lost(receiver, reason)
         self._let_go()
 
+    @property
+    def kept(self) -> list[Block]:
+        """What is in custody, oldest first."""
+        return self._ledger.kept
+
     def settled(self, sequence: int) -> bool:
         """Whether the block with this header.sequence is acknowledged, dropped or lost."""
         return self._ledger.settled(sequence)

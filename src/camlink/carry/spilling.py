@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from camlink.carry.account import Account
 from camlink.carry.envelope import decode, encode
 from camlink.carry.link import Outlet
 from camlink.carry.spill import Spill
-from camlink.errors import WireError
+from camlink.errors import StorageError, WireError
 
 
 class SpillingOutlet:
@@ -72,6 +73,16 @@ class SpillingOutlet:
             return False
         self.account.count_spilled(block.count)
         return True
+
+    @property
+    def kept(self) -> list[Block]:
+        """What the link itself has in custody, oldest first, and is not in the file."""
+        on_disk = set(self._out)
+        return [block for block in self.outlet.kept if block.header.sequence not in on_disk]
+
+    def save(self, blocks: Iterable[Block]) -> None:
+        """Write blocks behind those that wait, in the order given; raises StorageError when the disk refuses."""
+        save(self._spill, blocks)
 
     def settled(self, sequence: int) -> bool:
         """Whether nothing of the block is outstanding; on disk it is safe from the end of this process."""
@@ -154,6 +165,13 @@ class SpillingOutlet:
         if self._spill.note:
             self.account.note(self._spill.note)
             self._spill.note = ""
+
+
+def save(spill: Spill, blocks: Iterable[Block]) -> None:
+    """Write blocks to the end of a file; raises StorageError when the disk refuses."""
+    for block in blocks:
+        if not spill.append(encode(block), block.count):
+            raise StorageError(f"{spill.path}: {spill.note}")
 
 
 def read_spilled(path: Path) -> tuple[list[Block], int]:

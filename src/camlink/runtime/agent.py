@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 import zmq
@@ -25,6 +25,7 @@ from camlink.runtime.messages import (
     Kill,
     Launch,
     Message,
+    Save,
     StartScheduler,
     WorkerSpec,
     decode,
@@ -36,6 +37,7 @@ SOON_MS: Final = 10
 BEAT_S: Final = 0.5
 LAST_WORDS_S: Final = 0.5
 KILLED_S: Final = 0.02  # who is killed says nothing more
+SAVE_S: Final = 5.0  # for what links keep, once the master is gone
 
 
 class Ending(NamedTuple):
@@ -66,6 +68,11 @@ class Workers(Protocol):
         """Start a worker, which dials the agent's address."""
         ...
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Those that have not ended, by name on the control network."""
+        ...
+
     def kill(self, line: str) -> None:
         """End the worker of this name on the control network now."""
         ...
@@ -88,9 +95,9 @@ class Agent:
 
     def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers,
                  has: Inventory, dial: Dial | None = None, cluster: ClusterSide | None = None,
-                 master_end: int = -1) -> None:
+                 master_end: int = -1, orphaned: Callable[[], bool] = lambda: False) -> None:
         self._site, self._workers, self._dial, self._has = site, workers, dial, has
-        self._master_end = master_end
+        self._master_end, self._orphaned = master_end, orphaned
         self._cluster = cluster
         self._last_words: set[str] = set()
         self._beat_s = 0.0
@@ -108,7 +115,7 @@ class Agent:
         self._down.bind(address)
 
     def run(self) -> None:
-        """Join the master and serve until it says Bye; ends at once with the master's process, where it has that."""
+        """Join the master and serve until it says Bye or is gone: its process where we see that, or the line to it."""
         self._tell(Joined(site=self._site, pid=os.getpid(), has=self._has))
         poller = zmq.Poller()
         poller.register(self._up, zmq.POLLIN)
@@ -117,10 +124,10 @@ class Agent:
             if file >= 0:
                 poller.register(file, zmq.POLLIN)
         serving = True
-        while serving and not (self._dial is not None and self._dial.lost):
+        while serving and not self._is_alone:
             ready = dict(poller.poll(SOON_MS if self._ended else POLL_MS))
             if self._master_end in ready:
-                sys.exit(143)
+                break
             while self._down in ready and (parts := _receive(self._down)):
                 self._pass_on(parts[-1])
             while serving and self._up in ready and (parts := _receive(self._up)):
@@ -132,6 +139,8 @@ class Agent:
             if time.monotonic() - self._beat_s > BEAT_S:
                 self._beat_s = time.monotonic()
                 self._tell(Beat(site=self._site, stopped=self._workers.stopped()))
+        if serving:
+            self._save()
         self._workers.end_all()
         if self._cluster is not None:
             self._cluster.close()
@@ -139,6 +148,24 @@ class Agent:
             self._dial.close(self._up)
         self._up.close()
         self._down.close()
+
+    @property
+    def _is_alone(self) -> bool:
+        return self._orphaned() or (self._dial is not None and self._dial.lost)
+
+    def _save(self) -> None:
+        """Let the workers put on the disk what their links keep; who has not ended in time is killed."""
+        self._up.setsockopt(zmq.LINGER, 0)  # nobody hears it
+        said, until_s = encode(Save()), time.monotonic() + SAVE_S
+        while self._workers.running and time.monotonic() < until_s:
+            for line in self._workers.running:  # again and again: one that has just started is not there yet
+                self._down.send_multipart([line.encode(), said])
+            self._down.poll(POLL_MS)
+            while _receive(self._down):
+                pass
+            self._workers.reap()
+        for line in self._workers.running:
+            self._workers.kill(line)
 
     def _serve(self, worker: bytes, payload: bytes) -> bool:
         """Do or pass on one message of the master; False on Bye."""

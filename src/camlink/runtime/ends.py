@@ -6,10 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from camlink.block import Void
 from camlink.carry.account import Snapshot, merge
 from camlink.carry.link import Inlet, Outlet
+from camlink.carry.policy import read_policy
+from camlink.carry.spill import Spill
+from camlink.carry.spilling import SpillingOutlet, save
 from camlink.errors import PeerLost
-from camlink.runtime.flow import Inbox
+from camlink.runtime.flow import Inbox, Outbox
 from camlink.runtime.host import Host
 from camlink.runtime.messages import Connect, Cut, Detach, Expect, Lose, WorkerSpec
 
@@ -19,13 +23,14 @@ SPILL: Final = "spill"
 class Ends:
     """The outgoing ends by link, and the incoming ones by link and address of their sender.
 
-    `inboxes` are the ports behind the incoming ends, once there are some.
+    `inboxes` and `outboxes` are the ports behind them, once there are some.
     """
 
     def __init__(self, spec: WorkerSpec, host: Host) -> None:
         self._spec, self._host = spec, host
         self.outlets: dict[str, Outlet] = {}
         self.inboxes: Mapping[str, Inbox] = {}
+        self.outboxes: Mapping[str, Outbox] = {}
         self._inlets: dict[str, dict[str, Inlet]] = {}
         self._missed: dict[str, set[str]] = {}
         self._awaited: dict[str, int] = {}
@@ -86,6 +91,21 @@ class Ends:
         """The accounts of the incoming links, all senders together."""
         return {name: merge([inlet.account.snapshot() for inlet in list(ends.values())])
                 for name, ends in list(self._inlets.items())}
+
+    def save(self) -> None:
+        """Put on the disk what the outgoing links keep and what they had no room for; raises StorageError."""
+        for number, link in enumerate(self._spec.outputs):
+            outlet = self.outlets.get(link.name)
+            if outlet is None or not read_policy(link.policy).lossless:
+                continue
+            late = [box.unsent[0] for box in self.outboxes.values() if box.unsent and outlet in box.unsent[1]]
+            blocks = [block for block in (*outlet.kept, *late) if not isinstance(block, Void)]
+            if isinstance(outlet, SpillingOutlet):
+                outlet.save(blocks)
+            elif blocks:
+                spill = Spill(spill_path(self._spec, number))
+                save(spill, blocks)
+                spill.close(keep=True)
 
     def close(self) -> None:
         """Let go of all ends; what was not acknowledged is given back or lost."""

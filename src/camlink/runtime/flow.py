@@ -276,6 +276,8 @@ class Outbox:
         self.told = tuple(told)
         self._sequence = first
         self.scan = ""
+        self.unsent: tuple[Block, list[Outlet]] | None = None
+        """The block that found no room before the run was given up, and the links that do not have it."""
 
     def send(self, block: Block, turn: Turn | None = None) -> int:
         """Send to every link and give the sequence; raises Closed when the run is given up for want of credit.
@@ -287,12 +289,19 @@ class Outbox:
         self.scan = header.scan.id
         stamped = type(block)(header, block.arrays)
         parts: list[Any] = encode(stamped) if self.outlets else []
-        self._look()
-        for outlet in self.told if isinstance(block, Void) else self.outlets:
-            while not outlet.offer(stamped, parts):
-                wait(self.outlets, SLICE_S)
-                self._look()
-                self.pump()
+        left = [*(self.told if isinstance(block, Void) else self.outlets)]
+        try:
+            self._look()
+            while left:
+                if left[0].offer(stamped, parts):
+                    del left[0]
+                else:
+                    wait(self.outlets, SLICE_S)
+                    self._look()
+                    self.pump()
+        except Closed:
+            self.unsent = stamped, left
+            raise
         return header.sequence
 
     def room(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:

@@ -4,7 +4,7 @@ master -> agent    Launch, Kill, Bye,               agent -> master    Joined, B
                    StartScheduler, JoinCluster
 master -> worker   Connect, Go, Stop, Leave,        worker -> master   Ready, Linked, Parted, Progress, Done,
                    Hold, Change, Detach, Cut,                          Failed
-                   Lose, Expect, SetAside
+                   Lose, Expect, SetAside           agent -> worker    Save
 Every message of a worker carries its attempt, so that what an earlier attempt still had to say is told apart.
 """
 
@@ -206,6 +206,10 @@ class SetAside(Message):
     reason: str
 
 
+class Save(Message):
+    """The master is gone: put what your links keep on the disk, and end."""
+
+
 class Inventory(msgspec.Struct, frozen=True, kw_only=True):
     """What the machine of an agent has, as far as the agent may use it; the walltime is None where there is none.
 
@@ -324,7 +328,7 @@ class Failed(Progress, kw_only=True):
 
 AnyMessage = (
     Launch | Kill | Bye | StartScheduler | JoinCluster | ClusterUp
-    | Connect | Go | Stop | Leave | Hold | Change | Detach | Cut | Lose | Expect | SetAside
+    | Connect | Go | Stop | Leave | Hold | Change | Detach | Cut | Lose | Expect | SetAside | Save
     | Joined | Beat | Exited | Ready | Linked | Parted | Progress | Done | Failed
 )
 _ENCODER: Final = msgspec.msgpack.Encoder()

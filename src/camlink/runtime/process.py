@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,8 @@ def agent(master: str, site: str, sockets: str, walltime_s: str, parent: str) ->
     born = fork_nursery()
     if isinstance(born, Birth):
         return born
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    orphaned = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: orphaned.set())
     try:
         master_end = os.pidfd_open(int(parent))
     except ProcessLookupError:
@@ -53,8 +55,11 @@ def agent(master: str, site: str, sockets: str, walltime_s: str, parent: str) ->
         if float(walltime_s):
             has = msgspec.structs.replace(has, walltime_left_s=float(walltime_s))
         side = ClusterSide(site, Path(sockets), has)
-        Agent(site, context, master, address, workers, has, cluster=side, master_end=master_end).run()
+        Agent(site, context, master, address, workers, has, cluster=side, master_end=master_end,
+              orphaned=orphaned.is_set).run()
     context.term()
+    if orphaned.is_set():
+        sys.exit(143)
     return None
 
 

@@ -78,6 +78,7 @@ class Work:
             (inbox,), (porter,) = self.inboxes.values(), self.porters.values()
             inbox.passed = partial(self._in_turn, [])
             self._by_block(inbox, porter)
+        self._look()  # who came to an end because nobody is left must not tell others that this is the end
         for port, inbox in self.inboxes.items():
             if not inbox.ended and not self.leaving:
                 self._part(port, False)

@@ -39,6 +39,7 @@ from camlink.runtime.messages import (
     Parted,
     Progress,
     Ready,
+    Save,
     SetAside,
     Stop,
     WorkerSpec,
@@ -59,6 +60,7 @@ class Worker:
         self.ends = Ends(spec, host)
         self.abandoned = False
         self.ended = False
+        self.orphaned = False
         self.stopping = threading.Event()
         self.listened = {link.name for link in spec.outputs}
         self.pulse = Pulse()
@@ -84,6 +86,8 @@ class Worker:
             self.fail(error)
         finally:
             self.ended = True
+            if self.orphaned:
+                self.save()
             self.ends.close()
             if self.work is not None:
                 self.work.close(well=well)
@@ -104,7 +108,7 @@ class Worker:
         work = Work(self.spec, operator, body, self.hand, self.pulse, self.look, self.part, self.context)
         addresses = self.ends.bind()
         work.open(self.ends.outlets)
-        self.ends.inboxes = work.inboxes
+        self.ends.inboxes, self.ends.outboxes = work.inboxes, work.outboxes
         if work.outboxes:
             self.context.room = next(iter(work.outboxes.values())).room
         self.work = work
@@ -129,7 +133,7 @@ class Worker:
             if time.monotonic() > deadline:
                 raise PeerLost(f"{self.spec.operator}: no word from the master for {NO_WORD_S:g} s before the start")
 
-    def obey(self, message: Message) -> None:
+    def obey(self, message: Message | None) -> None:
         """Do what the master says; Go is not for here."""
         if isinstance(message, Connect):
             self.ends.connect(message)
@@ -145,8 +149,8 @@ class Worker:
         elif isinstance(message, Kill):
             self.abandoned = True
             self.stopping.set()
-        if self.abandoned:
-            raise given_up("asked by the master")
+        if self.abandoned or self.orphaned:
+            raise given_up("its master is gone" if self.orphaned else "asked by the master")
 
     def arrived(self, message: Message) -> None:
         """Seen as soon as it arrives: a pause, what was set, and to stop when asked or when nobody listens any more."""
@@ -156,13 +160,22 @@ class Worker:
             self.context.wanted = message.parameters
         if isinstance(message, Detach):
             self.listened.discard(message.link)
-        if isinstance(message, Stop) or (isinstance(message, Detach) and not self.listened):
+        if isinstance(message, Save):
+            self.orphaned = True
+        if isinstance(message, Stop | Save) or (isinstance(message, Detach) and not self.listened):
             self.stopping.set()
 
     def look(self) -> None:
         """Between two waits: obey what came in meanwhile."""
-        while (message := self.line.hear(0)) is not None:
+        while (message := self.line.hear(0)) is not None or self.orphaned:
             self.obey(message)
+
+    def save(self) -> None:
+        """Nobody delivers any more what the links keep: `camlink recover` finds it on the disk."""
+        try:
+            self.ends.save()
+        except StorageError as error:
+            write_trace(self.spec, error)  # nobody else is left to be told
 
     def part(self, port: str, complete: bool) -> None:
         """Say that the operator takes nothing more of a port, and whether it has all."""

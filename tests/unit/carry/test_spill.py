@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from camlink.carry.memory import MemoryOutlet
 from camlink.carry.spill import Spill
-from camlink.carry.spilling import SpillingOutlet
+from camlink.carry.spilling import SpillingOutlet, read_spilled
 from camlink.errors import StorageError, WireError
 from camlink.testing.ends import NBYTES, Ends, joined, lawful, offer, receive
 from camlink.testing.hostile import PAYLOADS
@@ -146,6 +146,21 @@ def test_a_disk_without_room_is_no_crash(tmp_path: Path) -> None:
     spill.pop()
     assert spill.next() == [b"y"]
     spill.close(keep=False)
+
+
+def test_what_the_link_keeps_is_saved_beside_what_is_on_disk_each_block_once(tmp_path: Path) -> None:
+    ends = ends_of(tmp_path / "s")
+    inlet = joined(ends)
+    assert all(offer(ends, n) for n in range(6))
+    assert [block.header.sequence for block in ends.outlet.kept] == [0, 1]
+    inlet.receive()
+    inlet.release()
+    ends.outlet.pump()  # 0 is done with, 2 comes from the disk
+    assert isinstance(ends.outlet, SpillingOutlet)
+    ends.outlet.save(ends.outlet.kept)
+    ends.outlet.close()
+    saved, damaged = read_spilled(tmp_path / "s")
+    assert (sorted(block.header.sequence for block in saved), damaged) == ([1, 2, 3, 4, 5], 0)
 
 
 def test_the_next_attempt_sends_what_was_on_disk_and_marks_it(tmp_path: Path) -> None:

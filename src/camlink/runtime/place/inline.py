@@ -69,6 +69,11 @@ class Threads:
         self._running[spec.line] = thread, spec
         thread.start()
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Those that were not reaped yet."""
+        return tuple(self._running)
+
     def kill(self, line: str) -> None:
         """A thread cannot be killed; the master's Kill reaches the worker by its own line."""
 

@@ -95,6 +95,11 @@ class Processes:
                                environment=_seeing(spec.gpus), said=msgspec.msgpack.encode(spec)))
         self._running[spec.line] = path, spec
 
+    @property
+    def running(self) -> tuple[str, ...]:
+        """Those that were not reaped yet."""
+        return tuple(self._running)
+
     def kill(self, line: str) -> None:
         """SIGKILL: the grace period is over."""
         self._births.kill(line)
