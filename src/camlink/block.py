@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar, Final, NewType, Self
+from typing import Annotated, Any, ClassVar, Final, NewType, Self
 
 import msgspec
 import numpy as np
@@ -26,6 +26,9 @@ ScanId = NewType("ScanId", str)
 
 PLANCK_TIMES_C_J_M: Final = 1.986445857e-25
 ELECTRONVOLT_J: Final = 1.602176634e-19
+MOST_CHAINS: Final = 1 << 34
+MOST_TURNS: Final = 1 << 62
+MOST_PARTS: Final = 1 << 16
 
 Array = NDArray[Any]
 Fact = int | float | str | bool
@@ -86,10 +89,10 @@ class Turn(msgspec.Struct, frozen=True, array_like=True):
     """
 
     origin: str
-    chain: int
-    number: int
-    part: int = 0
-    parts: int = 1
+    chain: Annotated[int, msgspec.Meta(ge=0, lt=MOST_CHAINS)]
+    number: Annotated[int, msgspec.Meta(ge=-1, lt=MOST_TURNS)]
+    part: Annotated[int, msgspec.Meta(ge=0, lt=MOST_PARTS)] = 0
+    parts: Annotated[int, msgspec.Meta(ge=1, le=MOST_PARTS)] = 1
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,7 +26,7 @@ KEYS_OF_A_SCAN: Final = 1 << 40
 class _Chain:
     """The turns of one attempt of an origin: the `next` that is missing, and those beyond it that are there.
 
-    Of each: how many parts of it are still to come, and its highest key.
+    Of each: which parts of it are still to come, a bit for each, and its highest key. A part may come twice.
     """
 
     next: int = 0
@@ -35,13 +35,13 @@ class _Chain:
     def note(self, turn: Turn, key: int) -> None:
         """A part of a turn has come."""
         if turn.number >= self.next:
-            left, top = self.there.get(turn.number, (turn.parts, -1))
-            self.there[turn.number] = (left - 1, max(top, key))
+            left, top = self.there.get(turn.number, ((1 << turn.parts) - 1, -1))
+            self.there[turn.number] = (left & ~(1 << turn.part), max(top, key))
 
     def pass_on(self) -> int:
         """Go on to the first turn that is not whole; the highest key of those passed, or -1."""
         top = -1
-        while (known := self.there.get(self.next)) is not None and known[0] <= 0:
+        while (known := self.there.get(self.next)) is not None and not known[0]:
             del self.there[self.next]
             self.next += 1
             top = max(top, known[1])

@@ -3,8 +3,9 @@ from __future__ import annotations
 from collections import deque
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from camlink.block import Block, Turn, Void
 from camlink.runtime.messages import WorkerSpec
@@ -62,6 +63,8 @@ def test_blocks_wait_for_those_before_them() -> None:
 
 def test_a_turn_of_several_parts_is_there_when_all_of_them_are() -> None:
     consumer = Consumer().add(frames(2), turn(1)).add(frames(1), turn(0, 1, 2))
+    assert consumer.given == []
+    consumer.add(frames(1), turn(0, 1, 2))  # it comes again: its replica was replaced
     assert consumer.given == []
     assert consumer.add(frames(0), turn(0, 0, 2)).given == [0, 1, 2]
 
@@ -137,7 +140,8 @@ class World:
         self.dead, self.waiting, self.kept = dead, deque(range(len(sizes))), set[int]()
         self.at: list[deque[int]] = [deque() for _ in range(replicas)]
         self.sent: list[deque[tuple[Block, Turn]]] = [deque() for _ in range(replicas)]
-        self.consumer = Consumer()
+        self.held: list[list[tuple[Block, Turn]]] = [[] for _ in range(replicas)]
+        self.consumer, self.mark = Consumer(), 0
 
     def give(self, replica: int) -> bool:
         """The source gives its next block to a replica, when it has credit."""
@@ -168,25 +172,46 @@ class World:
             return False
         block, place = self.sent[replica].popleft()
         before = len(self.consumer.taken)
-        self.consumer.add(block, place, place)
-        for done in self.consumer.taken[before:]:
-            assert isinstance(done, Turn)
+        self.held[replica].append((block, place))
+        self.consumer.add(block, place, (replica, place))
+        for item in self.consumer.taken[before:]:
+            assert isinstance(item, tuple)
+            of, done = item
+            self.mark = done.number + 1
+            self.held[of] = [one for one in self.held[of] if one[1] != done]
             if done.part == done.parts - 1:
                 self.kept.discard(done.number)
         return True
 
+    def replace(self, replica: int) -> bool:
+        """The consumer is replaced, whoever `replica` is: its journal has what it gave, the rest comes again."""
+        given = self.consumer.given
+        self.consumer = Consumer(known={1: self.mark})
+        for index in given:
+            block = frames(index)
+            self.consumer.order.recall(type(block)(structs.replace(block.header, turn=turn(0)), block.arrays))
+        self.consumer.seen.add(given)
+        self.consumer.given = given
+        for sent, held in zip(self.sent, self.held, strict=True):
+            sent.extendleft(reversed(held))
+            held.clear()
+        return False
+
     def kill(self, replica: int) -> bool:
         """A replica is lost with what it sent and has to do; all that is not settled of it goes again."""
-        mine = sorted({*self.at[replica], *(place.number for _, place in self.sent[replica])} & self.kept)
+        begun = (place.number for _, place in (*self.sent[replica], *self.held[replica]))
+        mine = {*self.at[replica], *begun} & self.kept
         self.at[replica].clear()
         self.sent[replica].clear()
+        self.held[replica].clear()
         self.waiting = deque(sorted({*self.waiting, *mine}))
         return False
 
 
+@example([2, 1], set(), [("give", 0), ("work", 0), ("arrive", 0), ("kill", 0), ("give", 1)])
 @given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=30), dead=st.sets(st.integers(0, 29), max_size=8),
-       steps=st.lists(st.tuples(st.sampled_from(["give", "work", "arrive", "kill"]), st.integers(0, 2)), max_size=150))
-@settings(deadline=None)
+       steps=st.lists(st.tuples(st.sampled_from(["give", "work", "arrive", "kill", "replace"]), st.integers(0, 2)),
+                      max_size=150))
 def test_any_replicas_and_deaths_give_every_frame_once_in_order_and_never_stall(
         sizes: list[int], dead: set[int], steps: list[tuple[str, int]]) -> None:
     world = World(sizes, dead, 3)
