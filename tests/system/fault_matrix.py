@@ -228,7 +228,7 @@ CASES: Final = [
     Case("sigkill", "agent", "complete", act=send("agent", signal.SIGKILL)),
     Case("sigstop", "source", "complete", act=send("source", signal.SIGSTOP)),
     Case("sigstop", "transform", "complete", act=send("transform", signal.SIGSTOP), short=True),
-    Case("sigstop", "solver", "complete", act=send("solver", signal.SIGSTOP)),
+    Case("sigstop", "solver", "complete", act=send("solver", signal.SIGSTOP), short=True),
     Case("sigstop", "writer", "complete", act=send("writer", signal.SIGSTOP)),
     Case("sigstop", "agent", "complete", act=send("agent", signal.SIGSTOP)),
     Case("exception", "source", "failed", "camera: ValueError", whole=False, values={"camera.raise_at": 50}),

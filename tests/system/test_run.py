@@ -160,37 +160,6 @@ def test_a_frame_that_kills_whoever_takes_it_is_set_aside(tmp_path: Path, replic
     assert dead_letters(tmp_path) == [20]
 
 
-def test_a_solver_that_raises_on_a_frame_starts_again_and_sets_it_aside(tmp_path: Path) -> None:
-    report = run(flow(add_raise_at=20), folder=tmp_path)
-    assert report.reasons == ("1 frames lost: set aside by add: ValueError: frame 20 is poison",)
-    assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (59, sum(range(60)) - 20)
-    assert not list((tmp_path / "journal").iterdir())  # nobody needs it after a good end
-
-
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-@pytest.mark.parametrize("whom", ["count", "add", "sink"])
-def test_a_worker_that_is_killed_or_stopped_costs_time_but_no_frame(tmp_path: Path, whom: str, how: int) -> None:
-    statuses: list[RunStatus] = []
-    made = flow(frames=300, gap_s=0.01, sink=toys.keep)
-    with open_run(made, folder=tmp_path, watch=statuses.append) as opened:
-        until_running(opened, statuses)
-        time.sleep(0.5)
-        os.kill(pid_of(whom), how)
-        report = opened.wait(60)
-    assert (report.verdict, report.reasons) == ("complete", ())
-    assert [(r["operator"], r["took_s"] < 5) for r in report.restarts] == [(whom, True)]
-    assert report.operators["add"]["distinct"] == report.frames["delivered"] == 300
-    assert report.operators["add"]["total"] == sum(range(300))
-    assert sorted((tmp_path / "kept.txt").read_text().split(), key=int) == [str(n) for n in range(300)]
-
-
-def pid_of(operator: str) -> int:
-    for process in psutil.Process().children(recursive=True):
-        if any(word.startswith(f"{operator}/0/") for word in process.as_dict(["cmdline"], [])["cmdline"]):
-            return process.pid
-    raise AssertionError(f"no worker of {operator}")
-
-
 def test_an_operator_that_never_works_is_given_up_after_some_restarts(tmp_path: Path) -> None:
     report = run(flow(sink=toys.die), folder=tmp_path)
     assert report.verdict == "failed"

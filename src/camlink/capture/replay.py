@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,7 @@ from numpy.typing import NDArray
 from camlink.block import Array, CountFrames, Header, Scan
 from camlink.capture.moment import wait_until
 from camlink.carry.formats.any_file import open_recorded
-from camlink.carry.formats.cxi_layout import MASK_NO_DEFECT
-from camlink.carry.formats.recorded import Recorded, Stack, span_m
+from camlink.carry.formats.recorded import Recorded, Stack, playable, span_m
 from camlink.clock import now_s
 from camlink.errors import FormatError, ParameterError
 from camlink.settings import read_settings
@@ -78,7 +76,7 @@ def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) ->
     if parameters.order == "shuffled":
         np.random.default_rng(parameters.seed).shuffle(sent)
     due_s = _due_s(recorded.time_s[rows], parameters)
-    bad = None if recorded.mask is None else (recorded.mask & np.uint32(~MASK_NO_DEFECT & 0xFFFFFFFF)) != 0
+    bad = recorded.bad()
     left = [(first, end) for first, end in batches(due_s, _most_frames(parameters, stack))
             if not context.given.issuperset(sent[first:end].tolist())]
     began_s = time.monotonic() - (due_s[left[0][0]] if left and left[0][0] else 0.0)
@@ -96,25 +94,6 @@ def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) ->
             arrays["probe"] = recorded.probe
         yield CountFrames.checked(Header(scan=scan, made_s=now_s()), arrays)
         context.tell(frames_captured=end)
-
-
-def playable(recorded: Recorded) -> tuple[Stack, NDArray[np.float64]]:
-    """Frames and positions (n, 2) [m] of a file that can be played.
-
-    Raises FormatError when it has no frames or positions, or lacks a fact of the geometry.
-    """
-    scan, where = recorded.scan, recorded.path
-    if recorded.frames is None:
-        raise FormatError(f"{where}: holds a result but no frames, so there is nothing to play")
-    if recorded.position_m is None:
-        raise FormatError(f"{where}: {len(recorded.frames)} frames, but 0 positions; a scan needs one for each frame")
-    if len(recorded.position_m) != len(recorded.frames):
-        raise FormatError(f"{where}: {len(recorded.frames)} frames, but {len(recorded.position_m)} positions")
-    facts = {"photon energy": scan.energy_eV, "detector distance": scan.distance_m, "detector pixel": min(scan.pixel_m)}
-    missing = [name for name, value in facts.items() if not (math.isfinite(value) and value > 0)]
-    if missing:
-        raise FormatError(f"{where}: lacks {', '.join(missing)}; add it to the file")
-    return recorded.frames, recorded.position_m
 
 
 def batches(due_s: NDArray[np.float64], most: int) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from camlink.errors import CamlinkError, Closed, InputError, OperatorFailed, PeerLost, StorageError
+from camlink.errors import CamlinkError, Closed, InputError, OperatorFailed, PeerLost, SourceSilent, StorageError
 from camlink.runtime.context import WorkerContext
 from camlink.runtime.control import Line
 from camlink.runtime.ends import Ends
@@ -222,7 +222,7 @@ class Worker:
         if not isinstance(error, CamlinkError):
             text = f"{type(error).__name__}: {text}"
         self.say(Failed, error=type(error).__name__, text=text, place=place, input=isinstance(error, InputError),
-                 final=isinstance(error, InputError | StorageError | OperatorFailed) or _is_full(error),
+                 final=isinstance(error, InputError | StorageError | OperatorFailed | SourceSilent) or _is_full(error),
                  holding=self.hand.key if self.hand is not None else "")
 
 

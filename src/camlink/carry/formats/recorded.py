@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import Array, Fact, FrameKind, Scan
+from camlink.carry.formats.cxi_layout import MASK_NO_DEFECT
 from camlink.carry.formats.hdf5 import reading
 from camlink.errors import FormatError
 
@@ -114,6 +116,29 @@ class Recorded:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
                  trace: TracebackType | None) -> None:
         self.close()
+
+    def bad(self) -> NDArray[np.bool_] | None:
+        """Pixels (y, x) that the mask of the file marks bad; None without a mask."""
+        return None if self.mask is None else (self.mask & np.uint32(~MASK_NO_DEFECT & 0xFFFFFFFF)) != 0
+
+
+def playable(recorded: Recorded) -> tuple[Stack, NDArray[np.float64]]:
+    """Frames and positions (n, 2) [m] of a file that can be played or compared on.
+
+    Raises FormatError when it has no frames or positions, or lacks a fact of the geometry.
+    """
+    scan, where = recorded.scan, recorded.path
+    if recorded.frames is None:
+        raise FormatError(f"{where}: holds a result but no frames, so there is nothing to play")
+    if recorded.position_m is None:
+        raise FormatError(f"{where}: {len(recorded.frames)} frames, but 0 positions; a scan needs one for each frame")
+    if len(recorded.position_m) != len(recorded.frames):
+        raise FormatError(f"{where}: {len(recorded.frames)} frames, but {len(recorded.position_m)} positions")
+    facts = {"photon energy": scan.energy_eV, "detector distance": scan.distance_m, "detector pixel": min(scan.pixel_m)}
+    missing = [name for name, value in facts.items() if not (math.isfinite(value) and value > 0)]
+    if missing:
+        raise FormatError(f"{where}: lacks {', '.join(missing)}; add it to the file")
+    return recorded.frames, recorded.position_m
 
 
 def plain_columns(count: int) -> dict[str, Any]:

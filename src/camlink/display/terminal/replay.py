@@ -28,7 +28,13 @@ def replay(file: Annotated[Path, typer.Argument(help="A CXI, ptyd or siemens-sta
 
 
 def replay_workflow(file: Path, rate_hz: float) -> Workflow:
-    """The graph for frames that are reduced already: replay, STXM map, solver, record, page."""
+    """The graph for frames that are reduced already: replay, STXM map, solver, record, page.
+
+    Raises InputError for a file that is not there.
+    """
+    from camlink.capture.replay import find
+
+    find(str(file))
     flow = Workflow("replay")
     return _solved(flow, flow.add("frames", "replay", file=str(file), rate_hz=rate_hz))
 

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.block import CountFrames, FrameKind, Header, Scan
-from camlink.carry.formats.cxi_layout import MASK_NO_DEFECT
-from camlink.carry.formats.recorded import Recorded
+from camlink.carry.formats.recorded import Recorded, playable, span_m
 from camlink.compute.ptychography.model import MASKED
 from camlink.errors import FormatError
 
@@ -98,32 +97,19 @@ def from_recorded(recorded: Recorded, *, in_metres: bool = True) -> DataSet:
 
     Raises FormatError when it holds no frames or positions, lacks a fact of the geometry, or is too large.
     """
-    where, stack, position_m = str(recorded.path), recorded.frames, recorded.position_m
-    if stack is None or position_m is None or len(position_m) != len(stack):
-        raise FormatError(f"{where}: {len(stack) if stack else 0} frames and "
-                          f"{0 if position_m is None else len(position_m)} positions; a comparison needs one for each")
-    check_scan(recorded.scan, where)
+    stack, position_m = playable(recorded)
     lit = np.flatnonzero((recorded.kind == FrameKind.EXPOSURE) & np.isfinite(position_m).all(axis=1))
-    check_room(len(lit), stack.shape[1:], where)
+    check_room(len(lit), stack.shape[1:], str(recorded.path))
     counts = np.empty((len(lit), *stack.shape[1:]), np.float32)
     for place, row in enumerate(lit):
         counts[place] = stack.read(int(row), int(row) + 1)[0]
-    if recorded.mask is not None:
-        counts[:, (recorded.mask & np.uint32(~MASK_NO_DEFECT & 0xFFFFFFFF)) != 0] = np.nan
+    bad = recorded.bad()
+    if bad is not None:
+        counts[:, bad] = np.nan
     position = position_m[lit]
-    (y0, x0), (y1, x1) = position.min(axis=0), position.max(axis=0)
-    scan = msgspec.structs.replace(recorded.scan, expected=len(lit), points=len(lit), optics=recorded.scan.optics,
-                                   span_m=(float(y0), float(x0), float(y1), float(x1)))
+    scan = msgspec.structs.replace(recorded.scan, expected=len(lit), points=len(lit), span_m=span_m(position))
     return DataSet(name=recorded.path.name, scan=scan, counts=counts, position_m=position, probe=recorded.probe,
                    in_metres=in_metres)
-
-
-def check_scan(scan: Scan, where: str) -> None:
-    """Raise FormatError when a fact of the far-field geometry is missing."""
-    facts = {"photon energy": scan.energy_eV, "detector distance": scan.distance_m, "detector pixel": min(scan.pixel_m)}
-    missing = [name for name, value in facts.items() if not (np.isfinite(value) and value > 0)]
-    if missing:
-        raise FormatError(f"{where}: lacks {', '.join(missing)}; add it to the file")
 
 
 def check_room(count: int, frame: tuple[int, ...], where: str) -> None:
