@@ -145,9 +145,15 @@ def test_nothing_stays_when_the_connection_breaks(sshd: Any, tmp_path: Path) -> 
             reach._last.abort()
             await asyncio.sleep(0.2)
             assert "is gone" in reach.lost
+            left.append(Path(reach.folder))
 
+    left: list[Path] = []
     asyncio.run(run())
     gone(int((tmp_path / "pid").read_text()))
+    deadline = time.monotonic() + 20
+    while left[0].exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not left[0].exists()
 
 
 def test_ports_and_sockets_lead_both_ways(sshd: Any, tmp_path: Path) -> None:

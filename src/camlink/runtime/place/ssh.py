@@ -28,6 +28,9 @@ _BEGIN: Final = """echo $$; cd "$1" && exec 3<&0 </dev/null >>"$2" 2>&1 && shift
 { cat <&3; kill -s TERM -- "-$$"; } >/dev/null 2>&1 &
 exec 3<&-; exec env "$@"
 """
+# what keeps the last hop awake removes our folder when nobody could: the connection broke, or we were killed
+_KEEP: Final = """trap '' HUP; cat >/dev/null; [ -d "$1" ] || exit 0; sleep 3; rm -rf -- "$1"
+"""
 _END: Final = """exec 2>/dev/null; kill -s TERM -- "-$1"
 for i in $(seq 30); do kill -s 0 -- "-$1" || exit 0; sleep 0.1; done
 kill -s KILL -- "-$1"; true
@@ -60,8 +63,10 @@ class Reach:
         try:
             for hop in self._hops:
                 self._last = await self._dial(hop, self._last)
-                self._keeping.append(await self._last.create_process("exec cat"))
+                if hop is not self._hops[-1]:
+                    self._keeping.append(await self._last.create_process("exec cat"))
             self.folder = await self._make_folder()
+            self._keeping.append(await self._last.create_process(shlex.join(("sh", "-c", _KEEP, "sh", self.folder))))
         except BaseException:  # a cancellation too: no connection may stay open; it goes on to the caller
             await self._stack.aclose()
             raise
