@@ -105,10 +105,13 @@ def test_runs_are_started_steered_and_found_again_by_one_port(tmp_path: Path, br
         until(lambda: client.runs()[0].state == "ended")
         report = client.run(run.name).report()
         assert [order["who"] for order in report["orders"]] == ["Anna", "command line"]
+        with client.start("toys.yaml", {"camera.frames": 9, "camera.gap_s": 0}) as second:
+            until(lambda: client.runs()[0].state == "ended")
+            assert (second.report()["verdict"], second.report()["frames"]["delivered"]) == ("complete", 9)
         process = psutil.Process(msgspec.json.decode((runs / run.name / "log/started.json").read_bytes())["pid"])
         process.kill()  # its page would stay for a while, for those who look
         process.wait(10)
-        assert client.runs()[0].verdict == "degraded"
+        assert [found.verdict for found in client.runs()] == ["complete", "degraded"]
     assert problems == []
     asked = (runs / "page.jsonl").read_text()
     assert '"who":"Anna","action":"start' in asked

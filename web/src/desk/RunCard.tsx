@@ -79,6 +79,10 @@ function Stop({ run }: { run: Run }) {
 function More({ run }: { run: Run }) {
   const rows: [string, unknown][] = [...Object.entries(run.frames), ...Object.entries(run.result), ["files", run.files], ["folder", run.folder]];
   return (
-    <dl>{rows.map(([name, value]) => <div key={name}><dt>{name.replaceAll("_", " ")}</dt><dd>{fact(value)}</dd></div>)}</dl>
+    <dl>
+      {rows.filter(([, value]) => fact(value) !== "").map(([name, value]) => (
+        <div key={name}><dt>{name.replaceAll("_", " ")}</dt><dd>{fact(value)}</dd></div>
+      ))}
+    </dl>
   );
 }

@@ -114,7 +114,7 @@ class Routes:
         """The picture that says most now, as PNG."""
         data = await run_in_threadpool(best_picture, self._live)
         if not data:
-            return PlainTextResponse("no picture yet\n", status_code=404)
+            return Response(status_code=204)  # the page asks again, and a browser does not complain
         return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
 
     async def value(self, request: Request) -> Response:
