@@ -7,30 +7,29 @@ import shutil
 from collections.abc import Iterable, Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import psutil
 
-from camlink.block import Block, Frames
+from camlink.block import Block, Frames, Result, Void
 from camlink.carry.journal import SUFFIX, read_blocks
 from camlink.carry.spilling import read_spilled
-from camlink.errors import FormatError, StorageError
+from camlink.errors import CamlinkError, FormatError, StorageError
 from camlink.runtime.context import WorkerContext
 from camlink.runtime.ends import SPILL
 from camlink.runtime.events import Begin
 from camlink.runtime.hand import key_of
 from camlink.runtime.host import NoScreen
-from camlink.runtime.joined import joined
+from camlink.runtime.last_words import has_last_words
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.porter import JOURNALS
+from camlink.runtime.rerun import Rerun
 from camlink.runtime.seen import Seen
 from camlink.runtime.story import Moment, replay
-from camlink.runtime.work import blocks_of
 from camlink.runtime.worker import load
 from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import build
-from camlink.workflow.port import Listed
 
 LATER: Final = 1 << 30
 """What is made now is numbered from here: later than everything that was made before."""
@@ -47,7 +46,8 @@ def finish(folder: Path) -> Iterator[str]:
     begin, last = _read(folder)
     for secret in (folder / "keys", *folder.glob("jobs-*")):  # what the master would have removed
         shutil.rmtree(secret, ignore_errors=True)
-    pool = _pool(folder)
+    pool: Pool = {}
+    damaged = list(_journals(folder, pool))
     told = {name: worker.facts for (name, _), worker in last.state.workers.items()}
     captured = sum(int(facts.get("frames_captured", 0)) for facts in told.values())
     expected = sum(int(facts.get("frames_expected", 0)) for facts in told.values())
@@ -55,18 +55,28 @@ def finish(folder: Path) -> Iterator[str]:
            f"{last.entry.at - last.state.begun_s:.1f} s; {captured} of {expected} frames had been captured")
     for source, blocks in pool.items():
         yield f"journals hold {sum(b.count for b in blocks.values())} frames or results of {source}"
-    yield from _spilled(folder, pool)
-    left = [spec for spec in _ordered(begin) if last.state.workers[spec.operator, spec.replica].state != "ended"]
+    yield from (*damaged, *_spilled(folder, pool))
+    going = {name for (name, _), worker in last.state.workers.items()
+             if worker.state != "ended" and not has_last_words(worker.spec)}
+    left = [spec for spec in _ordered(begin) if spec.operator in going]
     if not left or not pool:
         yield "nothing is left to finish"
         return
     known = {(b.scan.id, int(i)) for blocks in pool.values() for b in blocks.values() if isinstance(b, Frames)
              for i in b.index}
+    failed = []
     for spec in left:
-        yield from _finish_one(spec, pool)
+        try:
+            yield from _finish_one(spec, pool)
+        except (CamlinkError, MemoryError) as error:  # the others have nothing to do with it
+            failed.append(spec.operator)
+            yield f"{spec.operator} cannot be finished: {error or type(error).__name__}"
     if captured > len(known):
         yield (f"at most {captured - len(known)} frames that had been captured were under way in memory and are gone "
                "(those without beam among them are used up, and not kept)")
+    if failed:
+        yield f"not finished: {', '.join(failed)}; the journals stay, so that this can be done again"
+        return
     for path in (folder / JOURNALS).iterdir():
         path.unlink()
     shutil.rmtree(folder / SPILL, ignore_errors=True)
@@ -88,14 +98,15 @@ def _read(folder: Path) -> tuple[Begin, Moment]:
     return begin, last
 
 
-def _pool(folder: Path) -> Pool:
-    """Every block in the journals, by its source and its name."""
-    pool: Pool = {}
+def _journals(folder: Path, pool: Pool) -> Iterator[str]:
+    """Put every block in the journals into the pool; tells of those that are damaged, up to where they are used."""
     for path in sorted((folder / JOURNALS).glob("*")):
         if path.suffix in (SUFFIX, ".newest"):
-            for block in read_blocks(path):
-                pool.setdefault(block.header.source, {})[key_of(block)] = block
-    return pool
+            try:
+                for block in read_blocks(path):
+                    pool.setdefault(block.header.source, {})[key_of(block)] = block
+            except FormatError as error:
+                yield f"a journal is damaged, and what follows there is gone: {error}"
 
 
 def _spilled(folder: Path, pool: Pool) -> Iterator[str]:
@@ -103,7 +114,8 @@ def _spilled(folder: Path, pool: Pool) -> Iterator[str]:
     for path in sorted(path for path in (folder / SPILL).rglob("*") if path.is_file()):
         found, damaged = read_spilled(path)
         for block in found:
-            pool.setdefault(block.header.source, {}).setdefault(key_of(block), block)
+            if not isinstance(block, Void):
+                pool.setdefault(block.header.source, {}).setdefault(key_of(block), block)
         if found or damaged:
             yield (f"{path.relative_to(folder)} holds {sum(b.count for b in found)} frames that waited to be taken"
                    + (f", and {damaged} blocks that are damaged" if damaged else ""))
@@ -130,28 +142,14 @@ def _finish_one(spec: WorkerSpec, pool: Pool) -> Iterator[str]:
     parameters = build(operator.parameters, spec.parameters, spec.operator)
     if operator.prepare is not None:
         operator.prepare(parameters)
-    made = _keep(spec, operator, _given(spec, operator, operator.make(parameters, context), inputs), pool)
+    rerun = Rerun(spec, operator, lambda: operator.make(parameters, context), inputs)
+    made = _keep(spec, operator, iter(rerun), pool)
     files = context.facts.get("files", [])
     taken = sum(block.count for blocks in inputs.values() for block in blocks)
     yield (f"{spec.operator} took {taken} frames or results" + (f" and made {made} that are new" if made else "")
            + (f"; {', '.join(map(str, files))}" if isinstance(files, list) and files else ""))
-
-
-def _given(spec: WorkerSpec, operator: Operator, body: Any,
-           inputs: dict[str, list[Block]]) -> Iterator[tuple[str, Block]]:
-    """Port and block of all that an operator makes of its inputs."""
-    first = operator.outputs[0].name if operator.outputs else ""
-    if operator.streams:
-        yield from blocks_of(body(*(Listed(blocks) for blocks in inputs.values())), first)
-        return
-    if spec.join is not None:
-        for meeting in joined(spec.join, operator.inputs, inputs):
-            yield from blocks_of(body(*meeting.values()), first)
-    else:
-        for block in next(iter(inputs.values())):
-            yield from blocks_of(body(block), first)
-    if hasattr(body, "finish"):
-        yield from blocks_of(body.finish(), first)
+    for reason, count in rerun.aside.items():
+        yield f"{spec.operator} set {count} frames aside, which are dead letters: {reason}"
 
 
 def _keep(spec: WorkerSpec, operator: Operator, given: Iterator[tuple[str, Block]], pool: Pool) -> int:
@@ -188,7 +186,12 @@ def _distinct(blocks: list[Block]) -> list[Block]:
                 found.append(block.rows(list(rows)))
         else:
             found.append(block)
-    return found
+    return sorted(found, key=_version)
+
+
+def _version(block: Block) -> int:
+    """Results in the order of their versions, whichever file they came from; all else as it is."""
+    return block.version if isinstance(block, Result) else -1
 
 
 def _first_index(block: Block) -> int:

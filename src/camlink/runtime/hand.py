@@ -35,6 +35,10 @@ class Hand:
         self.key = key_of(block)
         self._map[:] = self.key.encode()[:_BYTES].ljust(_BYTES, b"\0")
 
+    def holds(self, block: Block) -> bool:
+        """Whether this block is the one that was taken last."""
+        return self.key == key_of(block)
+
     def empty(self) -> None:
         """Nothing is worked on."""
         if self.key:

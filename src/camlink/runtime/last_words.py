@@ -36,5 +36,10 @@ def read_last_words(spec: WorkerSpec) -> Done | None:
     return msgspec.structs.replace(said, attempt=spec.attempt, repeats=said.attempt)
 
 
+def has_last_words(spec: WorkerSpec) -> bool:
+    """Whether this worker came to a good end, whether its master heard of it or not."""
+    return _path(spec).exists()
+
+
 def _path(spec: WorkerSpec) -> Path:
     return Path(spec.folder) / "log" / f"{spec.operator}-{spec.replica}.done"

@@ -63,6 +63,10 @@ class Porter:
             return None
         return self._fresh(block) if self._once else block
 
+    def lies_aside(self, block: Block) -> bool:
+        """Whether it is a dead letter."""
+        return key_of(block) in self._lie_there
+
     def hold(self, block: Block, *, known: bool = False) -> None:
         """The operator works on this block from now; `known` when it comes from the journal."""
         self._known = known
