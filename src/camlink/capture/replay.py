@@ -79,9 +79,9 @@ def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) ->
     bad = recorded.bad()
     left = [(first, end) for first, end in batches(due_s, _most_frames(parameters, stack))
             if not context.given.issuperset(sent[first:end].tolist())]
-    began_s = time.monotonic() - (due_s[left[0][0]] if left and left[0][0] else 0.0)
+    began_s = time.monotonic() - context.held_s() - (due_s[left[0][0]] if left and left[0][0] else 0.0)
     for first, end in left:
-        if not wait_until(began_s + due_s[end - 1], context):
+        if not wait_until(began_s + due_s[end - 1] + context.held_s(), context):
             return
         index = sent[first:end]
         source = rows[index]

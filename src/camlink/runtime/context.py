@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +41,7 @@ class WorkerContext:
         self._executor: Executor | None = None
         self._checkpoint = Checkpoint(spec)
         self.is_held = False
+        self._held_since_s = self._held_s = 0.0
         self.wanted: dict[str, Any] | None = None
 
     @property
@@ -85,6 +87,17 @@ class WorkerContext:
         """True while the run is paused."""
         self._pulse.beat()
         return self.is_held
+
+    def hold(self, held: bool) -> None:
+        """The run is paused, or goes on."""
+        if held is not self.is_held:
+            at_s = time.monotonic()
+            self._held_s += at_s - self._held_since_s if self.is_held else 0.0
+            self._held_since_s, self.is_held = at_s, held
+
+    def held_s(self) -> float:
+        """For how long the run has been paused in all [s]."""
+        return self._held_s + (time.monotonic() - self._held_since_s if self.is_held else 0.0)
 
     def changed(self, parameters: P) -> P:
         """The parameters that somebody has set since this was asked last, or those given."""

@@ -155,7 +155,7 @@ class Worker:
     def arrived(self, message: Message) -> None:
         """Seen as soon as it arrives: a pause, what was set, and to stop when asked or when nobody listens any more."""
         if isinstance(message, Hold):
-            self.context.is_held = message.held
+            self.context.hold(message.held)
         if isinstance(message, Change):
             self.context.wanted = message.parameters
         if isinstance(message, Detach):

@@ -71,6 +71,10 @@ class RecordingContext:
         """Never."""
         return False
 
+    def held_s(self) -> float:
+        """Never."""
+        return 0.0
+
     def changed(self, parameters: P) -> P:
         """Those given: nobody sets others."""
         return parameters

@@ -121,6 +121,10 @@ class Context(Protocol):
         """True while the run is paused; for sources whose frames do not come from what they yield."""
         ...
 
+    def held_s(self) -> float:
+        """For how long the run has been paused in all [s]; for a source with a pace that time does not count."""
+        ...
+
     def changed(self, parameters: P) -> P:
         """The parameters that somebody has set since this was asked last, or those given; for long-lived operators."""
         ...

@@ -27,6 +27,10 @@ class Told:
         self.facts: dict[str, Any] = {}
         self.given: frozenset[int] = frozenset()
         self.asked = threading.Event()
+        self.paused_s = 0.0
+
+    def held_s(self) -> float:
+        return self.paused_s
 
     def stopping(self) -> bool:
         return self.asked.is_set()
@@ -134,6 +138,21 @@ def test_recorded_times_set_the_pace_and_speed_scales_it(tmp_path: Path) -> None
     assert len(play(file=path, speed=10.0)) > 1
     assert time.monotonic() - began_s >= 0.09
     assert len(play(file=path, speed=0.0)) == 1
+
+
+def test_the_time_of_a_pause_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told, due_s = Told(), list[float]()
+
+    def waited(moment_s: float, _: object) -> bool:
+        due_s.append(moment_s)
+        told.paused_s += 100.0 * (len(due_s) == 3)
+        return True
+
+    monkeypatch.setattr("camlink.capture.replay.wait_until", waited)
+    play(told, file=str(recorded(tmp_path / "a.cxi")), rate_hz=10.0)
+    steps_s = np.diff(due_s)
+    assert np.allclose(steps_s[[0, 1, *range(3, len(steps_s))]], 0.1)
+    assert steps_s[2] == pytest.approx(100.1)
 
 
 def test_stopping_is_heard_in_a_long_wait(tmp_path: Path) -> None:

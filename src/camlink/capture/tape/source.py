@@ -70,8 +70,10 @@ def _play(parameters: TapeParameters, context: Context, kind: type[Any]) -> Iter
     for timed in spoiled(_timed(path, kind), faults, lost):
         if before and before.issuperset(timed.block.arrays["index"].tolist()):
             continue
-        begun_s = begun_s or time.monotonic() - (timed.due_s / parameters.speed if before and parameters.speed else 0.0)
-        if not wait_until(begun_s + timed.due_s / parameters.speed if parameters.speed else 0.0, context):
+        begun_s = begun_s or time.monotonic() - context.held_s() - (
+            timed.due_s / parameters.speed if before and parameters.speed else 0.0)
+        due_s = begun_s + context.held_s() + timed.due_s / parameters.speed if parameters.speed else 0.0
+        if not wait_until(due_s, context):
             return
         yield timed.block
         given.update((timed.block.header.scan.id, int(index)) for index in timed.block.arrays["index"])
