@@ -95,10 +95,10 @@ class Desk:
             self._door.audit.asked(peer_of(scope), held.who, f"POST {scope['path'][:200]}")
         if way and way.startswith("/dask/"):
             way = f"/runs/{name}{way}"  # these pages have to know their path, so it is the same here and there
-        if letter is not None and way and urlsplit(letter.url).scheme == "http":
+        page = urlsplit(letter.url) if letter is not None else None
+        if letter is not None and page is not None and way and (page.scheme, page.hostname) == ("http", "127.0.0.1"):
             said = (("Authorization", f"Bearer {letter.token}"), said_for(held))
-            target = Target(port=urlsplit(letter.url).port or 80, said=said)
-            await Proxy(target, way, f"/runs/{name}")(scope, receive, send)
+            await Proxy(Target(port=page.port or 80, said=said), way, f"/runs/{name}")(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1001, "reason": "the page of this run is not up"})
         else:

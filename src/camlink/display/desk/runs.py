@@ -93,7 +93,7 @@ class Runs:
             with Client(letter.url, letter.token, letter.fingerprint, timeout_s=ASK_S) as client:
                 status = client.status()
         except PeerLost as error:
-            return _with(base, "silent" if "timed out" in str(error) else "lost", page=False)
+            return _with(base, "silent" if isinstance(error.__context__, TimeoutError) else "lost", page=False)
         except (InputError, msgspec.MsgspecError):  # somebody else has the port by now
             return _with(base, "lost", page=False)
         told = status or RunStatus(version=0, workflow=base.workflow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -68,8 +69,8 @@ class Access:
         self._passes.pop(_hash(cookie), None)
 
     def _make(self, where: dict[bytes, Pass], held: Pass) -> str:
-        while len(where) >= MOST_PASSES:  # the owner's token is the first and stays
-            where.pop(list(where)[1])
+        if len(where) >= MOST_PASSES:  # the oldest goes; those that never end stay, as the owner's
+            where.pop(next((key for key, old in where.items() if old.until_s < math.inf), next(iter(where))))
         secret = secrets.token_urlsafe(32)
         where[_hash(secret)] = held
         return secret

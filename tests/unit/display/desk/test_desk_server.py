@@ -23,6 +23,7 @@ from camlink.display.web.ordering import actions_of
 from camlink.display.web.server import PageServer
 from camlink.errors import InputError
 from camlink.runtime.events import Pause
+from camlink.runtime.messages import Dashboard
 from camlink.runtime.status import RunStatus
 
 pytestmark = pytest.mark.slow  # two real servers
@@ -102,7 +103,7 @@ def test_a_run_is_seen_and_steered_by_its_client_in_the_name_of_who_asks(desk, g
     given.clear()
     token = desk.access.invite(Role.OPERATOR, who="Änne")
     with connect(desk.url, token) as client:
-        (run,) = client.runs()
+        run = client.runs()[0]
         assert (run.name, run.state, run.who, run.frames, run.page) == ("one", "running", "Bo", {"captured": 5}, True)
         with client.run("one") as there:
             assert there.status().workflow == "toys"
@@ -176,6 +177,30 @@ def test_the_answer_of_a_process_of_another_user_goes_nowhere(desk, monkeypatch)
              proxy=None)
 
 
+def test_the_dashboards_of_a_run_are_led_to_under_the_same_path(desk):
+    desk.page.dashboards["here"] = Dashboard("/nothing/dask-0", "/runs/one/dask/here")
+    for way, role, status in (("here/status", Role.OPERATOR, 502), ("here/status", Role.VIEWER, 403),
+                              ("there/status", Role.OWNER, 404)):
+        assert ask(desk, "GET", f"/runs/one/dask/{way}", role)[0].status == status
+    assert json.loads(ask(desk, "GET", "/runs/one/api/dashboards", Role.OPERATOR)[1]) == [
+        {"site": "here", "path": "/runs/one/dask/here/status"}]
+
+
+def test_a_page_that_does_not_answer_holds_nobody_up_and_one_of_another_address_is_told(desk, monkeypatch):
+    monkeypatch.setattr("camlink.display.desk.runs.ASK_S", 0.2)
+    log = desk.folder / "stopped/log"
+    log.mkdir(parents=True)
+    (log.parent / "events.jsonl").write_text('{"at":1.5,"event":{}}')
+    with socket.create_server(("127.0.0.1", 0)) as deaf, connect(desk.folder) as client:
+        (log / LETTER).write_bytes(msgspec.json.encode(Letter(f"http://127.0.0.1:{deaf.getsockname()[1]}/", "t")))
+        stopped = next(run for run in client.runs() if run.name == "stopped")
+        assert (stopped.state, stopped.page) == ("silent", False)
+    for url in ("https://127.0.0.1:9/", "http://10.0.0.7:9/"):
+        (log / LETTER).write_bytes(msgspec.json.encode(Letter(url, "t")))
+        answer, data = ask(desk, "GET", "/runs/stopped/api/status", Role.VIEWER)
+        assert (answer.status, url.encode() in data) == (404, True)
+
+
 def test_a_run_that_was_killed_is_lost_and_its_page_leads_nowhere(desk):
     log = desk.folder / "gone/log"
     log.mkdir(parents=True)
@@ -184,7 +209,7 @@ def test_a_run_that_was_killed_is_lost_and_its_page_leads_nowhere(desk):
         letter = Letter(f"http://127.0.0.1:{stranger.getsockname()[1]}/", "old token")
         (log / LETTER).write_bytes(msgspec.json.encode(letter))
     with connect(desk.folder) as client:
-        gone = client.runs()[-1]
+        gone = next(run for run in client.runs() if run.name == "gone")
         assert (gone.name, gone.state, gone.page, gone.began) == ("gone", "lost", False, 1764000000.5)
         with pytest.raises(InputError, match="has it ended"):
             client.run("gone").status()
