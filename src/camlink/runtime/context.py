@@ -17,9 +17,11 @@ from camlink.runtime.cluster_side import entrance_of
 from camlink.runtime.given import read_given
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.pulse import Pulse
+from camlink.runtime.siblings import SharedFolder
 from camlink.workflow.executor import Executor
 from camlink.workflow.operator import FactValue, P, Screen
 from camlink.workflow.parameter import build
+from camlink.workflow.siblings import Siblings
 
 
 class WorkerContext:
@@ -34,6 +36,7 @@ class WorkerContext:
         self.given = read_given(spec) if spec.kind == "source" else frozenset()
         self.provenance: Mapping[str, str] = spec.provenance
         self.screen = screen
+        self.siblings: Siblings = SharedFolder(self.folder, spec.operator, spec.replica)
         self._stopping, self._pulse = stopping, pulse or Pulse()
         self.facts: dict[str, FactValue] = {}
         self.room: Callable[[tuple[int, ...], DTypeLike], Array] = np.empty  # until the links are bound

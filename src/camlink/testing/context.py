@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from camlink.block import Array, Block, Result
 from camlink.runtime.executor import ThreadExecutor
+from camlink.runtime.siblings import SharedFolder
 from camlink.workflow.operator import FactValue, P
 
 
@@ -44,6 +45,11 @@ class RecordingContext:
     def executor(self) -> ThreadExecutor:
         """Two threads, when they are asked for."""
         return ThreadExecutor()
+
+    @cached_property
+    def siblings(self) -> SharedFolder:
+        """Other contexts of this folder and name."""
+        return SharedFolder(self.folder, self.name, self.replica)
 
     def stop(self) -> None:
         """Ask the operator to end."""

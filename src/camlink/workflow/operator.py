@@ -19,6 +19,7 @@ from camlink.errors import InputError
 from camlink.workflow.executor import Executor
 from camlink.workflow.parameter import Parameters
 from camlink.workflow.port import Inflow, Port
+from camlink.workflow.siblings import Siblings
 
 DEFAULT_OUTPUT = "out"
 P = TypeVar("P", bound=Parameters)
@@ -87,6 +88,11 @@ class Context(Protocol):
     @property
     def screen(self) -> Screen:
         """Where a view shows its blocks."""
+        ...
+
+    @property
+    def siblings(self) -> Siblings:
+        """What the other replicas say, and what all of them agree on."""
         ...
 
     @property

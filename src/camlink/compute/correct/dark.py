@@ -119,6 +119,8 @@ class Darks:
         self._bad_sigma = bad_sigma
         self._of: dict[float, Dark] = {}
         self._fields: dict[float, Field] = {}
+        self.index: set[int] = set()
+        """The frames that were taken in."""
 
     @property
     def frames(self) -> int:
@@ -135,27 +137,30 @@ class Darks:
         """Bad pixels, the most of any dwell."""
         return max((field.bad for field in self._fields.values()), default=0)
 
-    def add(self, images: NDArray[np.float32], dwell_s: float) -> bool:
-        """Take in dark images (n, y, x) float32 [ADU] of one dwell; False, and nothing taken, once it is frozen."""
+    def add(self, images: NDArray[np.float32], dwell_s: float, index: Iterable[int] = ()) -> bool:
+        """Take in dark images (n, y, x) float32 [ADU] of one dwell and of frames `index`; refused once frozen."""
         if self.frozen:
             return False
         if dwell_s not in self._of and len(self._of) < self.MOST:
             self._of[dwell_s] = Dark(self._shape)
         self._of[_nearest(dwell_s, self._of)].add(images)
+        self.index.update(index)
         return True
 
     @property
     def sums(self) -> dict[str, NDArray[Any]]:
-        """What `gather` of another takes: dwell_s (k,), frames (k,), and count, mean and spread (k, y, x) float32."""
+        """For `gather` of another: dwell_s (k,), frames (k,), count, mean and spread (k, y, x) float32, index (n,)."""
         parts = [dark.sums for dark in self._of.values()] or [(np.zeros((0, *self._shape), np.float32),) * 3]
         count, mean, spread = (np.concatenate([part[n].reshape(-1, *self._shape) for part in parts]) for n in range(3))
         return {"dwell_s": np.array(list(self._of), np.float64), "count": count, "mean": mean, "spread": spread,
-                "frames": np.array([dark.frames for dark in self._of.values()], np.int64)}
+                "frames": np.array([dark.frames for dark in self._of.values()], np.int64),
+                "index": np.array(sorted(self.index), np.int64)}
 
     def gather(self, every: Iterable[Mapping[str, NDArray[Any]]]) -> None:
         """Become what all of these have together; the same ones in the same order give the same fields."""
-        self._of = {}
+        self._of, self.index = {}, set()
         for sums in every:
+            self.index.update(sums["index"].tolist())
             for n, dwell_s in enumerate(sums["dwell_s"].tolist()):
                 if dwell_s not in self._of and len(self._of) < self.MOST:
                     self._of[dwell_s] = Dark(self._shape)

@@ -46,7 +46,8 @@ class Sensor:
                 if self.darks.frozen:
                     self.late_darks += len(chunk)
                 else:
-                    self.darks.add(self.correction.levels(frames.frames[chunk]), float(dwell_s))
+                    self.darks.add(self.correction.levels(frames.frames[chunk]), float(dwell_s),
+                                   frames.index[chunk].tolist())
 
     def look(self, frames: RawFrames, rows: Rows) -> None:
         """Look for the centre in the exposures named by `rows`, saturated ones included."""

@@ -19,7 +19,6 @@ from camlink.compute.correct.gain import BIAS, Gain
 from camlink.compute.correct.layout import LARGEST, SAMPLES, Layout
 from camlink.compute.correct.merge import Exposure, Merge
 from camlink.compute.correct.sensor import CHUNK, Rows, Sensor
-from camlink.compute.correct.siblings import Siblings
 from camlink.errors import FormatError, ParameterError
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about
@@ -97,7 +96,6 @@ class Reduce:
         self._given = 0
         self._learnt = True
         self._photons = 0.0
-        self._siblings = Siblings(context.folder, context.name, context.replica)
         warm(Layout(2, SAMPLES, parameters.overscan), self._gain)
         crop.reduce(np.full((1, 4, 4), np.nan, dtype=np.float32), 2, parameters.method)
 
@@ -110,9 +108,8 @@ class Reduce:
         self._facts = frames.header.facts
         is_dark = frames.kind == FrameKind.DARK
         self._learnt = sensor.centre is None or bool(is_dark.any())
-        sensor.take_darks(frames, np.flatnonzero(is_dark))
-        if is_dark.any() and not sensor.darks.frozen:
-            self._siblings.say("dark", sensor.darks.sums)
+        if is_dark.any():
+            self._take_darks(sensor, frames, np.flatnonzero(is_dark))
         rows = np.flatnonzero(~is_dark)
         if rows.size:
             merge = self._merge_of(frames.scan, sensor)
@@ -162,11 +159,25 @@ class Reduce:
         correction = Correction(
             layout, self._gain, half_rows=p.overscan_rows, saturation_adu=p.saturation_adu or np.inf,
             adu_per_photon=p.adu_per_photon, threshold_photons=p.threshold_photons)
-        return Sensor(correction, p.bad_sigma, p.centre_frames, centre)
+        sensor = Sensor(correction, p.bad_sigma, p.centre_frames, centre)
+        if self._context.attempt and (said := self._context.siblings.said("dark")) is not None:
+            sensor.darks.gather([said])
+        return sensor
+
+    def _take_darks(self, sensor: Sensor, frames: RawFrames, rows: Rows) -> None:
+        """Take dark frames in, each once, whichever replica had it before, and say so before they are done with.
+
+        Who was killed after that has said it: its next attempt begins with it, and the others leave those frames out.
+        """
+        known = set[int]().union(sensor.darks.index, *(
+            arrays["index"].tolist() for arrays in self._context.siblings.heard("dark", "index").values()))
+        sensor.take_darks(frames, rows[[int(index) not in known for index in frames.index[rows]]])
+        if not sensor.darks.frozen:
+            self._context.siblings.say("dark", sensor.darks.sums)
 
     def _find_centre(self, sensor: Sensor, frames: RawFrames, rows: Rows) -> None:
         """Take the centre of all replicas, or look for one in these exposures and let it hold for all."""
-        if sensor.centre is None and (known := self._siblings.settled("centre")):
+        if sensor.centre is None and (known := self._context.siblings.settled("centre")):
             y, x = known["centre"].tolist()
             sensor.centre = y, x
         if sensor.centre is None:
@@ -176,17 +187,17 @@ class Reduce:
     def _agree(self, sensor: Sensor) -> None:
         """The centre that was found first holds for all; one that nobody could see is no finding."""
         if sensor.centre is not None and not sensor.blind:
-            y, x = self._siblings.settle("centre", {"centre": np.array(sensor.centre)})["centre"].tolist()
+            y, x = self._context.siblings.settle("centre", {"centre": np.array(sensor.centre)})["centre"].tolist()
             sensor.centre = y, x
 
     def _gather_darks(self, scan: Scan, sensor: Sensor) -> None:
         """Use the dark frames of all replicas; those that another has not taken in yet are waited for, for a while."""
         announced = scan.expected % scan.points if scan.points else 0
-        every, until_s = self._siblings.heard("dark"), time.monotonic() + SIBLINGS_S
+        every, until_s = self._context.siblings.heard("dark"), time.monotonic() + SIBLINGS_S
         while (sensor.darks.frames + sum(int(sums["frames"].sum()) for sums in every.values()) < announced
                and time.monotonic() < until_s):
             time.sleep(SIBLINGS_S / 100)
-            every = self._siblings.heard("dark")
+            every = self._context.siblings.heard("dark")
         if every:
             every[self._context.replica] = sensor.darks.sums
             sensor.darks.gather(sums for _, sums in sorted(every.items()))
@@ -267,7 +278,7 @@ class Reduce:
                       "were masked; check middle_gain_code"),
             (sensor.blind, "no light to find the centre by, the middle of the sensor was taken; set centre"),
             (shared, "exposures of a point went to several replicas, and only some were merged; leave out replicas"),
-            (self._siblings.trouble, self._siblings.trouble),
+            (self._context.siblings.trouble, self._context.siblings.trouble),
             (late, f"{late} exposures came after their point was given out and were not merged; raise merge_window"),
         )
         return [text for count, text in every if count]

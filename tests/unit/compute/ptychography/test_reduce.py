@@ -12,6 +12,7 @@ from camlink.block import COLUMNS, CountFrames, FrameKind, Header, RawFrames, Sc
 from camlink.compute.correct.layout import Layout
 from camlink.compute.ptychography.reduce import Reduce, ReduceParameters
 from camlink.errors import FormatError, ParameterError
+from camlink.runtime.siblings import SharedFolder
 from camlink.workflow.parameter import build, fields
 
 LAYOUT = Layout(64, 72)
@@ -29,7 +30,8 @@ class Told:
 
     def __init__(self, replica: int = 0, folder: Path | None = None) -> None:
         self.facts: dict[str, Any] = {}
-        self.replica, self.folder = replica, folder or next(self.folders)
+        self.replica, self.attempt, self.folder = replica, 0, folder or next(self.folders)
+        self.siblings = SharedFolder(self.folder, self.name, replica)
 
     def tell(self, **facts: Any) -> None:
         self.facts.update(facts)
@@ -306,6 +308,24 @@ def test_replicas_know_what_one_would_know(to: list[int], tmp_path: Path) -> Non
     assert told[0].facts["dark_frames"] == 3
     assert (told[0].facts["centre_y_px"], told[0].facts["centre_x_px"]) == CENTRE
     assert "dark_frames" not in told[1].facts  # said once
+    assert told[0].facts["warnings"] == told[1].facts["warnings"] == []
+
+
+@pytest.mark.parametrize("journaled", [[0, 1], [0]], ids=["in its journal", "not in its journal"])
+def test_a_dark_frame_that_is_dealt_again_counts_once(tmp_path: Path, journaled: list[int]) -> None:
+    """Replica 0 is killed over frame 1, which it had taken in: that goes to replica 1, and its journal comes again."""
+    frames = scan_of()
+    frames.arrays["frames"][:3] += np.array([[[0]], [[3]], [[9]]], np.uint16)
+    alone, _ = run([frames])
+    killed, *told = (Told(replica, tmp_path / "run") for replica in (0, 0, 1))
+    list(Reduce.make(BASE, killed)(some(frames, [0, 1])))
+    told[0].attempt = 1
+    reduces = [Reduce.make(BASE, one) for one in told]
+    list(reduces[1](some(frames, [1])))
+    list(reduces[0](some(frames, journaled)))
+    found = dealt(some(frames, list(range(2, 9))), reduces, [1, 0, 1, 0, 1, 0, 1])
+    np.testing.assert_allclose(found["frames"], joined(alone)["frames"], atol=1e-3)
+    assert told[0].facts["dark_frames"] == 3
     assert told[0].facts["warnings"] == told[1].facts["warnings"] == []
 
 

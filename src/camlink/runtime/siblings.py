@@ -1,4 +1,4 @@
-"""Siblings: what the replicas of an operator tell each other through the folder of their run."""
+"""SharedFolder: what the replicas of an operator tell each other, by files in the folder of their run."""
 
 from __future__ import annotations
 
@@ -12,15 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays = dict[str, NDArray[Any]]
+from camlink.workflow.siblings import Arrays
 
 
-class Siblings:
-    """Arrays by name that a replica says of itself, and some that are settled once for all of them.
-
-    What is said is whole or not there. Where replicas do not share the folder, as on other machines, nobody is heard;
-    `trouble` says why this one could not speak, if so.
-    """
+class SharedFolder:
+    """The Siblings of a replica: a file for each thing that is said."""
 
     def __init__(self, folder: Path, operator: str, replica: int) -> None:
         self._folder, self._replica = folder / "shared" / operator, replica
@@ -30,11 +26,15 @@ class Siblings:
         """Say this, in place of what this replica said before."""
         self._put(self._folder / f"{name}-{self._replica}.npz", arrays, os.replace)
 
-    def heard(self, name: str) -> dict[int, Arrays]:
-        """What every other replica has said, by its number."""
+    def said(self, name: str) -> Arrays | None:
+        """What this replica said last."""
+        return _read(self._folder / f"{name}-{self._replica}.npz")
+
+    def heard(self, name: str, only: str = "") -> dict[int, Arrays]:
+        """What every other replica has said, by its number; of each only the array `only`, if so."""
         found = {int(path.stem.rpartition("-")[2]): path for path in self._folder.glob(f"{name}-*.npz")}
         return {replica: arrays for replica, path in sorted(found.items())
-                if replica != self._replica and (arrays := _read(path)) is not None}
+                if replica != self._replica and (arrays := _read(path, only)) is not None}
 
     def settle(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
         """Say this for all, unless another was first; gives what holds."""
@@ -62,9 +62,9 @@ class Siblings:
                 Path(made).unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Arrays | None:
+def _read(path: Path, only: str = "") -> Arrays | None:
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile):
+            return {name: file[name] for name in ([only] if only else file.files)}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
