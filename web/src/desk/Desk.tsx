@@ -19,6 +19,7 @@ export function Desk() {
         )}
         <span className="grow" />
         {me?.who && <span className="scan"><b>{me.who}</b>, {me.role}</span>}
+        {me?.role === "viewer" && <a className="lever" href="login">Log in to act</a>}
       </header>
       <div className="columns">
         <Menu />

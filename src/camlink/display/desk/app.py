@@ -22,7 +22,7 @@ from camlink.display.desk.runs import Runs
 from camlink.display.web.access import Pass
 from camlink.display.web.action import Action, Fault
 from camlink.display.web.app import STATIC, assemble, assets, built, json_answer
-from camlink.display.web.door import HOLDER, Door, peer_of, said_for
+from camlink.display.web.door import HOLDER, LOGIN, Door, peer_of, said_for
 from camlink.display.web.openapi import Described
 from camlink.display.web.proxy import Proxy, Target
 
@@ -93,6 +93,8 @@ class Desk:
         held: Pass = scope[HOLDER]
         if scope["type"] == "http" and scope["method"] == "POST":
             self._door.audit.asked(peer_of(scope), held.who, f"POST {scope['path'][:200]}")
+        if way == LOGIN and scope["type"] == "http":
+            return await RedirectResponse(f"{LOGIN}?to=/runs/{name}/", 303)(scope, receive, send)
         if way and way.startswith("/dask/"):
             way = f"/runs/{name}{way}"  # these pages have to know their path, so it is the same here and there
         page = urlsplit(letter.url) if letter is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import re
 from collections.abc import Callable
 from typing import Final
 from urllib.parse import parse_qs, quote, unquote
@@ -23,9 +24,11 @@ HOLDER: Final = "camlink.pass"  # where the guard leaves the pass in the scope o
 WRONG_TOKEN_S: Final = 0.3
 FORM: Final = """<!doctype html><meta charset=utf-8><title>camlink: login</title>
 <h1>camlink</h1><p>{text}</p>
-<form method=post action=/login><p><label>Token <input name=token type=password autofocus></label>
+<form method=post action=/login><input type=hidden name=to value="{to}">
+<p><label>Token <input name=token type=password autofocus></label>
 <label>Your name <input name=who maxlength=40></label> <button>Come in</button></p></form>
 """
+_RUN: Final = re.compile(r"/runs/[A-Za-z0-9_][A-Za-z0-9_.-]*/")
 WELCOME: Final = "The command that runs this workflow has printed an address with a token: open it, or give it here."
 
 
@@ -52,14 +55,17 @@ class Door:
 
     async def ask(self, request: Request) -> Response:
         """The form that asks for a token; with ?token= the way in."""
-        if "token" in request.query_params:
-            return await self._enter(request, request.query_params["token"], request.query_params.get("who", ""))
-        return HTMLResponse(FORM.format(text=html.escape(WELCOME)))
+        given = request.query_params
+        to = wanted(given.get("to", ""))
+        if "token" in given:
+            return await self._enter(request, given["token"], given.get("who", ""), to)
+        return HTMLResponse(FORM.format(text=html.escape(WELCOME), to=to))
 
     async def come_in(self, request: Request) -> Response:
         """Take the token of the form."""
         fields = parse_qs((await request.body()).decode("utf8", "replace"), max_num_fields=8)
-        return await self._enter(request, fields.get("token", [""])[0], fields.get("who", [""])[0])
+        token, who, to = (fields.get(name, [""])[0] for name in ("token", "who", "to"))
+        return await self._enter(request, token, who, wanted(to))
 
     async def leave(self, request: Request) -> Response:
         """End the pass of this browser."""
@@ -69,15 +75,15 @@ class Door:
         answer.delete_cookie(name)
         return answer
 
-    async def _enter(self, request: Request, token: str, who: str) -> Response:
+    async def _enter(self, request: Request, token: str, who: str, to: str) -> Response:
         cookie = self.access.enter(token, who)
         held = self.access.by_cookie(cookie)
         if held is None:
             self.audit.turned_away(peer_of(request.scope), "login", "wrong token")
             await asyncio.sleep(WRONG_TOKEN_S)  # guessing is hopeless; this keeps it cheap for us too
-            return HTMLResponse(FORM.format(text="This token is not known here, or its time is over."), 401)
+            return HTMLResponse(FORM.format(text="This token is not known here, or its time is over.", to=to), 401)
         self.audit.ended(peer_of(request.scope), held.who, f"login as {held.role.name.lower()}")
-        answer = RedirectResponse("/", 303)
+        answer = RedirectResponse(to, 303)
         answer.set_cookie(cookie_name(request.scope), cookie, max_age=int(PASS_S), httponly=True, samesite="lax",
                           secure=request.url.scheme == "https")
         return answer
@@ -95,6 +101,11 @@ def _in_the_name_of(said: str, held: Pass) -> Pass:
     role, _, who = said.partition(" ")
     wanted = Role.__members__.get(role, Role.VIEWER)
     return Pass(unquote(who)[:LONGEST_NAME], min(held.role, wanted), held.until_s)
+
+
+def wanted(path: str) -> str:
+    """The page to go to after the login: that of a run, or the first; never anything else that somebody wrote there."""
+    return path if _RUN.fullmatch(path) else "/"
 
 
 def cookie_name(scope: Scope) -> str:

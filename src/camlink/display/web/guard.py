@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from camlink.display.web.door import HOLDER, LOGIN, Door, peer_of
+from camlink.display.web.door import HOLDER, LOGIN, Door, peer_of, wanted
 
 POLICY: Final = ("default-src 'none'; script-src 'self'; style-src 'self'; "
                  "img-src 'self' blob: data:; font-src 'self'; connect-src 'self'; base-uri 'none'; "
@@ -158,7 +158,7 @@ def _once(body: bytes, receive: Receive) -> Receive:
 def _answer(refusal: Refusal, scope: Scope) -> Response:
     navigates = scope["path"] == "/" or Headers(scope=scope).get("sec-fetch-mode") == "navigate"
     if refusal.status == 401 and scope["method"] == "GET" and navigates:
-        return RedirectResponse(LOGIN, 303)
+        return RedirectResponse(f"{LOGIN}?to={quote(wanted(scope['path']))}" if scope["path"] != "/" else LOGIN, 303)
     # the rest of a body that was not read must not be taken for the next request
     return PlainTextResponse(refusal.text + "\n", refusal.status, headers={"Connection": "close"})
 

@@ -65,7 +65,7 @@ RUN: Final = Described(
 _EVERYWHERE: Final = Described(
     "", {"/api/me": ("Who asks, and what the role may do", Me)},
     {"/login": ("Come in by a token", "text/html"), SCHEMA: ("This description", "application/json")},
-    {"/login": (("token", "string", False), ("who", "string", False))})
+    {"/login": (("token", "string", False), ("who", "string", False), ("to", "string", False))})
 
 
 def describe(actions: Mapping[str, Action], page: Described = RUN) -> dict[str, Any]:
@@ -78,7 +78,7 @@ def describe(actions: Mapping[str, Action], page: Described = RUN) -> dict[str, 
     paths: dict[str, Any] = {path: {"get": _get(path, text, "application/json", known[repr(kind)], known, query)}
                              for path, (text, kind) in read.items()}
     paths |= {path: {"get": _get(path, text, media, {}, known, query)} for path, (text, media) in other.items()}
-    form = {"type": "object", "properties": {"token": {"type": "string"}, "who": {"type": "string"}}}
+    form = {"type": "object", "properties": {name: {"type": "string"} for name in ("token", "who", "to")}}
     paths["/login"]["post"] = {
         "summary": "Come in by the form",
         "responses": {"303": {"description": "in"}, "401": {"description": "refused"}},

@@ -166,6 +166,19 @@ def test_who_brings_nothing_is_led_to_the_login_and_other_sites_are_turned_away(
         dial(ended, origin=desk.url.rstrip("/"), additional_headers=cookie, proxy=None)
 
 
+def test_the_login_leads_to_the_page_of_the_run_that_was_wanted_and_nowhere_else(desk, monkeypatch):
+    monkeypatch.setattr("camlink.display.web.server.is_same_user", lambda there, here: False)
+    answer, _ = ask(desk, "GET", "/runs/one/", None, None, **{"Sec-Fetch-Mode": "navigate"})
+    assert (answer.status, answer.headers["Location"]) == (303, "/login?to=/runs/one/")
+    assert b'value="/runs/one/"' in ask(desk, "GET", "/login?to=/runs/one/")[1]
+    for to, then in (("/runs/one/", "/runs/one/"), ("https://evil.example/", "/"), ("//evil.example/", "/"),
+                     ('"><script>', "/"), ("/runs/../x/", "/"), ("/runs/one/api/act/stop", "/"), ("/runs//evil/", "/")):
+        token = desk.access.invite(Role.VIEWER)
+        assert ask(desk, "GET", f"/login?token={token}&to={quote(to)}")[0].headers["Location"] == then
+        assert b"evil" not in ask(desk, "GET", f"/login?to={quote(to)}")[1]
+    assert ask(desk, "GET", "/runs/one/login", Role.VIEWER)[0].headers["Location"] == "/login?to=/runs/one/"
+
+
 def test_the_answer_of_a_process_of_another_user_goes_nowhere(desk, monkeypatch):
     """The port of a run that was killed may be anybody's by now."""
     monkeypatch.setattr("camlink.display.web.proxy.is_same_user", lambda there, here: False)
