@@ -21,7 +21,7 @@ from camlink.carry.keys import Keys
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.path import Path, Tried, Way
 from camlink.carry.search import MOST_ANSWER_BYTES, PROBE, QUESTION, Search
-from camlink.carry.zmq import HELLO, ZmqInlet, ZmqOutlet, write_hello
+from camlink.carry.zmq import HELLO, ZmqInlet, ZmqOutlet, waits, write_hello
 
 RECEIVER, SENDER = "receiver", "sender"
 MOST_KNOWN: Final = 65_536
@@ -124,7 +124,7 @@ class FarInlet(ZmqInlet):
 
     def pump(self) -> None:
         """Say hello after each connection (but the first at a fixed address, whose hello waited); mind the way."""
-        while not self._closed and self._events.poll(0):
+        while not self._closed and waits(self._events):
             event = recv_monitor_message(self._events)
             if self._is_of_another_way(event["endpoint"].decode("utf8", "replace")):
                 continue
@@ -132,6 +132,7 @@ class FarInlet(ZmqInlet):
             if self._linked:
                 self._connected += 1
                 if self._connected > 1 or self._ways:
+                    self._done.clear()  # of the connection before; they are acknowledged when they come again
                     self._socket.send(self._hello)
             elif len(self._ways) > 1 and self._search is None:
                 self._look_for_a_way()
@@ -170,7 +171,6 @@ class FarInlet(ZmqInlet):
     def _acknowledge(self, numbers: list[int]) -> None:
         if self._linked or not self._ways:  # what is not acknowledged comes again
             super()._acknowledge(numbers)
-            self._answer()  # at once: what waits here when a connection breaks would be told to the next one
 
     def _say_leaving(self) -> None:
         if self._way is not None or not self._ways:  # nobody knows of an inlet that has found no way

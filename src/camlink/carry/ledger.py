@@ -33,11 +33,15 @@ class Parcel:
 
 @dataclass(slots=True, eq=False)
 class Receiver:
-    """One receiver as its sender sees it, with the parcels that it has not acknowledged, oldest first."""
+    """One receiver as its sender sees it, with the parcels that it has not acknowledged, oldest first.
+
+    `unasked` counts the bytes that went since it was asked to answer at once.
+    """
 
     name: str
     attempt: int
     bytes: int = 0
+    unasked: int = 0
     parcels: dict[int, Parcel] = field(default_factory=dict)
     told_ending: bool = False
     told_end: bool = False
@@ -225,7 +229,7 @@ class Ledger:
             return None
         if not receiver.parcels:
             return receiver
-        return receiver if receiver.bytes + nbytes <= self._share else None
+        return receiver if receiver.bytes + nbytes <= self.share else None
 
     def _returned(self, name: str, number: int) -> Parcel:
         receiver = self.receivers[name]
@@ -236,7 +240,8 @@ class Ledger:
         return parcel
 
     @property
-    def _share(self) -> int:
+    def share(self) -> int:
+        """The bytes that each receiver may have under way; 0 is one block at a time."""
         if self.policy.name == "latest":
             return 0
         limit = self.limit_bytes if self.policy.lossless else self.limit_bytes // 2

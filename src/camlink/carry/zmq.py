@@ -2,7 +2,9 @@
 
 The sender binds a ROUTER, each receiver connects a DEALER. The first byte tells what a message is:
 receiver -> sender   H hello {link, name, attempt}   D done with {numbers}   R refused {number}   L leaving   F finished
-sender -> receiver   B {again, number, sent} block parts   W nothing new follows   E end
+sender -> receiver   B {urgent, again, number, sent} block parts   W nothing new follows   E end
+An answer wakes two threads, so several go together; who is done with an urgent block answers at once, and so often there
+is one that a sender never waits for an answer that is held back.
 """
 
 from __future__ import annotations
@@ -26,9 +28,10 @@ from camlink.errors import WireError
 HELLO, DONE, REFUSED, LEAVING, FINISHED, BLOCK, ENDING, END = b"H", b"D", b"R", b"L", b"F", b"B", b"W", b"E"
 MAX_ANSWER_BYTES: Final = 8192
 _NUMBERS_AT_ONCE: Final = 1000
-_PREFIX: Final = struct.Struct("<c3xIQd")
+_PREFIX: Final = struct.Struct("<c?2xIQd")
 _MAX_MESSAGE_BYTES: Final = 4 << 30
-ANSWER_S: Final = 0.001  # answers wait so long for company while more blocks are there
+ANSWER_S: Final = 0.004  # answers wait so long for company
+_URGENT_PARTS: Final = 4  # of the credit of a receiver: so many answers, at least, go for all of it
 _LINGER_MS: Final = 2000
 Prepare = Callable[["zmq.Socket[Any]"], None]  # what is done to a socket before it is bound or connected: keys
 
@@ -57,7 +60,7 @@ def write_hello(link: str, name: str, attempt: int) -> bytes:
     return msgspec.msgpack.encode(Hello(link, name, attempt))
 
 
-def _waits(socket: zmq.Socket[Any]) -> bool:
+def waits(socket: zmq.Socket[Any]) -> bool:
     """Whether a message is there; a receive that finds none costs an exception."""
     return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
 
@@ -87,7 +90,7 @@ class ZmqOutlet(KeepingOutlet):
         return self._socket
 
     def _hear(self) -> None:
-        while _waits(self._socket):
+        while waits(self._socket):
             try:
                 self._take_in(self._socket.recv_multipart(zmq.NOBLOCK))
             except WireError:
@@ -129,7 +132,11 @@ class ZmqOutlet(KeepingOutlet):
 
     def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
         head, *arrays = parcel.payload
-        first = _PREFIX.pack(BLOCK, parcel.again + 1, parcel.number, now_s()) + head
+        receiver.unasked += parcel.nbytes
+        urgent = self._ledger.ending or _URGENT_PARTS * receiver.unasked >= self._ledger.share
+        if urgent:
+            receiver.unasked = 0
+        first = _PREFIX.pack(BLOCK, urgent, parcel.again + 1, parcel.number, now_s()) + head
         return self._reach([self._identities[receiver.name], first, *arrays])
 
     def _say_ending(self, receiver: Receiver) -> bool:
@@ -164,6 +171,7 @@ class ZmqInlet(CountingInlet):
                  prepare: Prepare | None = None) -> None:
         super().__init__()
         self._done: list[int] = []
+        self._urgent: set[int] = set()
         self._answered_s = 0.0
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.SNDHWM, 0)
@@ -184,21 +192,24 @@ class ZmqInlet(CountingInlet):
     def receive(self) -> Block | None:
         """The next block if one is there; a message that is none is counted as refused."""
         while not self._ended:
-            if not _waits(self._socket):
-                self._answer()
+            if not waits(self._socket):
+                self._answer_in_time()
                 self._ended = self._cut
                 return None
             first, *parts = self._message()
             if first[:1] == BLOCK and len(first) >= _PREFIX.size:
-                _, again, number, sent_s = _PREFIX.unpack_from(first)
+                _, urgent, again, number, sent_s = _PREFIX.unpack_from(first)
                 try:
                     block = decode([first[_PREFIX.size:], *parts])
                 except WireError:
                     self._refuse(number)
                     continue
+                if urgent:
+                    self._urgent.add(number)
                 return self._took(block, number, again, sent_s)
             self._ended = first == END
             self._ending = self._ending or first == ENDING
+            self._answer_in_time()
             if first not in (END, ENDING):
                 self.account.refused += 1
         return None
@@ -214,15 +225,20 @@ class ZmqInlet(CountingInlet):
 
     def _acknowledge(self, numbers: list[int]) -> None:
         self._done += numbers
-        if now_s() - self._answered_s > ANSWER_S or not _waits(self._socket):
+        self._answer_in_time(urgent=not self._urgent.isdisjoint(numbers))
+
+    def _answer_in_time(self, *, urgent: bool = False) -> None:
+        """Answer if the sender may wait for it, or what is done with has waited long enough for company."""
+        if self._done and (urgent or self._ending or now_s() - self._answered_s > ANSWER_S):
             self._answer()
 
     def _answer(self) -> None:
-        """Tell the sender what is done with: several at once, since each message wakes two threads."""
+        """Tell the sender what is done with."""
         if self._done:
             self._answered_s = now_s()
         while self._done:
             some, self._done = self._done[:_NUMBERS_AT_ONCE], self._done[_NUMBERS_AT_ONCE:]
+            self._urgent.difference_update(some)
             self._socket.send(DONE + struct.pack(f"<{len(some)}Q", *some))
 
     def _refuse(self, number: int) -> None:

@@ -29,7 +29,7 @@ from camlink.errors import PeerLost
 
 FRAME_BYTES: Final = 1 << 20
 FRAMES: Final = 400
-ROUNDS: Final = 3
+ROUNDS: Final = 5
 DISTINCT: Final = 31
 PATIENCE_S: Final = 60.0
 _CREDIT_BYTES: Final = 32 << 20
@@ -186,7 +186,8 @@ def _send(route: Route, there: Connection) -> None:
             encoded = encode(block) if route.pause_s else parts[number % DISTINCT]
             while not outlet.offer(block, encoded):
                 outlet.pollable.poll(100)
-            time.sleep(route.pause_s)
+            if route.pause_s:
+                time.sleep(route.pause_s)
         outlet.finish()
         _pump_until(outlet, lambda: outlet.finished)
         there.send(time.process_time() - begun_s)
