@@ -3,8 +3,8 @@
 The sender binds a ROUTER, each receiver connects a DEALER. The first byte tells what a message is:
 receiver -> sender   H hello {link, name, attempt}   D done with {numbers}   R refused {number}   L leaving   F finished
 sender -> receiver   B {urgent, again, number, sent} block parts   W nothing new follows   E end
-An answer wakes two threads, so several go together; who is done with an urgent block answers at once, and so often there
-is one that a sender never waits for an answer that is held back.
+An answer wakes two threads, so several go together; who is done with an urgent block answers at once. There are so many
+of these that a sender never waits for an answer that is held back.
 """
 
 from __future__ import annotations

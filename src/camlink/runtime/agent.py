@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import zmq
@@ -25,6 +25,7 @@ from camlink.runtime.messages import (
     Kill,
     Launch,
     Message,
+    Progress,
     Save,
     StartScheduler,
     WorkerSpec,
@@ -124,13 +125,13 @@ class Agent:
             if file >= 0:
                 poller.register(file, zmq.POLLIN)
         serving = True
-        while serving and not self._is_alone:
+        while serving and not self._is_alone():
             ready = dict(poller.poll(SOON_MS if self._ended else POLL_MS))
             if self._master_end in ready:
                 break
             while self._down in ready and (parts := _receive(self._down)):
                 self._pass_on(parts[-1])
-            while serving and self._up in ready and (parts := _receive(self._up)):
+            while serving and self._up in ready and (parts := self._hear()):
                 serving = self._serve(*parts)
             self._ended += [(ending, time.monotonic()) for ending in self._workers.reap()]
             self._tell_endings()
@@ -138,20 +139,19 @@ class Agent:
                 self._tell(up)
             if time.monotonic() - self._beat_s > BEAT_S:
                 self._beat_s = time.monotonic()
-                self._tell(Beat(site=self._site, stopped=self._workers.stopped()))
+                self._tell(Beat(site=self._site, stopped=self._workers.stopped()), news=True)
         if serving:
             self._save()
         self._workers.end_all()
         if self._cluster is not None:
             self._cluster.close()
         if self._dial is not None:
-            self._dial.close(self._up)
+            self._dial.close()
         self._up.close()
         self._down.close()
 
-    @property
     def _is_alone(self) -> bool:
-        return self._orphaned() or (self._dial is not None and self._dial.lost)
+        return self._orphaned() or (self._dial is not None and not self._dial.tend())
 
     def _save(self) -> None:
         """Let the workers put on the disk what their links keep; who has not ended in time is killed."""
@@ -195,7 +195,7 @@ class Agent:
             return  # the master misses the worker's heartbeat, and says so
         if isinstance(message, Done | Failed):
             self._last_words.add(f"{message.operator}/{message.replica}/{message.attempt}")
-        self._up.send(payload)
+        self._say(payload, news=type(message) is Progress)
 
     def _tell_endings(self) -> None:
         """Tell that a worker has ended after its last words, which may still be on their way."""
@@ -205,11 +205,22 @@ class Agent:
                 self._ended.remove((ending, since))
                 self._tell(Exited(**ending._asdict()))
 
-    def _tell(self, message: Message) -> None:
-        self._up.send(encode(message))
+    def _tell(self, message: Message, *, news: bool = False) -> None:
+        self._say(encode(message), news=news)
+
+    def _say(self, payload: bytes, *, news: bool = False) -> None:
+        """To the master: beside us, or by the line to another machine."""
+        if self._dial is None:
+            self._up.send(payload)
+        else:
+            self._dial.say(payload, news=news)
+
+    def _hear(self) -> Sequence[bytes]:
+        """The next words of the master, or nothing."""
+        return _receive(self._up) if self._dial is None else self._dial.hear()
 
 
-def _receive(socket: zmq.Socket[bytes]) -> list[bytes]:
+def _receive(socket: zmq.Socket[bytes]) -> Sequence[bytes]:
     try:
         return socket.recv_multipart(zmq.NOBLOCK)
     except zmq.Again:

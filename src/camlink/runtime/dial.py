@@ -1,10 +1,14 @@
-"""Dial: how a far agent reaches its master: outward, with its key, again when the way breaks, and not for ever."""
+"""Dial: how a far agent reaches its master: outward, with its key, again when the way breaks, and not for ever.
+
+What is said on the way is numbered and said again until it was heard: a way that breaks costs time and no word.
+"""
 
 from __future__ import annotations
 
+import secrets
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -16,7 +20,8 @@ from camlink.carry.admission import as_client
 from camlink.carry.gate import CallGate
 from camlink.carry.keys import Keys, read_private
 from camlink.carry.ticket import Ticket
-from camlink.errors import InputError
+from camlink.errors import InputError, PeerLost, WireError
+from camlink.runtime.tally import BEHIND, Tally
 
 MASTER, AGENT = "master", "agent"
 LOST_S: Final = 120.0  # a laptop that sleeps for half a minute is not lost
@@ -32,7 +37,10 @@ class Dial:
         self._address, self._keys, self._folder, self._site = address, keys, folder, site
         self._lost_s, self._clock = lost_s, clock
         self._stack = ExitStack()
+        self._socket: Any = None
         self._events: Any = None
+        self._tally = Tally(1 + secrets.randbits(63))
+        self.over = ""
         self._connected = False
         self._since_s = clock()
 
@@ -48,20 +56,52 @@ class Dial:
     def prepare(self, socket: zmq.Socket[Any]) -> None:
         """Give the socket its keys, before it connects."""
         as_client(self._keys, MASTER)(socket)
+        self._socket = socket
         self._events = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
 
-    @property
-    def lost(self) -> bool:
-        """Whether the master was out of reach for so long that there is nobody to work for any more."""
+    def say(self, payload: bytes, *, news: bool = False) -> None:
+        """Say something to the master; of `news`, which newer ones replace, nothing while much was not heard yet."""
+        if news and self._tally.kept >= BEHIND:
+            return
+        try:
+            self._send(self._tally.say([payload], self._clock()))
+        except PeerLost as error:
+            self.over = str(error)
+
+    def hear(self) -> Sequence[bytes]:
+        """The next words of the master (whom they are for, and what), or nothing."""
+        while self._socket.poll(0):
+            try:
+                words = self._tally.hear(self._socket.recv_multipart(), self._clock())
+            except (PeerLost, WireError) as error:
+                self.over = str(error)
+                break
+            if words is not None:
+                return words
+        return ()
+
+    def tend(self) -> bool:
+        """Say again what was not heard; False when the master is lost: out of reach for so long that nobody waits."""
         while self._events.poll(0):
             connected = recv_monitor_message(self._events)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
+            if connected:
+                self._tally.hurry()
             if connected != self._connected:
                 self._connected, self._since_s = connected, self._clock()
-        return not self._connected and self._clock() - self._since_s > self._lost_s
+        if self._connected:
+            for message in self._tally.due(self._clock()):
+                self._send(message)
+        return not self.over and (self._connected or self._clock() - self._since_s <= self._lost_s)
 
-    def close(self, socket: zmq.Socket[Any]) -> None:
-        """Stop watching the socket, before it is closed."""
-        socket.disable_monitor()
+    def _send(self, message: list[bytes]) -> None:
+        with suppress(zmq.Again):  # the queue of a way that is cut is full; it is said again
+            self._socket.send_multipart(message, zmq.NOBLOCK)
+
+    def close(self) -> None:
+        """Tell what was heard and stop watching the socket, before it is closed."""
+        for message in self._tally.due(self._clock()):
+            self._send(message)
+        self._socket.disable_monitor()
         self._events.close(linger=0)
 
     def __enter__(self) -> Self:

@@ -12,6 +12,7 @@ import zmq
 
 from camlink.carry.crossing import Passage
 from camlink.carry.keys import read_keys
+from camlink.errors import PeerLost
 from camlink.runtime.agent import Agent
 from camlink.runtime.cluster_side import ClusterSide
 from camlink.runtime.dial import Dial
@@ -60,6 +61,8 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "", wal
         with Dial(join, keys, sockets, site) as dial, FarProcesses(address, sockets, relay, heard) as workers:
             agent = Agent(site, context, dial.address, address, workers, has, dial, ClusterSide(site, sockets, has))
             agent.run()
+            if dial.over:
+                raise PeerLost(f"the agent of site '{site}' has ended: {dial.over}")
             if agent.bye is None:  # nobody is left who would remove it
                 key.unlink(missing_ok=True)
             if workers.folder is not None and agent.bye is not None and not agent.bye.relieved:

@@ -1,9 +1,11 @@
-"""Landing: where far agents land; lets in the key of the run's agents and passes their words to the master."""
+"""Landing: where far agents land; lets in the key of the run's agents and passes each of their words on once."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
+from collections import deque
 from typing import Any, Final, Self
 
 import msgspec
@@ -11,12 +13,15 @@ import zmq
 
 from camlink.carry.admission import Admission, as_server
 from camlink.carry.keys import Keys
-from camlink.errors import AddressInUse, InputError
+from camlink.errors import AddressInUse, InputError, PeerLost, WireError
 from camlink.runtime.dial import AGENT
 from camlink.runtime.events import Refused
-from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, Message, decode
+from camlink.runtime.messages import MAX_CONTROL_BYTES, Message
+from camlink.runtime.tally import Tally, over, read_life
 
 DOMAIN: Final = "control"
+TEND_MS: Final = 250
+MOST_LIVES: Final = 64
 
 
 class Landing:
@@ -38,6 +43,8 @@ class Landing:
             socket.setsockopt(zmq.LINGER, 2000)
         self._bind(host, port)
         self._near.connect(master)
+        self._tally = Tally(0)
+        self._lives: deque[int] = deque(maxlen=MOST_LIVES)
         self._closing = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"landing {site}", daemon=True)
         self._thread.start()
@@ -67,28 +74,41 @@ class Landing:
         self.port = int(self.address.rpartition(":")[2])
 
     def _run(self) -> None:
-        goodbye: list[bytes] = []
         poller = zmq.Poller()
         for socket in (self._far, self._near, self._closing):
             poller.register(socket, zmq.POLLIN)
-        while True:
-            ready = dict(poller.poll())
-            if self._far in ready:
-                identity, *words = self._far.recv_multipart()
-                if identity == self._site:
-                    self._near.send_multipart(words)
-                    if goodbye:  # it went down with the connection before this one
-                        self._far.send_multipart([self._site, *goodbye])
-                else:
-                    self._door.refusals.add(identity.decode("utf8", "replace")[:80],
-                                            "it has the key of this run, but is the agent of another site")
-            if self._near in ready:
-                words = self._near.recv_multipart()
-                self._far.send_multipart([self._site, *words])
-                if not words[0] and isinstance(decode(words[-1]), Bye):
-                    goodbye = words
-            if self._closing in ready:
-                return
+        while self._closing not in (ready := dict(poller.poll(TEND_MS))):
+            try:
+                if self._far in ready:
+                    self._hear(*self._far.recv_multipart())
+                if self._near in ready:
+                    self._send(self._tally.say(self._near.recv_multipart(), time.monotonic()))
+                for message in self._tally.due(time.monotonic()):
+                    self._send(message)
+            except WireError as error:
+                self._door.refusals.add("its agent", str(error))
+            except PeerLost as error:
+                self._door.refusals.add("its agent", str(error))
+                return  # the master hears its silence
+
+    def _hear(self, identity: bytes, *message: bytes) -> None:
+        if identity != self._site:
+            self._door.refusals.add(identity.decode("utf8", "replace")[:80],
+                                    "it has the key of this run, but is the agent of another site")
+            return
+        life, first = read_life(message)
+        if first and life not in self._lives:  # the newest agent with this key is the one
+            self._lives.append(life)
+            if self._tally.life:
+                self._tally = Tally(life)
+            self._tally.life = life
+        if life != self._tally.life:
+            self._send(over(life))
+        elif words := self._tally.hear(message, time.monotonic()):
+            self._near.send_multipart(words)
+
+    def _send(self, message: list[bytes]) -> None:
+        self._far.send_multipart([self._site, *message])  # into the air while nobody is there; it is said again
 
     def close(self) -> None:
         """Close the port; what is under way to the agent still goes."""
