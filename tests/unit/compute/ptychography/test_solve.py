@@ -102,16 +102,16 @@ class Setting(Told):
         return parameters
 
 
-@pytest.mark.parametrize("more", [{}, {"algorithm": "raar"}, {"algorithm": "admm", "total_variation": 1.0},
+@pytest.mark.parametrize("more", [{"algorithm": "admm", "total_variation": 1.0},
                                   {"positions_every": 2, "edges": 1e-4, "object_kind": "phase"}], ids=str)
 def test_what_is_set_in_the_middle_holds_from_the_next_iteration_on(more):
     seen = []
-    context = Setting(3, iterations=31, patience_s=60.0, **more)
+    context = Setting(3, iterations=15, patience_s=600.0, **more)
     for version in run(Open([block(range(COUNT))]), context, iterations=6, polish_iterations=0, publish_s=1e-6):
         seen.append(version.facts["iteration"])
         if version.facts["final"]:
             break
-    assert seen[-1] == 31
+    assert seen[-1] == 15
     if more.get("object_kind"):
         np.testing.assert_allclose(np.abs(version.arrays["object"]), 1, atol=1e-4)
 
