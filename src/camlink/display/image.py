@@ -188,4 +188,4 @@ def encode(image: Picture, *, sequence: int, time_ms: float, domain_id: int = 0,
     """
     flags = (image.pixels.ndim - 2) | get_args(Scale).index(image.scale) << 8 | (domain_id & 0xFFFF) << 16
     head = HEADER.pack(sequence & 0xFFFFFFFF, image.height, image.width, flags, time_ms, panel, 0)
-    return head + image.pixels.tobytes()
+    return b"".join((head, np.ascontiguousarray(image.pixels).data))
