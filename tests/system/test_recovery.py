@@ -10,10 +10,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from camlink.display.terminal.demo import demo_workflow
 from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.report import Report
 from camlink.runtime.run import open_run
@@ -201,3 +203,31 @@ def test_whoever_is_killed_and_whenever_no_frame_is_lost(tmp_path: Path, seed: i
                     dice.choice(there).kill()
 
     holds_everything(play(made, tmp_path, act), tmp_path)
+
+
+def test_a_solver_that_is_killed_goes_on_where_it_stood(tmp_path: Path) -> None:
+    """After 30 iterations of the slow kind; its next attempt has their picture at once, and not those of the start."""
+    seen: list[dict[str, Any]] = []
+
+    def watch(status: RunStatus) -> None:
+        (facts,) = (one.facts for one in status.operators if one.name == "solve")
+        if "iteration" in facts and (not seen or facts != seen[-1]):
+            seen.append(facts)
+
+    made = demo_workflow("ptychography").with_values({
+        "beamline.points_y": 8, "beamline.points_x": 8, "beamline.rate_hz": 60, "solve.algorithm": "raar",
+        "solve.iterations": 60, "solve.patience_s": 60.0, "solve.publish_s": 0.05})
+    with open_run(made, folder=tmp_path, watch=watch) as opened:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (seen and seen[-1]["iteration"] >= 30):
+            time.sleep(0.02)
+        before = seen[-1]
+        process("worker", "solve/0/").kill()
+        report = opened.wait(90)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert [r["operator"] for r in report.restarts] == ["solve"]
+    after = [facts for facts in seen if "went_on_from" in facts]
+    assert after[0]["iteration"] > after[0]["went_on_from"] > before["iteration"] / 2 >= 15
+    assert after[0]["fourier_error"] < 1.1 * before["fourier_error"]
+    assert after[-1]["iteration"] <= 70
+    assert not list((tmp_path / "journal").iterdir())

@@ -17,7 +17,7 @@ from camlink.runtime.porter import JOURNALS
 
 MOST_SHARE: Final = 0.02
 """Making and writing it takes at most this share of the time, however large it is."""
-EVERY_S: Final = 1.0
+EVERY_S: Final = 0.25
 
 
 class Checkpoint:
