@@ -14,6 +14,7 @@ import pytest
 
 from camlink.block import CountFrames, Header, Result, Scan
 from camlink.carry.formats.cxi_read import read_cxi
+from camlink.carry.formats.cxi_resume import go_on
 from camlink.carry.formats.cxi_write import CxiWriter
 from camlink.carry.formats.recover import recover
 from camlink.errors import StorageError
@@ -36,25 +37,32 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def block_of(first: int) -> CountFrames:
+    """The block that begins with frame `first`."""
+    count = 1 + first % 5
+    index = np.arange(first, first + count)
+    columns = {"index": index, "point": index, "kind": np.ones(count, np.uint8), "dwell_s": np.ones(count),
+               "position_m": np.stack([index, -index], 1) * 1e-6, "time_s": np.zeros(count)}
+    return CountFrames(Header(scan=SCAN, made_s=0), {"frames": frames_of(first, count), **columns})
+
+
+def result_of(version: int) -> Result:
+    side = 100 + version % 50
+    return Result(Header(scan=SCAN, made_s=0, sequence=version), {
+        "object": np.full((side, side), version, np.complex64), "probe": np.full((1, 64, 64), version, np.complex64)})
+
+
 def write_forever(path: str) -> None:
     """Body of the process that is killed: says what is flushed, after it was."""
     first = version = 0
     with CxiWriter(path, SCAN, provenance={}) as writer:
         say("made 0")
         while True:
-            count = 1 + first % 5
-            index = np.arange(first, first + count)
-            columns = {"index": index, "point": index, "kind": np.ones(count, np.uint8), "dwell_s": np.ones(count),
-                       "position_m": np.stack([index, -index], 1) * 1e-6, "time_s": np.zeros(count)}
-            arrays = {"frames": frames_of(first, count), **columns}
-            writer.write_frames(CountFrames(Header(scan=SCAN, made_s=0), arrays))
-            first += count
+            writer.write_frames(block_of(first))
+            first += 1 + first % 5
             say(f"frames {first}")
             if first % 3 == 0:
-                side = 100 + version % 50
-                arrays = {"object": np.full((side, side), version, np.complex64),
-                          "probe": np.full((1, 64, 64), version, np.complex64)}
-                writer.write_result(Result(Header(scan=SCAN, made_s=0, sequence=version), arrays))
+                writer.write_result(result_of(version))
                 say(f"result {version}")
                 version += 1
 
@@ -115,6 +123,10 @@ def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
             continue
         some += 1
         check(path, frames, version)
+        if turn % 2:
+            goes_on(path, frames, version)
+            path.unlink()
+            continue
         before = recover(path)
         assert before.needed
         assert before.frames >= frames
@@ -127,6 +139,22 @@ def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
         assert not recover(path).needed
         path.unlink()
     assert some > KILLS // 2
+
+
+def goes_on(path: Path, frames: int, version: int) -> None:
+    """Another writer is fed everything again and some more: the file is as if nobody had been killed."""
+    with go_on(path, SCAN) as writer:
+        assert writer.frames_written >= frames
+        assert writer.result_version >= version
+        version, had, first = writer.result_version + 1, writer.frames_written, 0
+        while first < had + 20:
+            block = block_of(first)
+            writer.write_frames(block)
+            first += block.count
+        writer.write_result(result_of(version))
+        check(path, first, version)  # beside its living writer
+    check(path, first, version)
+    assert not recover(path).needed
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ class CxiParameters(Parameters, frozen=True):
                                            unit="s", ge=0.0, le=3600.0)] = 1.0
 
 
-@operator("cxi", kind="sink", ahead=("camlink.carry.formats.cxi_write",))
+@operator("cxi", kind="sink", ahead=("camlink.carry.formats.cxi_resume",))
 def cxi(frames: Inflow[CountFrames], results: Inflow[Result], *, parameters: CxiParameters,
         context: Context) -> None:
     """Keep frames and results of the scan in one CXI file that can be read at any moment.
@@ -31,7 +31,7 @@ def cxi(frames: Inflow[CountFrames], results: Inflow[Result], *, parameters: Cxi
     ParameterError when `file` leads out of the folder.
     """
     record = Record(context.folder, parameters.file, parameters.result_every_s, context.provenance,
-                    again=context.attempt > 0)
+                    context.name, again=context.attempt > 0)
     try:
         while not (frames.ended and results.ended):
             block = None if frames.ended else frames.take(_LOOK_S)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from camlink.block import Block, CountFrames, Result
+from camlink.block import Block, CountFrames, Result, Scan
 from camlink.deliver.file_name import file_in, free_names, numbered_names
 from camlink.errors import FormatError, StorageError
 
@@ -21,24 +22,26 @@ MOST_SHARE: Final = 0.2
 class Record:
     """Decides when the file is made and when a result is worth writing; `CxiWriter` knows how.
 
-    `again` tells that an earlier attempt was killed over its file: everything comes once more, goes into a new file,
-    and that one takes the place of the other at the end.
+    `again` tells that an earlier attempt of this `operator` was killed over its file: it goes on there. Where that
+    cannot be (`trouble` says why) everything goes into a new file, which takes the place of the other at the end.
     """
 
-    def __init__(self, folder: Path, pattern: str, every_s: float, provenance: Mapping[str, str], *,
+    def __init__(self, folder: Path, pattern: str, every_s: float, provenance: Mapping[str, str], operator: str, *,
                  again: bool = False) -> None:
-        self._again = again
+        self._again, self._operator = again, operator
+        self.trouble = ""
         self._folder, self._pattern, self._every_s = folder, pattern, every_s
-        self._provenance = provenance
+        self._provenance = {**provenance, "operator": operator}
         self._writer: CxiWriter | None = None
         self._waiting: Result | None = None
         self._next_s = 0.0
 
     @property
-    def facts(self) -> dict[str, int | list[str]]:
-        """files, frames_written and result_version (-1 before the first)."""
+    def facts(self) -> dict[str, int | str | list[str]]:
+        """files, frames_written and result_version (-1 before the first), and checkpoint where it began anew."""
         writer = self._writer
-        return {"files": [str(writer.path)] if writer else [],
+        return {**({"checkpoint": f"began anew: {self.trouble}"} if self.trouble else {}),
+                "files": [str(writer.path)] if writer else [],
                 "frames_written": writer.frames_written if writer else 0,
                 "result_version": writer.result_version if writer else -1}
 
@@ -71,13 +74,27 @@ class Record:
             self._writer.close()
 
     def replace_earlier(self) -> None:
-        """After a good end: the file takes the name of those that earlier attempts left."""
-        if self._again and self._writer is not None:
-            path = file_in(self._folder, self._pattern, self._writer.scan.id)
-            for left in numbered_names(path):
+        """After a good end: a new file takes the name of the one that an earlier attempt left."""
+        if self.trouble and self._writer is not None:
+            first, *others = self._left(self._writer.scan)
+            for left in others:
                 if left != self._writer.path:
                     left.unlink()
-            self._writer.path = self._writer.path.replace(path)
+            self._writer.path = self._writer.path.replace(first)
+
+    def _left(self, scan: Scan) -> list[Path]:
+        """The files of this scan that earlier attempts of this operator left, the first of them first."""
+        from camlink.carry.formats.cxi_resume import is_of
+
+        path = file_in(self._folder, self._pattern, scan.id)
+        found = [path, *sorted(numbered_names(path))] if path.exists() else []
+        left = []
+        for other in found:
+            with suppress(FormatError):  # what nobody can read is none of those that others still write
+                if not is_of(other, scan, self._operator):
+                    continue
+            left.append(other)
+        return left
 
     def _writer_of(self, block: Block) -> CxiWriter:
         if self._writer is None:
@@ -88,8 +105,14 @@ class Record:
         return self._writer
 
     def _make(self, block: Block) -> CxiWriter:
+        from camlink.carry.formats.cxi_resume import go_on
         from camlink.carry.formats.cxi_write import CxiWriter
 
+        for left in self._left(block.scan) if self._again else ():
+            try:
+                return go_on(left, block.scan)
+            except (FormatError, StorageError) as error:
+                self.trouble = str(error)
         path = file_in(self._folder, self._pattern, block.scan.id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

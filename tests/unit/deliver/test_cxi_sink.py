@@ -70,6 +70,22 @@ def run(folder: Path, frames_: Listed[Any], results: Listed[Any], **values: Any)
     return context
 
 
+def test_the_next_attempt_goes_on_in_the_file_of_the_one_before(tmp_path: Path) -> None:
+    other = Told(tmp_path)
+    other.name = "another sink"
+    for context in (Told(tmp_path), other):
+        cxi.make(CxiParameters(), context)(Listed([frames(0, scan()), frames(2, scan())]), Listed([result(3, scan())]))
+    told, again = Told(tmp_path, attempt=1), frames(0, scan())
+    again.arrays["frames"][...] = 77  # what is in the file is not written twice
+    cxi.make(CxiParameters(), told)(Listed([again, *(frames(k, scan()) for k in (2, 4))]), Listed([result(4, scan())]))
+    assert told.facts == {"files": [str(tmp_path / "star.cxi")], "frames_written": 6, "result_version": 4}
+    with read_cxi(tmp_path / "star.cxi") as kept, read_cxi(tmp_path / "star-2.cxi") as untouched:
+        assert kept.frames is not None
+        assert untouched.frames is not None
+        assert kept.frames.read(0, 6)[:, 0, 0].tolist() == [0, 0, 2, 2, 4, 4]
+        assert (kept.facts["version"], len(untouched.frames)) == (4, 4)
+
+
 def test_the_next_attempt_writes_anew_and_takes_the_name_at_the_end(tmp_path: Path) -> None:
     (tmp_path / "star.cxi").write_bytes(b"what a killed attempt left")
     (tmp_path / "star-2.cxi").write_bytes(b"and the one after it")
@@ -78,6 +94,7 @@ def test_the_next_attempt_writes_anew_and_takes_the_name_at_the_end(tmp_path: Pa
     cxi.make(CxiParameters(), told)(Listed([frames(0, scan())]), Listed([result(1, scan())]))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["star-raw.cxi", "star.cxi"]
     assert told.facts["files"] == [str(tmp_path / "star.cxi")]
+    assert "began anew" in told.facts["checkpoint"]
     with read_cxi(tmp_path / "star.cxi") as kept:
         assert kept.frames is not None
         assert len(kept.frames) == 2

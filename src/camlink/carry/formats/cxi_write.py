@@ -36,7 +36,9 @@ _STAMP: Final = "S40"
 
 
 class CxiWriter:
-    """Writes one scan; a new file each, never over an old one. Close it, or use it in `with`.
+    """Writes one scan; a new file each, never over an old one, or on in the opened `file` of an earlier writer.
+
+    Close it, or use it in `with`.
 
     Frames are kept as float32 [photon] with NaN, losslessly compressed (bitshuffle-LZ4), one frame a chunk, in order
     of arrival. A frame whose index was written before takes its old row. Translations are those of the sample (x, y,
@@ -46,16 +48,19 @@ class CxiWriter:
     do not fit the scan.
     """
 
-    def __init__(self, path: Path | str, scan: Scan, *, provenance: Mapping[str, str]) -> None:
+    def __init__(self, path: Path | str, scan: Scan, *, provenance: Mapping[str, str] | None = None,
+                 file: Any = None) -> None:
         self.path = Path(path)
         self.scan = scan
-        self.frames_written = 0
-        self.result_version = -1
-        self._rows: dict[int, int] = {}
-        self._never = np.ones(scan.shape, dtype=bool)
-        self._results = 0
         check_size(scan.shape, 4, MOST_FRAME_BYTES, "a frame", str(self.path))
-        self._file = _create(self.path, scan, provenance)
+        self._file = _create(self.path, scan, provenance or {}) if file is None else file
+        self._rows = {int(index): row for row, index in enumerate(self._file[f"{at.DETECTOR}/index"][()])}
+        self._before = set(self._rows)
+        self.frames_written = len(self._rows)
+        self._never = self._file[f"{at.DETECTOR}/mask"][()] == at.MASK_INVALID if self._rows else _all_of(scan.shape)
+        versions = self._file[at.VERSIONS]
+        self._results = int(versions.shape[0])
+        self.result_version = int(versions[-1]["version"]) if self._results else -1
 
     def write_frames(self, block: CountFrames) -> None:
         """Write a block and flush it; after the return its frames outlive this process."""
@@ -65,7 +70,10 @@ class CxiWriter:
         block.check_rows()
         self._need(block.nbytes)
         # the last one wins when a block holds an index twice
-        newest = {int(index): row for row, index in enumerate(block.index)}
+        newest = {int(index): row for row, index in enumerate(block.index) if index not in self._before}
+        self._before.difference_update(block.index.tolist())  # an earlier writer had them from the same block
+        if not newest:
+            return
         old = [(self._rows[index], row) for index, row in newest.items() if index in self._rows]
         new = [(index, row) for index, row in newest.items() if index not in self._rows]
         with self._writing(f"frames {self.frames_written} and on"):
@@ -157,6 +165,10 @@ class CxiWriter:
         self._never = still
 
 
+def _all_of(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    return np.ones(shape, dtype=bool)
+
+
 def to_translation(position_m: NDArray[np.float64]) -> NDArray[np.float64]:
     """Translation of the sample (n, 3) as (x, y, z) [m] from positions of the probe (n, 2) as (y, x) [m]."""
     moved = np.zeros((len(position_m), 3))
@@ -226,8 +238,8 @@ def _lay_out(file: Any, scan: Scan, provenance: Mapping[str, str], packed: dict[
     entry["start_time"] = _now(scan.started_s or None)
     entry.create_dataset("end_time", data=np.bytes_(""), dtype=_STAMP)
     own = file.create_group(at.OWN)
-    own["scan"] = json.dumps(msgspec.to_builtins(scan))
-    own["writer"] = _writer()
+    own["scan"] = scan_text(scan)
+    own["writer"] = writer_text()
     _lay_out_source(file, scan)
     _lay_out_detector(file, scan, packed)
     _lay_out_links(file)
@@ -333,7 +345,13 @@ def _version_row(result: Result, slot: int, image: tuple[int, ...], probe: tuple
                      result.header.made_s), dtype=at.VERSION_ROW)
 
 
-def _writer() -> str:
+def scan_text(scan: Scan) -> str:
+    """A scan as it stands in the file."""
+    return json.dumps(msgspec.to_builtins(scan))
+
+
+def writer_text() -> str:
+    """The writer as it stands in the file: its host, its process and when that began."""
     import psutil
 
     return f"{platform.node()} {os.getpid()} {psutil.Process().create_time():.2f}"

@@ -17,7 +17,7 @@ SCAN = Scan(id="s", expected=3, shape=(4, 4), pixel_m=(1e-5, 1e-5), distance_m=0
 
 def left(path: Path, monkeypatch: pytest.MonkeyPatch, writer_text: str) -> Path:
     """What lies on the disk while a writer works: what it would leave when it was killed."""
-    monkeypatch.setattr(cxi_write, "_writer", lambda: writer_text)
+    monkeypatch.setattr(cxi_write, "writer_text", lambda: writer_text)
     index = np.arange(3)
     with CxiWriter(path.with_suffix(".whole"), SCAN, provenance={}) as writer:
         writer.write_frames(CountFrames(Header(scan=SCAN, made_s=0), {
@@ -40,7 +40,7 @@ def test_a_killed_writers_file_opens_everywhere_again(tmp_path: Path, monkeypatc
 
 
 def test_a_living_writer_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = left(tmp_path / "a.cxi", monkeypatch, cxi_write._writer())
+    path = left(tmp_path / "a.cxi", monkeypatch, cxi_write.writer_text())
     before = path.read_bytes()
     with pytest.raises(StorageError, match="still writes it"):
         recover(path)
