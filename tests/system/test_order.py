@@ -10,10 +10,12 @@ from pathlib import Path
 import psutil
 import pytest
 
+from camlink.block import CountFrames
 from camlink.runtime.run import open_run, run
 from camlink.runtime.status import RunStatus
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Wire, Workflow
+from camlink.workflow.operator import operator
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
@@ -79,6 +81,22 @@ def test_frames_that_a_policy_dropped_before_the_replicas_are_not_waited_for(tmp
     report = run(flow("inline", policy="sample(3)", uneven_s=0.005), folder=tmp_path)
     assert kept(tmp_path) == list(range(0, 300, 3))
     assert report.frames["dropped"] == {"sample(3)": 200}
+
+
+@operator("sift")
+def sift(frames: CountFrames) -> list[CountFrames]:
+    """Leave every seventh frame out, after another time for each."""
+    time.sleep(0.002 * (int(frames.index[0]) % 5))
+    return [frames.rows([row]) for row, index in enumerate(frames.index) if index % 7]
+
+
+def test_turns_pass_several_layers_of_replicas(tmp_path: Path) -> None:
+    made = flow("inline", uneven_s=0.005)
+    made.nodes.pop("keep")
+    made.add("sift", sift, "count", replicas=2)
+    made.add("keep", toys.keep, "sift", ordered=True)
+    assert run(made, folder=tmp_path).verdict == "complete"
+    assert kept(tmp_path) == [index for index in range(300) if index % 7]
 
 
 def test_without_being_asked_for_order_is_not_restored(tmp_path: Path) -> None:

@@ -96,14 +96,13 @@ class Order(Generic[T]):
         """An earlier attempt gave this block to the operator."""
         turn = block.header.turn
         stream = self._stream(block, turn)
-        stream.given = stream.passed = max(stream.given, *self._keys(block))
+        stream.given = stream.passed = max(stream.given, self._span(block)[1])
 
     def add(self, block: Block, turn: Turn | None, fresh: Block | None, item: T) -> None:
         """A block came, of which `fresh` is to be given: nothing of one that is known or a Void."""
-        stream, keys = self._stream(block, turn), self._keys(block)
-        top = max(keys)
+        stream, (first, top) = self._stream(block, turn), self._span(block)
         stream.since_s = stream.since_s if stream.held else self._clock()
-        heappush(stream.held, (min(keys), next(self._ties), top, fresh, item))
+        heappush(stream.held, (first, next(self._ties), top, fresh, item))
         if turn is None:
             stream.passed = max(stream.passed, top)
         elif turn.number >= 0:
@@ -154,7 +153,9 @@ class Order(Generic[T]):
     def _stream(self, block: Block, turn: Turn | None) -> _Stream[T]:
         return self._streams.setdefault((block.header.source, turn.origin if turn else ""), _Stream())
 
-    def _keys(self, block: Block) -> list[int]:
+    def _span(self, block: Block) -> tuple[int, int]:
+        """The lowest and the highest key of a block."""
         first = self._scans.setdefault(block.scan.id, len(self._scans) * KEYS_OF_A_SCAN)
         index = block.arrays.get("index")
-        return [first] if index is None or not len(index) else [first + int(key) for key in index]
+        return (first, first) if index is None or not len(index) else (first + int(index.min()),
+                                                                       first + int(index.max()))

@@ -24,7 +24,7 @@ def _acknowledged(ends: Ends, frames: int) -> None:
 
 
 def check_order(make: Make) -> None:
-    """Blocks arrive in order, stay in custody until they are released, and are accounted."""
+    """Blocks arrive in order, stay in custody until they are released, in any order, and are accounted."""
     ends = make("block", 4 * NBYTES, 1)
     inlet = joined(ends)
     assert [offer(ends, n) for n in range(3)] == [True] * 3
@@ -34,6 +34,9 @@ def check_order(make: Make) -> None:
     assert not ends.outlet.settled(1)
     inlet.release(1)
     _acknowledged(ends, 1)
+    inlet.release_one(inlet.number)  # the newest, before the one in between
+    _acknowledged(ends, 2)
+    assert [ends.outlet.settled(n) for n in range(3)] == [True, False, True]
     inlet.release()
     _acknowledged(ends, 3)
     assert ends.outlet.settled(1)

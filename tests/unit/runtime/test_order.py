@@ -213,8 +213,8 @@ class World:
 
 
 @example([2, 1], set(), [("give", 0), ("work", 0), ("arrive", 0), ("kill", 0), ("give", 1)])
-@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=30), dead=st.sets(st.integers(0, 29), max_size=8),
-       steps=st.lists(max_size=60, elements=st.tuples(
+@given(sizes=st.lists(st.integers(1, 3), min_size=1, max_size=20), dead=st.sets(st.integers(0, 19), max_size=6),
+       steps=st.lists(max_size=40, elements=st.tuples(
            st.sampled_from(["give", "work", "arrive", "carry", "kill", "replace"]), st.integers(0, 2))))
 def test_any_replicas_and_deaths_give_every_frame_once_in_order_and_never_stall(
         sizes: list[int], dead: set[int], steps: list[tuple[str, int]]) -> None:
