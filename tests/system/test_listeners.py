@@ -96,6 +96,33 @@ def test_what_others_cannot_reach_is_not_open(tmp_path: Path) -> None:
         assert not any(listener.open for listener in found.values() if str(folder) in listener.where)
 
 
+EMBEDDED = """
+import subprocess, sys, time
+from pathlib import Path
+from camlink.runtime.run import open_run
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
+made = Workflow("embedded", sites={"here": Site("here"), "far": Site("far", "join")})
+made.add("count", toys.count, made.add("camera", toys.camera), at="far")
+with open_run(made, folder=Path(sys.argv[1])) as opened:
+    while not Path(sys.argv[1], "keys/far/join").exists():
+        time.sleep(0.1)
+    time.sleep(4)
+    sys.stdout.write(subprocess.run([sys.executable, "-m", "camlink", "doctor", "--listeners"], capture_output=True,
+                                    text=True).stdout)
+"""
+
+
+@pytest.mark.full
+def test_the_ports_of_a_run_inside_of_another_program_are_found(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", EMBEDDED, str(tmp_path / "run")], capture_output=True, text=True,
+                          timeout=90, env={**os.environ, "COLUMNS": "200"})
+    said = done.stdout
+    assert " CURVE" in said, said + done.stderr
+    assert " ticket" in said
+    assert " 0 open" in said
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
 def test_a_run_has_nothing_open(host: str, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "camlink"]

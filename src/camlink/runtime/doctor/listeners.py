@@ -48,13 +48,16 @@ def find_listeners(processes: Iterable[psutil.Process] | None = None) -> list[Li
 
 
 def camlink_processes() -> list[psutil.Process]:
-    """Processes of camlink of this user but this one, and everything below them."""
+    """Processes of camlink of this user but this one, programs that embed a run, and everything below them."""
     found: dict[int, psutil.Process] = {}
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.uids().real == os.getuid() and _is_camlink(process.cmdline()):
-                for one in (process, *process.children(recursive=True)):
+            if process.uids().real == os.getuid() and _is_camlink(words := process.cmdline()):
+                above = process.parent() if _MARKS[0] in words else None  # a master may be any program
+                mine = [above] if above is not None and above.pid > 1 and above.uids().real == os.getuid() else []
+                for one in (*mine, process, *process.children(recursive=True)):
                     found[one.pid] = one
+    found.pop(os.getpid(), None)
     return list(found.values())
 
 
