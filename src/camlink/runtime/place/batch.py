@@ -79,7 +79,8 @@ class PsijSubmitter:
         await asyncio.to_thread(shutil.rmtree, self._folder, True)
 
     async def _reason(self, job: str) -> str:
-        return await _call("squeue", "--noheader", "--format=%r", "--jobs", job) if self.system == "slurm" else ""
+        said = await _call("squeue", "--noheader", "--format=%r", "--jobs", job) if self.system == "slurm" else ""
+        return said.removeprefix("None")
 
     def _job(self, spec: JobSpec) -> Any:
         made = self._psij.Job(self._psij.JobSpec(executable=spec.argv[0], attributes=self._psij.JobAttributes()))
