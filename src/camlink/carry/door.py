@@ -72,7 +72,6 @@ class Door:
             | zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
             | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL)
         self.refusals = Refusals()
-        self.inside = 0
         self._dialled: dict[int, tuple[str, bool]] = {}
         self._reason = ""
 
@@ -84,14 +83,11 @@ class Door:
             if kind == zmq.EVENT_ACCEPTED:
                 self._dialled[value] = _peer(value), False
             elif kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:  # which of them, it does not say
-                self.inside += 1
                 self._dialled = {number: (peer, True) for number, (peer, _) in self._dialled.items()}
             elif kind == zmq.EVENT_DISCONNECTED:
                 peer, maybe_inside = self._dialled.pop(value, ("", True))
                 if self._reason or not maybe_inside:
                     self.refusals.add(peer, self._reason or _NOISE)
-                else:
-                    self.inside = max(self.inside - 1, 0)
                 self._reason = ""
             else:  # the next event tells whose
                 self._reason = _REASONS[kind]

@@ -16,12 +16,13 @@ from camlink.carry.keys import Keys
 from camlink.errors import AddressInUse, InputError, PeerLost, WireError
 from camlink.runtime.dial import AGENT
 from camlink.runtime.events import Refused
-from camlink.runtime.messages import MAX_CONTROL_BYTES, Message
+from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, Message, decode
 from camlink.runtime.tally import Tally, over, read_life
 
 DOMAIN: Final = "control"
 TEND_MS: Final = 250
 MOST_LIVES: Final = 64
+LOOK_S: Final = 0.02
 
 
 class Landing:
@@ -44,15 +45,17 @@ class Landing:
         self._bind(host, port)
         self._near.connect(master)
         self._tally = Tally(0)
+        self._bye = False
         self._lives: deque[int] = deque(maxlen=MOST_LIVES)
         self._closing = os.eventfd(0, os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name=f"landing {site}", daemon=True)
         self._thread.start()
 
-    @property
-    def connected(self) -> bool:
-        """Whether the agent is there."""
-        return self._door.inside > 0
+    def wait_for_end(self, patience_s: float) -> None:
+        """Wait until the agent has heard the master's goodbye; not for one that never came."""
+        until_s = time.monotonic() + patience_s
+        while self._tally.life and (self._tally.kept or not self._bye) and time.monotonic() < until_s:
+            time.sleep(LOOK_S)
 
     def news(self, *, last: bool = False) -> list[Message]:
         """Who was turned away since the last call, now and then; the `last` time all."""
@@ -82,7 +85,9 @@ class Landing:
                 if self._far in ready:
                     self._hear(*self._far.recv_multipart())
                 if self._near in ready:
-                    self._send(self._tally.say(self._near.recv_multipart(), time.monotonic()))
+                    words = self._near.recv_multipart()
+                    self._send(self._tally.say(words, time.monotonic()))
+                    self._bye = self._bye or (not words[0] and isinstance(decode(words[-1]), Bye))
                 for message in self._tally.due(time.monotonic()):
                     self._send(message)
             except WireError as error:

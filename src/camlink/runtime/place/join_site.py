@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import time
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +19,6 @@ from camlink.runtime.messages import Message
 
 WORDS: Final = "join"
 LEAVE_S: Final = 8.0
-LOOK_S: Final = 0.05
 
 
 class JoinOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -89,9 +87,7 @@ class JoinPlacer:
     def close(self) -> bool:
         """Let the agent hear the end, close the way to us and remove what it needed."""
         if self._landing is not None:
-            until_s = time.monotonic() + (0 if self._lost else LEAVE_S)
-            while self._landing.connected and time.monotonic() < until_s:
-                time.sleep(LOOK_S)
+            self._landing.wait_for_end(0 if self._lost else LEAVE_S)
             self._landing.close()
         if self._gate is not None:
             self._gate.close()
