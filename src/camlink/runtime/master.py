@@ -145,8 +145,9 @@ class Master:
             poller = zmq.Poller()
             for socket in (self._control, self._local):
                 poller.register(socket, zmq.POLLIN)
-            if (births := self._open_births()) is not None:
-                poller.register(births.alarm, zmq.POLLIN)
+            self.warm()
+            if self._births is not None:
+                poller.register(self._births.alarm, zmq.POLLIN)
             self._handle(self._begin())
             shown = 0.0
             while not self._over:
@@ -161,18 +162,20 @@ class Master:
             self._hear_news(last=True)
             return make_report(self._tell(), self.state, self._folder, self._provenance)
         finally:
-            self._close()
+            self.close()
 
-    def _open_births(self) -> Births | None:
-        """The nursery of the agents of this machine, where there are any; it imports what their workers need."""
+    def warm(self) -> None:
+        """Start the process that agents of this machine are forked from, which imports what their workers need.
+
+        `run` does it too; who has something to do before that wins the time.
+        """
         sites = self._checked.workflow.sites
         here = {agent for agent, site in self.state.agents.items() if site and sites[site].placer == "local"}
-        if here:
+        if here and self._births is None:
             self._births = Births(self._folder / "log" / "nursery.log", here=False)
             for worker in self.state.workers.values():
                 if here & {worker.site, *worker.spec.hosts}:
                     self._births.ask(Birth(worker.spec.where, where=worker.spec.where))
-        return self._births
 
     def _tell(self) -> RunStatus:
         self.status = self._watch.status(self.state, now_s())
@@ -284,7 +287,10 @@ class Master:
         self._placers[site] = placer
         placer.start(address)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Leave nothing behind; `run` does it at its end, so this is for a master that never ran."""
+        if self.status is None and not (log := self._folder / EVENTS).stat().st_size:
+            log.unlink()
         with ThreadPoolExecutor(len(self._placers) + 1) as pool:  # each may wait for a machine of its own
             ended = list(pool.map(lambda placer: placer.close(), self._placers.values()))
         if self._births is not None:

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -22,7 +22,7 @@ from camlink.display.terminal.console import draw_status, print_report
 from camlink.display.terminal.sketch import sketches, sparkline
 from camlink.errors import StorageError
 from camlink.runtime.report import Report
-from camlink.runtime.run import OpenRun, check_here, make_master
+from camlink.runtime.run import OpenRun, make_master
 from camlink.runtime.status import RunStatus
 from camlink.workflow.graph import Workflow
 
@@ -48,20 +48,24 @@ def present(workflow: Workflow, choices: Choices, console: Console,
 
     `finish` may add to the report what can be known only after the end.
     """
-    from camlink.display.client import LETTER
-    from camlink.display.terminal.welcome import introduce, show_in_browser
-    from camlink.display.web.encryption import encryption_for
-    from camlink.display.web.ordering import actions_of
-    from camlink.display.web.server import PageServer
-
-    check_here(workflow).must_run()
     live = Live()
-    page = PageServer(live, choices.host, choices.port, encryption_for(choices.host, choices.tls))
+    master = make_master(workflow, folder=choices.folder, screen=live, watch=live.put_status)
+    with ExitStack() as stack:
+        stack.callback(master.close)
+        master.warm()  # what workers need is imported while we import the page
+
+        from camlink.display.client import LETTER
+        from camlink.display.terminal.welcome import introduce, show_in_browser
+        from camlink.display.web.encryption import encryption_for
+        from camlink.display.web.ordering import actions_of
+        from camlink.display.web.server import PageServer
+
+        page = PageServer(live, choices.host, choices.port, encryption_for(choices.host, choices.tls))
+        stack.pop_all()  # from here on its run closes it
     try:
         introduce(page, console)
         if choices.browser:
             show_in_browser(page)
-        master = make_master(workflow, folder=choices.folder, screen=live, watch=live.put_status)
         page.audit.keep(master.folder / "log" / "page.jsonl")
         opened = OpenRun(master)
         page.actions |= actions_of(opened.order, opened.choices)
