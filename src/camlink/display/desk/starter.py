@@ -41,7 +41,7 @@ class Starter:
 
         Raises InputError with what its own check found, when it cannot run or too many do.
         """
-        words = [*self._menu.command(wanted.workflow), *_sets(wanted.parameters)]
+        words = [*self._menu.command(wanted.workflow), *sets(wanted.parameters)]
         with self._lock:  # one at a time: what is counted must not change before it is added to
             self._children = [child for child in self._children if child.poll() is None]
             if (going := self._going()) >= self._most:
@@ -94,11 +94,14 @@ class Starter:
         raise InputError(text) if code == WRONG_INPUT else OperatorFailed(text)
 
 
-def _sets(values: dict[str, Any]) -> list[str]:
-    """The values as `--set operator.parameter=value`; JSON is YAML, in which they are read."""
+def sets(values: dict[str, Any]) -> list[str]:
+    """The values as `--set operator.parameter=value`: JSON, which YAML reads alike but for signs that it does not take.
+
+    Raises InputError for what is no name of a parameter, or too long.
+    """
     words = []
     for name, value in values.items():
-        text = msgspec.json.encode(value).decode()
+        text = "".join(c if c.isprintable() else f"\\U{ord(c):08X}" for c in msgspec.json.encode(value).decode())
         if not _KEY.fullmatch(name) or len(text) > LONGEST_VALUE:
             raise InputError(f"'{name[:80]}': not operator.parameter, or its value is longer than {LONGEST_VALUE}")
         words += ["--set", f"{name}={text}"]
