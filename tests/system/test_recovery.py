@@ -92,9 +92,11 @@ def test_the_workers_of_a_lost_agent_go_on_with_its_successor(tmp_path: Path, ho
     assert "the agent 'there.next1' joined" in "\n".join(tell(tmp_path))
 
 
-def test_a_run_whose_only_agent_is_killed_goes_on_from_its_journals(tmp_path: Path) -> None:
-    report = play(flow(), tmp_path, lambda: process("agent").kill())
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.full)])
+def test_a_run_whose_only_agent_is_killed_goes_on_from_its_journals(tmp_path: Path, how: signal.Signals) -> None:
+    report = play(flow(), tmp_path, lambda: process("agent").send_signal(how))
     holds_everything(report, tmp_path)
+    assert not [path for path in (tmp_path / "spill").rglob("*") if path.is_file()]
     assert sorted(r["operator"] for r in report.restarts) == ["add", "camera", "count", "keep"]
 
 

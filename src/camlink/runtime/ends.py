@@ -107,12 +107,17 @@ class Ends:
                 save(spill, blocks)
                 spill.close(keep=True)
 
-    def close(self) -> None:
-        """Let go of all ends; what was not acknowledged is given back or lost."""
+    def close(self, *, well: bool) -> None:
+        """Let go of all ends; what was not acknowledged is given back or lost, unless the worker ended `well`.
+
+        Then nobody needs what an earlier attempt has saved.
+        """
         for inlet in self.inlets:
             inlet.abandon()
         for outlet in self.outlets.values():
             outlet.close()
+        for number in range(len(self._spec.outputs) if well and self._spec.attempt else 0):
+            spill_path(self._spec, number).unlink(missing_ok=True)
 
     def _cut(self, link: str, address: str) -> None:
         """A sender is gone: the stream ends with what had come of it."""

@@ -88,7 +88,7 @@ class Worker:
             self.ended = True
             if self.orphaned:
                 self.save()
-            self.ends.close()
+            self.ends.close(well=well)
             if self.work is not None:
                 self.work.close(well=well)
             if self.hand is not None:
