@@ -10,7 +10,7 @@ from camlink.runtime.run import OpenRun
 
 async def main() -> None:
     """Simulate a small scan, and do something else meanwhile."""
-    small = {"beamline.points_y": 8, "beamline.points_x": 8, "solve.first_frames": 20}
+    small = {"beamline.points_y": 8, "beamline.points_x": 8, "solve.first_frames": 20, "solve.iterations": 15}
     live = Live()  # keeps the newest of every picture; leave it out when nobody looks
     async with camlink.open_run(demo_workflow("ptychography").with_values(small), screen=live) as run:
         watching = asyncio.create_task(watch(run, live))

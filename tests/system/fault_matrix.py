@@ -261,7 +261,7 @@ CASES: Final = [
     Case("never starts", "source", "failed", "waited 3 s for camera", whole=False, values={"camera.start_s": 60.0}),
     Case("never starts", "transform", "failed", "waited 3 s for count", whole=False, values={"count.start_s": 60.0}),
     Case("never starts", "solver", "failed", "waited 3 s for add", whole=False, values={"add.start_s": 60.0}),
-    Case("never starts", "writer", "failed", "waited 3 s for keep", whole=False, values={"keep.start_s": 60.0},
+    Case("never starts", "writer", "failed", "keep and went no further", whole=False, values={"keep.start_s": 60.0},
          short=True),
     Case("never starts", "viewer", "failed", "waited 3 s for look", whole=False, values={"look.start_s": 8.0}),
     Case("never starts", "agent", "failed", "for the agents of here", whole=False, begin=stop_at_birth("agent")),

@@ -25,6 +25,7 @@ from camlink.testing.samples import sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
+SHORT = ("--set", "solve.iterations=20")
 SMALL = ("--set", "beamline.points_y=12", "--set", "beamline.points_x=12", "--set", "beamline.rate_hz=40")
 
 
@@ -64,7 +65,7 @@ def test_the_demo_is_complete_and_close_to_the_truth(tmp_path: Path) -> None:
 
 def test_dropped_packets_are_counted_to_the_frame_and_pairs_never_shift(tmp_path: Path) -> None:
     code, report = camlink(tmp_path, "demo", "ptychography", "--fault", "drop-packets=0.01,drop-frames=0.02", *SMALL,
-                           "--set", "beamline.double_exposure=true")
+                           *SHORT, "--set", "beamline.double_exposure=true")
     assert (code, report["verdict"]) == (1, "degraded")
     sent, frames = read_truth(tmp_path / "truth.h5").sent, report["frames"]
     assert frames["damaged"] == sent["frames_damaged"] > 0
@@ -121,14 +122,14 @@ def test_replicas_of_the_reduction_know_the_dark_of_all_and_the_scan_waits_while
 def test_ctrl_c_keeps_what_arrived_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tempfile.mkdtemp(prefix="ct-")  # short, for the path of a socket; and nobody else's sockets there
     monkeypatch.setenv("XDG_RUNTIME_DIR", own)
-    run = subprocess.Popen(command(tmp_path, "demo", "ptychography"), stdout=subprocess.PIPE, text=True, cwd=ROOT,
-                           stdin=subprocess.DEVNULL)
+    run = subprocess.Popen(command(tmp_path, "demo", "ptychography", *SHORT), stdout=subprocess.PIPE, text=True,
+                           cwd=ROOT, stdin=subprocess.DEVNULL)
     assert run.stdout is not None
     for line in run.stdout:
         if line.startswith("step 3"):
             break
     below = psutil.Process(run.pid).children(recursive=True)
-    time.sleep(5)
+    time.sleep(3)
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=60)
     report = json.loads((tmp_path / "report.json").read_text())

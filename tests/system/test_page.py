@@ -169,7 +169,8 @@ def test_many_viewers_share_pictures_and_do_not_slow_the_run(browser):
 
 
 def test_the_page_of_the_demo_follows_a_real_run(page, tmp_path):
-    command = [sys.executable, "-m", "camlink", "demo", "--no-browser", "--folder", str(tmp_path / "run")]
+    command = [sys.executable, "-m", "camlink", "demo", "--no-browser", "--folder", str(tmp_path / "run"),
+               *(f"--set={which}" for which in ("beamline.points_y=14", "beamline.points_x=14", "solve.iterations=20"))]
     demo = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, cwd=ROOT)
     try:
         url = next(m.group() for line in demo.stdout if (m := re.search(r"http://\S+", line)))
@@ -179,7 +180,7 @@ def test_the_page_of_the_demo_follows_a_real_run(page, tmp_path):
         for panel in ("frame", "map", "object", "probe"):
             wait_drawn(page, panel, timeout=60_000)
         first = {panel: pixels(page, panel) for panel in ("object", "frame", "map")}
-        page.wait_for_timeout(5000)
+        page.wait_for_timeout(2500)
         shot(page, "demo-middle")
         for panel, before in first.items():
             assert pixels(page, panel)[1] != before[1], f"{panel} did not change while the scan ran"

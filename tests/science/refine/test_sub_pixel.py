@@ -7,7 +7,7 @@ from camlink.compute.ptychography.algorithm import ap, raar
 from camlink.compute.ptychography.model import exit_waves
 
 
-def reconstructed(engine, iterations=40):
+def reconstructed(engine, iterations=25):
     for done in range(iterations):
         engine.iterate(raar(0.75) if done < iterations - 5 else ap(), refine_probe=done >= 10)
     return engine

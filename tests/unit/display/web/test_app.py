@@ -218,7 +218,8 @@ def wait_version(socket, live, seconds_of_ticks=2):
     return pictures
 
 
-def test_a_page_that_does_not_draw_gets_two_pictures_then_the_newest(client, live):
+def test_a_page_that_does_not_draw_gets_two_pictures_then_the_newest(client, live, monkeypatch):
+    monkeypatch.setattr("camlink.display.web.viewer.TICK_S", 0.2)
     with client.websocket_connect("ws://localhost/live", headers=ORIGIN) as socket:
         subscribe(socket)
         pictures = wait_version(socket, live)
