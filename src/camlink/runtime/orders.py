@@ -73,4 +73,4 @@ def choices_of(checked: Checked) -> dict[str, Any]:
 
 def scalable(checked: Checked) -> list[str]:
     """The operators whose replicas may join and leave."""
-    return [name for name, known in checked.operators.items() if known.scalable]
+    return [name for name, known in checked.operators.items() if known.scalable and not checked.ordered(name)]

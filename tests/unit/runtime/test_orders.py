@@ -54,6 +54,13 @@ def test_what_comes_too_late_or_too_early_is_said_so(checked, order, phase, word
         examine(order, checked, phase)
 
 
+def test_who_takes_frames_in_order_has_no_replicas():
+    flow = Workflow("toys")
+    flow.add("count", toys.count, flow.add("camera", toys.camera), ordered=True)
+    with pytest.raises(InputError, match="may have: none"):
+        examine(Scale(operator="count", replicas=2), check(flow).must_run(), "graph")
+
+
 def test_forms_are_told_what_orders_may_be_about(checked):
     told = choices_of(checked)
     assert (told["pause"], told["scale"], list(told["set"])) == (["camera"], ["count"], ["count"])
