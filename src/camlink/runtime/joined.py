@@ -13,13 +13,12 @@ from camlink.block import Block, Frames
 from camlink.errors import WireError
 from camlink.runtime.flow import SLICE_S, Inbox
 from camlink.runtime.meetings import Meeting, Meetings, Piece
+from camlink.runtime.order import KEYS_OF_A_SCAN
 from camlink.runtime.porter import Porter
 from camlink.workflow.join import Join
 from camlink.workflow.port import Port
 
 Given = dict[str, Frames | None]
-KEYS_OF_A_SCAN: Final = 1 << 40
-"""A scan begins so many keys after the one before: no branch goes on to it while another is not there."""
 EVERYTHING: Final = 1 << 62
 _MISSING: Final = "missing"
 
@@ -122,7 +121,10 @@ def joined(join: Join, ports: Sequence[Port], inputs: Mapping[str, Sequence[Bloc
 
 
 def _keys(block: Frames, join: Join, scans: dict[str, int]) -> list[int]:
-    """The key of each row; `scans` remembers where the keys of each scan begin."""
+    """The key of each row; `scans` remembers where the keys of each scan begin.
+
+    No branch goes on to the next scan while another is not there.
+    """
     first = scans.setdefault(block.scan.id, len(scans) * KEYS_OF_A_SCAN)
     column = block.index if join.by == "frame" else block.point
     return [first + key for key in column.tolist()]
