@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,10 +38,10 @@ _SCAN: Final = Scan(id="bench", expected=FRAMES, shape=(512, 512), pixel_m=(1e-5
 
 
 class Route(NamedTuple):
-    """How one lane of a measurement goes: hand-written, or ours, direct or through a relay."""
+    """How one lane of a measurement goes: direct, through a relay, or by `through`, from where ssh leads there."""
 
-    hand: bool
     keys: dict[str, Keys]
+    through: str = ""
     offer: Ticket | None = None
     call: Ticket | None = None
     lane: str = ""
@@ -52,9 +52,10 @@ class Route(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Between the first frame and the last [s], CPU time of both ends [s], whether all were right, and the hop [ms]."""
+    """When the first frame came and the last [s], CPU time of both ends [s], whether all were right, the hop [ms]."""
 
-    wall_s: float
+    first_s: float
+    last_s: float
     cpu_s: float
     good: bool
     hop_ms: float
@@ -67,9 +68,13 @@ class Rate(NamedTuple):
     cpu_ns: float
 
 
+Ends = tuple[Callable[..., None], Callable[..., None]]
+"""What the processes of sender and receiver do."""
+
+
 def measure(case: str) -> dict[str, Any]:
-    """Case `curve-tcp` or `relay`."""
-    return _curve() if case == "curve-tcp" else _relayed()
+    """Case `curve-tcp`, `relay` or `lanes`."""
+    return {"curve-tcp": _curve, "relay": _relayed, "lanes": _lanes}[case]()
 
 
 def _curve() -> dict[str, Any]:
@@ -78,15 +83,15 @@ def _curve() -> dict[str, Any]:
     hand: list[Rate] = []
     good = True
     for _ in range(ROUNDS):
-        for figures, by_hand in ((hand, True), (ours, False)):
-            figure, right = _rate(_route(by_hand, FRAMES))
+        for figures, ends in ((hand, HAND), (ours, OURS)):
+            figure, right = rate(ends, direct_route())
             figures.append(figure)
             good = good and right
-    quiet = _run(_route(False, 200)._replace(nbytes=4096, pause_s=0.002))
-    return {"case": "curve-tcp", "figure": _median(ours), "unit": "MB/s",
-            "beside": {"pyzmq CURVE by hand": _median(hand)},
-            "ratio": {"pyzmq CURVE by hand": _ratio(ours, hand)},
-            "checked": good and quiet.good, "note": _note({"ours": ours, "by hand": hand}, quiet)}
+    quiet = one_by_one(direct_route())
+    return {"case": "curve-tcp", "figure": median(ours), "unit": "MB/s",
+            "beside": {"pyzmq CURVE by hand": median(hand)},
+            "ratio": {"pyzmq CURVE by hand": ratio(ours, hand)},
+            "checked": good and quiet.good, "note": note({"ours": ours, "by hand": hand}, quiet)}
 
 
 def _relayed() -> dict[str, Any]:
@@ -98,58 +103,89 @@ def _relayed() -> dict[str, Any]:
     with _relay() as (address, key), tempfile.TemporaryDirectory(prefix="camlink-bench-") as folder:
         offer, call = key.ticket(address, "bench", "offer", 3600), key.ticket(address, "bench", "call", 3600)
 
-        def relayed(number: int, frames: int) -> Route:
-            return _route(False, frames)._replace(offer=offer, call=call, lane=f"lane {number}", folder=folder)
+        def relayed(number: int) -> Route:
+            return direct_route()._replace(offer=offer, call=call, lane=f"lane {number}", folder=folder)
 
         for number in range(ROUNDS):
-            for figures, route in ((hand, _route(True, FRAMES)), (direct, _route(False, FRAMES)),
-                                   (through, relayed(number, FRAMES))):
-                figure, right = _rate(route)
+            for figures, ends, route in ((hand, HAND, direct_route()), (direct, OURS, direct_route()),
+                                         (through, OURS, relayed(number))):
+                figure, right = rate(ends, route)
                 figures.append(figure)
                 good = good and right
-        quiet = _run(relayed(ROUNDS, 200)._replace(nbytes=4096, pause_s=0.002))
-    return {"case": "relay", "figure": _median(through), "unit": "MB/s",
-            "beside": {"direct": _median(direct), "pyzmq CURVE by hand, direct": _median(hand)},
-            "ratio": {"direct": _ratio(through, direct)},
-            "checked": good and quiet.good, "note": _note({"ends by relay": through, "direct": direct}, quiet)}
+        quiet = one_by_one(relayed(ROUNDS))
+    return {"case": "relay", "figure": median(through), "unit": "MB/s",
+            "beside": {"direct": median(direct), "pyzmq CURVE by hand, direct": median(hand)},
+            "ratio": {"direct": ratio(through, direct)},
+            "checked": good and quiet.good, "note": note({"ends by relay": through, "direct": direct}, quiet)}
 
 
-def _median(rates: list[Rate]) -> float:
+def _lanes() -> dict[str, Any]:
+    """Case `lanes`: whether two encrypted connections at once carry more than one: by hand, and two links of ours."""
+    rates: dict[str, list[Rate]] = {"two links": [], "one link": [], "two by hand": [], "one by hand": []}
+    good = True
+    for _ in range(ROUNDS):
+        for (name, figures), number in zip(rates.items(), (2, 1, 2, 1), strict=True):
+            figure, right = rate(HAND if "hand" in name else OURS, *(direct_route() for _ in range(number)))
+            figures.append(figure)
+            good = good and right
+    ours, one, hand, hand_one = rates.values()
+    bound = 2e3 / statistics.median(rate.cpu_ns for rate in hand_one)
+    return {"case": "lanes", "figure": median(ours), "unit": "MB/s",
+            "beside": {"one link": median(one), "two by hand": median(hand), "one by hand": median(hand_one),
+                       "all that two cores can do": round(bound, 1)},
+            "ratio": {"one link": ratio(ours, one), "by hand, two to one": ratio(hand, hand_one)}, "checked": good,
+            "note": note(rates) + "; each connection has one thread that encrypts and one that decrypts"}
+
+
+def median(rates: list[Rate]) -> float:
+    """Of the rates [MB/s]."""
     return round(statistics.median(rate.mb_per_s for rate in rates), 1)
 
 
-def _ratio(rates: list[Rate], others: list[Rate]) -> float:
+def ratio(rates: list[Rate], others: list[Rate]) -> float:
+    """The median of the rounds' ratios."""
     return round(statistics.median(a.mb_per_s / b.mb_per_s for a, b in zip(rates, others, strict=True)), 3)
 
 
-def _note(rates: dict[str, list[Rate]], quiet: Measured) -> str:
+def note(rates: dict[str, list[Rate]], quiet: Measured | None = None) -> str:
+    """What was measured, and the CPU time of the ends."""
     cpu = ", ".join(f"{name} {statistics.median(rate.cpu_ns for rate in some):.2f}" for name, some in rates.items())
-    return (f"frames of 1 MiB, {ROUNDS} rounds in turn, medians; CPU time of both ends in ns a byte: {cpu}; "
-            f"a block of 4 KiB takes {quiet.hop_ms:.2f} ms")
+    hop = f"; a block of 4 KiB takes {quiet.hop_ms:.2f} ms" if quiet is not None else ""
+    return f"frames of 1 MiB, {ROUNDS} rounds in turn, medians; CPU time of both ends in ns a byte: {cpu}{hop}"
 
 
-def _route(hand: bool, frames: int) -> Route:
-    return Route(hand, make_keys("bench", {SENDER: [RECEIVER], RECEIVER: [SENDER]}), frames=frames)
+def direct_route() -> Route:
+    """A lane that the receiver dials itself, with new keys."""
+    return Route(make_keys("bench", {SENDER: [RECEIVER], RECEIVER: [SENDER]}))
 
 
-def _rate(route: Route) -> tuple[Rate, bool]:
-    """How fast a lane is, and whether every frame arrived unharmed."""
-    found = _run(route)
-    nbytes = route.nbytes * (route.frames - 1)
-    return Rate(nbytes / 1e6 / found.wall_s, found.cpu_s / nbytes * 1e9), found.good
+def one_by_one(route: Route) -> Measured:
+    """Blocks of 4 KiB, each when the one before has long arrived."""
+    return _run(OURS, [route._replace(frames=200, nbytes=4096, pause_s=0.002)])[0]
 
 
-def _run(route: Route) -> Measured:
-    """Run a sender and a receiver process."""
+def rate(ends: Ends, *routes: Route) -> tuple[Rate, bool]:
+    """How fast these lanes are together, and whether every frame arrived unharmed."""
+    found = _run(ends, routes)
+    nbytes = sum(route.nbytes * (route.frames - 1) for route in routes)
+    wall_s = max(one.last_s for one in found) - min(one.first_s for one in found)
+    return Rate(nbytes / 1e6 / wall_s, sum(one.cpu_s for one in found) / nbytes * 1e9), all(one.good for one in found)
+
+
+def _run(ends: Ends, routes: Sequence[Route]) -> list[Measured]:
+    """Run a sender and a receiver process for each route, all at once."""
     spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    here, there = spawn.Pipe()
-    started = [spawn.Process(target=_hand_send if route.hand else _send, args=(route, there), daemon=True),
-               spawn.Process(target=_hand_take if route.hand else _take, args=(route, here, theirs), daemon=True)]
+    answers, started = [], []
+    for route in routes:
+        ours, theirs = spawn.Pipe()
+        here, there = spawn.Pipe()
+        answers.append(ours)
+        started += [spawn.Process(target=ends[0], args=(route, there), daemon=True),
+                    spawn.Process(target=ends[1], args=(route, here, theirs), daemon=True)]
     for process in started:
         process.start()
     try:
-        return _answer(ours)
+        return [_answer(answer) for answer in answers]
     finally:
         for process in started:
             process.join(5)
@@ -172,7 +208,7 @@ def _send(route: Route, there: Connection) -> None:
     context: zmq.Context[Any] = zmq.Context()
     with ExitStack() as stack:
         admission = Admission(context)
-        address = f"ipc://{route.folder}/{route.lane}.out" if route.offer else "tcp://127.0.0.1:*"
+        address = f"ipc://{route.folder}/{route.lane}.out" if route.folder else "tcp://127.0.0.1:*"
         outlet = FarOutlet(context, address, "bench", route.keys[SENDER], admission, limit_bytes=_CREDIT_BYTES)
         if route.offer:
             stack.enter_context(OfferGate(route.offer, route.lane, address.removeprefix("ipc://")))
@@ -206,7 +242,8 @@ def _pump_until(outlet: FarOutlet, true: Callable[[], bool]) -> None:
 def _take(route: Route, here: Connection, answer: Connection) -> None:
     context: zmq.Context[Any] = zmq.Context()
     with ExitStack() as stack:
-        address = here.recv()
+        bound = here.recv()
+        address = route.through or bound
         if route.call:
             gate = stack.enter_context(CallGate(route.call, route.lane, Path(route.folder) / f"{route.lane}.in"))
             address = f"ipc://{gate.path}"
@@ -219,17 +256,18 @@ def _take(route: Route, here: Connection, answer: Connection) -> None:
             while (block := inlet.receive()) is not None:
                 times.append(time.monotonic())
                 begun_s = begun_s or time.process_time()
-                good = good and _is_right(block.arrays["frame"], (len(times) - 1) % DISTINCT, route)
+                good = good and is_right(block.arrays["frame"], (len(times) - 1) % DISTINCT, route)
                 del block
                 inlet.release()
         cpu_s = time.process_time() - begun_s
         inlet.close()  # the sender ends when it hears this
-        answer.send((times[-1] - times[0], cpu_s + here.recv(), good and len(times) == route.frames,
+        answer.send((times[0], times[-1], cpu_s + here.recv(), good and len(times) == route.frames,
                      inlet.account.snapshot().hop_ms(0.5)))
         context.term()
 
 
-def _is_right(frame: Any, value: int, route: Route) -> bool:
+def is_right(frame: Any, value: int, route: Route) -> bool:
+    """Whether a frame has its size and begins and ends with `value`."""
     return bool(frame.nbytes == route.nbytes and frame[0] == frame[-1] == value)
 
 
@@ -263,12 +301,16 @@ def _hand_take(route: Route, here: Connection, answer: Connection) -> None:
         frame = np.frombuffer(socket.recv(copy=False).buffer, np.uint8)
         times.append(time.monotonic())
         begun_s = begun_s or time.process_time()
-        good = good and _is_right(frame, number % DISTINCT, route)
+        good = good and is_right(frame, number % DISTINCT, route)
     cpu_s = time.process_time() - begun_s
     here.send("done")
-    answer.send((times[-1] - times[0], cpu_s + here.recv(), good, 0.0))
+    answer.send((times[0], times[-1], cpu_s + here.recv(), good, 0.0))
     socket.close()
     context.term()
+
+
+OURS: Final = (_send, _take)
+HAND: Final = (_hand_send, _hand_take)
 
 
 class _relay:

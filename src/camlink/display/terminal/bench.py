@@ -23,7 +23,7 @@ TARGET: Final = 0.04
 BENCHES: Final[dict[str, tuple[str, ...]]] = {
     "capture": ("fastccd-udp",),
     "links": ("shm-sum", "shm-whole", "zmq-sum", "zmq-whole", "age-100", "age-400", "small-4k"),
-    "sites": ("curve-tcp", "relay"),
+    "sites": ("curve-tcp", "lanes", "relay", "ssh", "control", "dask"),
     "ptychography": (
         "cpu-128", "cpu-128-admm", "cpu-128-modes", "cpu-128-positions", START, "gpu-128", "gpu-256", "gpu-256-admm",
         "gpu-256-modes", "gpu-256-positions", "gpu-256-ordered", "gpu-256-start", "gpu-256-x2", "gpu-256-x4"),
@@ -31,7 +31,7 @@ BENCHES: Final[dict[str, tuple[str, ...]]] = {
 
 
 _HOMES: Final = {"capture": "camlink.capture.fastccd.bench", "links": "camlink.carry.bench.cases",
-                 "sites": "camlink.carry.bench.far", "ptychography": "camlink.compute.ptychography.bench"}
+                 "sites": "camlink.runtime.bench", "ptychography": "camlink.compute.ptychography.bench"}
 
 
 def _measured(name: str, case: str, data: Path | None) -> dict[str, Any]:

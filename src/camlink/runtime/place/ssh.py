@@ -20,6 +20,7 @@ from camlink.runtime.place.job import JobSpec, JobState, JobStatus
 DIAL_S: Final = 20.0
 CALL_S: Final = 60.0
 KEEPALIVE_S: Final = 5
+CIPHERS: Final = "^aes128-gcm@openssh.com"  # before all others: processors have instructions for it
 KNOWN_HOSTS: Final = Path("~/.ssh/known_hosts").expanduser()
 MOST_OUTPUT_BYTES: Final = 1 << 20
 
@@ -145,6 +146,7 @@ class Reach:
         try:
             return await self._stack.enter_async_context(await asyncio.wait_for(asyncssh.connect(
                 hop.host, hop.port, known_hosts=str(known), tunnel=through, agent_forwarding=False, config=None,
+                encryption_algs=CIPHERS,
                 x509_trusted_certs=None, keepalive_interval=KEEPALIVE_S, keepalive_count_max=3, **options), DIAL_S))
         except asyncssh.HostKeyNotVerifiable:
             raise InputError(f"{hop.host}: its host key is not in {known}; compare its fingerprint with the one that "
