@@ -122,6 +122,7 @@ def test_a_queue_that_stays_full_is_the_verdict(tmp_path: Path) -> None:
                      r"it was taken out of the queue", report["reasons"][0])
     told = (tmp_path / "said").read_text()
     assert re.search(r"0 of 3 agents joined|1 of 3 agents joined; cluster\.1: job \d+ is queued", told), told
+    assert "psij" not in told  # what it has to say of itself is nobody's business
     tell = subprocess.run([*CAMLINK[:3], "explain", "run"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert re.search(r"the agent 'cluster\.1': job \d+ is queued", tell.stdout), tell.stdout
 

@@ -1,3 +1,6 @@
+import contextlib
+import datetime
+import ssl
 import threading
 
 import pytest
@@ -83,3 +86,32 @@ def test_certificates_are_of_one_authority_and_show_no_key():
     assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days <= 1
     assert made["worker"].key != made["scheduler"].key
     assert "PRIVATE" not in repr(made)
+
+
+def shake(server, client, folder):
+    """A handshake of TLS, as Dask makes it of two passes; raises what the client says."""
+    ends = []
+    for mine, purpose in ((server, ssl.Purpose.CLIENT_AUTH), (client, ssl.Purpose.SERVER_AUTH)):
+        (folder / mine.role).write_text(mine.certificate + mine.key)
+        context = ssl.create_default_context(purpose, cadata=mine.authority)
+        context.load_cert_chain(folder / mine.role)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_REQUIRED
+        ends.append((context, ssl.MemoryBIO(), ssl.MemoryBIO()))
+    (one, a, b), (two, _, _) = ends
+    serves, asks = one.wrap_bio(a, b, server_side=True), two.wrap_bio(b, a)
+    left = [serves, asks]
+    for _ in range(8):
+        for end in left[:]:
+            with contextlib.suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+                left.remove(end)
+    assert not left
+
+
+def test_a_certificate_whose_time_is_over_is_refused(tmp_path):
+    pytest.importorskip("cryptography", reason="cryptography is not installed: pip install -e '.[sites]'")
+    _, made = make_certificates(("scheduler", "worker"))
+    shake(made["scheduler"], made["worker"], tmp_path)
+    _, old = make_certificates(("scheduler", "worker"), datetime.timedelta(minutes=-1))
+    with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
+        shake(old["scheduler"], old["worker"], tmp_path)
