@@ -51,10 +51,15 @@ class Landing:
         self._thread = threading.Thread(target=self._run, name=f"landing {site}", daemon=True)
         self._thread.start()
 
+    @property
+    def met(self) -> bool:
+        """Whether the agent has ever come."""
+        return self._tally.life > 0
+
     def wait_for_end(self, patience_s: float) -> None:
         """Wait until the agent has heard the master's goodbye; not for one that never came."""
         until_s = time.monotonic() + patience_s
-        while self._tally.life and (self._tally.kept or not self._bye) and time.monotonic() < until_s:
+        while self.met and (self._tally.kept or not self._bye) and time.monotonic() < until_s:
             time.sleep(LOOK_S)
 
     def news(self, *, last: bool = False) -> list[Message]:

@@ -26,6 +26,7 @@ from camlink.runtime import states
 from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Bye, Joined, Launch, Ready, WorkerSpec, decode, encode
+from camlink.runtime.place import remote
 from camlink.runtime.run import open_run, run
 from camlink.runtime.story import tell
 from camlink.testing import toys
@@ -115,6 +116,19 @@ def test_a_job_that_is_cancelled_or_silent_is_asked_for_again(
     assert report.frames["delivered"] == report.operators["add"]["distinct"] == 200
     assert sorted(r["operator"] for r in report.restarts) == ["add", "camera", "count"]
     nothing_left()
+    assert queue() == ""
+
+
+@pytest.mark.full
+def test_a_job_whose_agent_does_not_come_is_said(slurm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
+    monkeypatch.setattr(remote, "COME_S", 3.0)
+    (tmp_path / "python").write_text("#!/bin/sh\nexec sleep 600\n")
+    (tmp_path / "python").chmod(0o755)
+    report = run(flow(Site("cluster", "slurm", {"python": str(tmp_path / "python")})), folder=tmp_path / "run")
+    assert report.verdict == "failed"
+    assert re.search(r"runs, but its agent did not come in 3 s: can its machine dial tcp://127\.0\.0\.1:\d+\? What",
+                     report.reasons[0])
     assert queue() == ""
 
 

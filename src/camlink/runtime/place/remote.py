@@ -19,6 +19,7 @@ from camlink.runtime.messages import Message
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus, Submitter
 
 LOOK_S: Final = 0.5
+COME_S: Final = 120.0  # to import what it needs from a slow disk
 LEAD_S: Final = 3.0
 LEAVE_S: Final = 8.0
 END_S: Final = 40.0
@@ -124,10 +125,15 @@ class RemotePlacer:
             await self._place.close()
 
     async def _watch(self, submitter: Any, job: str) -> str:
-        """Follow the job until it is over, we are asked to come to an end, or it waits for too long: then says so."""
-        asked_s = time.monotonic()
+        """Follow the job until it is over, we are asked to come to an end, or it is late: then says so."""
+        asked_s, runs_s = time.monotonic(), 0.0
         while not self._closing.is_set():
             self.status = await submitter.status(job)
+            runs_s = runs_s or (time.monotonic() if self.status.state is JobState.RUNNING else 0.0)
+            if runs_s and time.monotonic() - runs_s > COME_S and self._landing is not None and not self._landing.met:
+                self._killing = True
+                return (f"the job {job} of site '{self._site}' runs, but its agent did not come in {COME_S:g} s: can "
+                        f"its machine dial {self._landing.address}? What it said is in the folder of the job, agent*.err")
             why = f": {self.status.text}" if self.status.text else ""
             self._said = f"job {job} is {self.status.state}{why}"
             if self.status.state is JobState.QUEUED and time.monotonic() - asked_s > self._wait_s:
