@@ -133,7 +133,7 @@ class RemotePlacer:
             if runs_s and time.monotonic() - runs_s > COME_S and self._landing is not None and not self._landing.met:
                 self._killing = True
                 return (f"the job {job} of site '{self._site}' runs, but its agent did not come in {COME_S:g} s: can "
-                        f"its machine dial {self._landing.address}? What it said is in the folder of the job, agent*.err")
+                        f"its machine dial {self._landing.address}? What it said lies in its folder: agent*.err")
             why = f": {self.status.text}" if self.status.text else ""
             self._said = f"job {job} is {self.status.state}{why}"
             if self.status.state is JobState.QUEUED and time.monotonic() - asked_s > self._wait_s:
