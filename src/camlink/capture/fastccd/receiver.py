@@ -92,18 +92,20 @@ class Receiver:
         Raises PeerLost when the socket fails or the detector cannot be reached.
         """
         self._greet()
+        looked_s = now_s()
         try:
             got = self._batch.receive(self._socket)
             if not got and self._poll.poll(max(0.0, timeout_s) * 1000):
                 time.sleep(self._pause_s)  # a few packets at once cost less than each alone
+                looked_s = now_s()
                 got = self._batch.receive(self._socket)
         except OSError as error:
             raise PeerLost(f"udp://{self.host}:{self.port}, which listens for the detector, failed: "
                            f"{error.strerror}") from None
         if got:
             yield from self._feed(got)
-        if got < BATCH:
-            yield from self.assembler.expire(now_s())
+        if got < BATCH:  # nothing waited when we looked; what came since may be there however long we were away
+            yield from self.assembler.expire(looked_s)
 
     def flush(self, last_number: int | None = None) -> Iterator[Frame]:
         """Close every open frame; frames up to `last_number` that never came are counted as lost."""

@@ -6,9 +6,11 @@ import time
 import numpy as np
 import pytest
 
+from camlink.capture.fastccd.batch import ReceiveBatch
 from camlink.capture.fastccd.geometry import Geometry
 from camlink.capture.fastccd.receiver import Receiver, parse_address
 from camlink.capture.fastccd.sim import Faults, Simulator
+from camlink.capture.fastccd.wire import MAX_DATAGRAM_BYTES
 from camlink.errors import AddressInUse, ParameterError, PeerLost
 
 TINY = Geometry(rows=20, chips=1)
@@ -42,6 +44,23 @@ def test_frames_travel_over_a_socket(style, plain):
         assert receiver.heard
         assert receiver.receive_buffer_bytes > 0
         assert receiver.dropped_here() == 0
+
+
+def test_a_frame_whose_packets_come_while_we_do_not_run_is_whole(monkeypatch):
+    """After its first packet the machine gives the processor to others for longer than the deadline of a frame."""
+    with Simulator(TINY, payload_bytes=512) as sim, registered(sim, deadline_s=0.5) as receiver:
+        feed, batch, away_s = receiver.assembler.feed, receiver._batch, [0.0]
+
+        def slow(*given):
+            yield from feed(*given)
+            receiver._batch, away_s[0] = batch, 1.0
+
+        monkeypatch.setattr(receiver.assembler, "feed", slow)
+        monkeypatch.setattr("camlink.capture.fastccd.receiver.now_s", lambda: time.time() + away_s[0])
+        receiver._batch = ReceiveBatch(1, MAX_DATAGRAM_BYTES)  # the others wait in the socket
+        sim.send(0, IMAGE)
+        (frame,) = collect(receiver, 1)
+        assert not frame.damaged
 
 
 def test_a_foreign_sender_is_named():
