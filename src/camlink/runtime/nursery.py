@@ -143,11 +143,10 @@ def _bear() -> int:
 
 
 def _grow(birth: Birth, file: int, parent: int) -> Birth:
-    """In the new process: take its name, log, environment and what it reads first."""
+    """In the new process: take its log, environment and what it reads first."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if birth.mortal:
         end_with_parent(parent, signal.SIGKILL)
-    name_process(*birth.words)
     os.environ.update(birth.environment)
     if birth.log:
         log = os.open(birth.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

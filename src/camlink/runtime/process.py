@@ -19,7 +19,7 @@ from camlink.runtime.cluster_side import ClusterSide
 from camlink.runtime.host import Host
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import WorkerSpec
-from camlink.runtime.nursery import Birth, adopt, end_with_parent, fork_nursery, nurse
+from camlink.runtime.nursery import Birth, adopt, end_with_parent, fork_nursery, name_process, nurse
 from camlink.runtime.place.births import Births
 from camlink.runtime.place.local import Processes
 from camlink.runtime.worker import Worker
@@ -42,6 +42,7 @@ def agent(master: str, site: str, sockets: str, walltime_s: str, parent: str) ->
     born = fork_nursery()
     if isinstance(born, Birth):
         return born
+    name_process("agent", master, site, sockets, walltime_s, parent)  # its nursery was never to be called so
     orphaned = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: orphaned.set())
     try:
@@ -82,6 +83,7 @@ def become(birth: Birth | None) -> None:
         if role == "agent":
             birth = agent(*words)
             continue
+        name_process(*birth.words)
         worker(words[0], msgspec.msgpack.decode(birth.said, type=WorkerSpec))
         return
 
