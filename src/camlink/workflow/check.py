@@ -114,8 +114,6 @@ def _finder(workflow: Workflow) -> Callable[[str], Operator]:
 
 
 def _import(name: str) -> Operator:
-    import importlib
-
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
@@ -216,11 +214,10 @@ class _Check:
         if wire.to and wire.to not in {p.name for p in target.inputs}:
             error = UnknownName(f"input of {node.name}", wire.to, [p.name for p in target.inputs])
             return self.fault(f"{node.name}.from: {error}", node.name, "from")
-        gives = _type(output)
         takes = " or ".join(f"{p.name}: {_type(p)}" for p in target.inputs) or "nothing"
         between = self.between(output, target)
         hint = f"; put {between} between them" if between else ""
-        return self.fault(f"{wire.of} gives {gives}, {node.name} takes {takes}{hint}", node.name, "from")
+        return self.fault(f"{wire.of} gives {_type(output)}, {node.name} takes {takes}{hint}", node.name, "from")
 
     def between(self, output: Port, target: Operator) -> str:
         """An operator of this workflow that would turn one type into the other."""
@@ -239,17 +236,11 @@ class _Check:
                     self.fault(f"nothing feeds {name}.{port.name} ({_type(port)}); wanted for {path}; "
                                f"add `from: OPERATOR` to {name}", name)
 
-    def wanted(self, name: str) -> list[str]:
-        """The way from a final output down to `name`."""
+    def wanted(self, name: str, *below: str) -> list[str]:
+        """The way from a final output down to `name`, none of those below it twice."""
         for link in self.links:
-            if link.source == name and not link.feedback:
-                return [*self.wanted_guarded(link.target, {name}), name]
-        return [name]
-
-    def wanted_guarded(self, name: str, seen: set[str]) -> list[str]:
-        for link in self.links:
-            if link.source == name and link.target not in seen and not link.feedback:
-                return [*self.wanted_guarded(link.target, seen | {name}), name]
+            if link.source == name and link.target not in (name, *below) and not link.feedback:
+                return [*self.wanted(link.target, name, *below), name]
         return [name]
 
     def cycles(self) -> None:
@@ -273,8 +264,7 @@ class _Check:
                            f"not {node.elastic.max if node.elastic else node.replicas} times", node.name, "replicas")
             if op is not None and node.elastic and not op.scalable:
                 self.fault(f"{node.name}.replicas: replicas join and leave only of a transform that is a function or "
-                           "an `independent` class; give a number",
-                           node.name, "replicas")
+                           "an `independent` class; give a number", node.name, "replicas")
             for key, fault in (node.elastic.faults() if node.elastic else {}).items():
                 self.fault(f"{node.name}.replicas.{key}: {fault}", node.name, "replicas", key)
         for site in self.flow.sites.values():
@@ -327,7 +317,7 @@ class _Check:
                 self.fault(f"{node.name}.join: {port.name} is a {_type(port)}, which has no {join.by}; "
                            "only frames are joined", node.name, "join")
         for link in () if join.faults() or not op.joins else self.links:
-            if link.target == node.name and (apart := self.thinned(link, ())) > join.skew:
+            if link.target == node.name and (apart := self.thinned(link, {})) > join.skew:
                 self.fault(f"{node.name}.join.skew: {link.source} comes to it with one of {apart} frames, so that the "
                            f"others would wait for more than {join.skew} keys; set skew to {apart} or more",
                            node.name, "join", "skew")
@@ -355,12 +345,12 @@ class _Check:
                            f"{link.target} from one that is late; use sample(N) before {replicas[-1]}, block or spill",
                            link.target, "policy")
 
-    def thinned(self, link: Link, seen: tuple[str, ...]) -> int:
-        """Of how many frames one comes through a link, by the `sample(N)` on its way."""
-        own = int(link.policy[7:-1]) if link.policy.startswith("sample(") else 1
-        before = [self.thinned(k, (*seen, link.source)) for k in self.links
-                  if k.target == link.source and k.source not in seen]
-        return own * max(before, default=1)
+    def thinned(self, link: Link, known: dict[str, int]) -> int:
+        """Of how many frames one comes through a link, by the `sample(N)` on its way; `known`: out of operators."""
+        if link.source not in known:
+            known[link.source] = 1  # for a way that leads back to it
+            known[link.source] = max((self.thinned(k, known) for k in self.links if k.target == link.source), default=1)
+        return known[link.source] * (int(link.policy[7:-1]) if link.policy.startswith("sample(") else 1)
 
 
 def _no_dashboard(site: Site) -> str:

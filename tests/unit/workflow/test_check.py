@@ -184,6 +184,14 @@ def test_a_join_that_cannot_be_is_refused_with_its_place(find: Find, was: str, b
     assert problems(JOINED.replace(was, becomes), find) == [told]
 
 
+def test_many_branches_that_part_and_meet_again_are_looked_through_once(find: Find) -> None:
+    flow = Workflow("ladder")
+    before = flow.add("reduce", "toy.reduce", flow.add("camera", "toy.camera"))
+    for step in range(40):
+        before = flow.add(f"pair{step}", "toy.pair", before, before, join=Join("frame", skew=4))
+    assert check(flow, find).problems == ()
+
+
 def test_only_frames_are_joined_and_inflows_are_not(find: Find) -> None:
     flow = good()
     flow.add("label", "toy.label", "reduce", "solve", join=Join("frame"))
