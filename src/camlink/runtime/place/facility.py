@@ -2,7 +2,8 @@
 
 POST  {api}/compute/jobs/{machine}        job script -> {"task_id"}        GET {api}/tasks/{id} -> {"status", "result"}
 GET   {api}/compute/jobs/{machine}/{id}   -> {"output": [{"state", ...}]}  DELETE the same: cancel
-The bearer token comes from a file of mode 0600 and stands in nothing but the header of a request.
+The bearer token comes from a file of mode 0600, read for every request since it may be renewed while the job runs, and
+stands in nothing but the header of a request.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from camlink.runtime.place.script import script
 
 CALL_S: Final = 30.0
 TASK_S: Final = 120.0
+SILENCE_S: Final = 120.0
 LARGEST_ANSWER_BYTES: Final = 1 << 20
 _STATES: Final = {
     "PENDING": JobState.QUEUED, "CONFIGURING": JobState.QUEUED, "REQUEUED": JobState.QUEUED,
@@ -57,11 +59,12 @@ class FacilitySubmitter:
         url = self._http.URL(api)
         if url.scheme != "https" and not (url.scheme == "http" and url.host in ("127.0.0.1", "::1", "localhost")):
             raise InputError(f"facility: {api} would carry the token in the clear; use https://")
-        secret = read_private(token).decode("utf8", "replace").strip()
-        self._machine, self._poll_s = machine, poll_s
-        self._known: dict[str, tuple[float, JobStatus]] = {}
-        self._client = self._http.AsyncClient(base_url=api.rstrip("/"), timeout=CALL_S, follow_redirects=False,
-                                              headers={"Authorization": f"Bearer {secret}"})
+        read_private(token)
+        self._machine, self._token, self._poll_s = machine, token, poll_s
+        self._known: dict[str, JobStatus] = {}
+        self._asked_s: dict[str, float] = {}
+        self._heard_s: dict[str, float] = {}
+        self._client = self._http.AsyncClient(base_url=api.rstrip("/"), timeout=CALL_S, follow_redirects=False)
 
     async def submit(self, spec: JobSpec) -> str:
         """Hand a job over; raises PeerLost with what the facility said."""
@@ -84,12 +87,21 @@ class FacilitySubmitter:
         raise PeerLost(f"{self._machine} did not say in {TASK_S:g} s whether it takes the job '{spec.name}'")
 
     async def status(self, job: str) -> JobStatus:
-        """Where the job is now, asked every `poll_s`; one that the facility does not list any more is lost."""
-        now_s, (then_s, known) = asyncio.get_running_loop().time(), self._known.get(job, (-self._poll_s, None))
-        if known is None or now_s - then_s >= self._poll_s:
-            known = await self._ask_status(job)
-            self._known[job] = now_s, known
-        return known
+        """Where the job is now, asked every `poll_s`; one that the facility does not list any more is lost.
+
+        A facility that does not answer for less than `SILENCE_S` changes nothing: the job goes on without it.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if job in self._known and now_s - self._asked_s[job] < self._poll_s:
+            return self._known[job]
+        self._asked_s[job] = now_s
+        try:
+            self._known[job] = await self._ask_status(job)
+            self._heard_s[job] = now_s
+        except (PeerLost, InputError):
+            if now_s - self._heard_s.get(job, -SILENCE_S) >= SILENCE_S:
+                raise
+        return self._known[job]
 
     async def _ask_status(self, job: str) -> JobStatus:
         listed = await self._listed(job)
@@ -114,8 +126,10 @@ class FacilitySubmitter:
 
     async def _ask(self, method: str, path: str, *, missing: bool = False, **body: Any) -> bytes:
         """The body of a good answer; with `missing` nothing for 404. Raises PeerLost for the rest."""
+        secret = read_private(self._token).decode("utf8", "replace").strip()
         try:
-            async with self._client.stream(method, path, **body) as answer:
+            async with self._client.stream(method, path, headers={"Authorization": f"Bearer {secret}"},
+                                           **body) as answer:
                 found = b""
                 async for part in answer.aiter_bytes():
                     found += part

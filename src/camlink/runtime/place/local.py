@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +16,7 @@ from camlink.runtime.messages import Message, WorkerSpec
 from camlink.runtime.nursery import Birth
 from camlink.runtime.place.births import LOST, Births
 from camlink.settings import read_settings
+from camlink.signals import signal_name
 
 END_S: Final = 3.0
 _TAIL_BYTES: Final = 2000
@@ -138,7 +138,7 @@ class Processes:
 def _meaning(code: int) -> str:
     if code == LOST:
         return "no process could be started for it:"
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
 
 
 def _tail(path: Path) -> str:

@@ -7,8 +7,9 @@ import math
 import threading
 import time
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from camlink.carry.keys import LIFE_S, Keys, make_keys
 from camlink.errors import CamlinkError
@@ -107,15 +108,10 @@ class RemotePlacer:
         self._loop = asyncio.get_running_loop()
         try:
             submitter, spec = await self._place.open(self._site, keys, port, self._relay)
-            job = await submitter.submit(spec)
-            late = await self._watch(submitter, job)
-            if not self.status.state.over:
-                await self._end(submitter, job)
-                if late:
-                    self._lost = late
-                elif self._killing:
-                    self._lost = f"the job {job} of the agent of site '{self._site}' was ended: it did not answer"
-            await submitter.close()
+            try:
+                await self._follow(submitter, await submitter.submit(spec))
+            finally:
+                await submitter.close()
         except CamlinkError as error:
             self._lost = f"the agent of site '{self._site}': {error}"
         except Exception as error:  # this thread has nobody above it
@@ -124,7 +120,22 @@ class RemotePlacer:
             self._loop = None
             await self._place.close()
 
-    async def _watch(self, submitter: Any, job: str) -> str:
+    async def _follow(self, submitter: Submitter, job: str) -> None:
+        try:
+            late = await self._watch(submitter, job)
+            if self.status.state.over:
+                return
+            await self._end(submitter, job)
+            if late:
+                self._lost = late
+            elif self._killing:
+                self._lost = f"the job {job} of the agent of site '{self._site}' was ended: it did not answer"
+        except CamlinkError:
+            with suppress(CamlinkError):
+                await submitter.cancel(job)  # whom nobody follows must not wait for us in the queue
+            raise
+
+    async def _watch(self, submitter: Submitter, job: str) -> str:
         """Follow the job until it is over, we are asked to come to an end, or it is late: then says so."""
         asked_s, runs_s = time.monotonic(), 0.0
         while not self._closing.is_set():
@@ -147,7 +158,7 @@ class RemotePlacer:
             await asyncio.sleep(LOOK_S)
         return ""
 
-    async def _end(self, submitter: Any, job: str) -> None:
+    async def _end(self, submitter: Submitter, job: str) -> None:
         waits = self.status.state is JobState.QUEUED  # nobody is there who could end by himself
         for _ in range(0 if self._killing or waits else round(LEAVE_S / LOOK_S)):
             self.status = await submitter.status(job)

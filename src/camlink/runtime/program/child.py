@@ -23,6 +23,7 @@ import msgspec
 
 from camlink.block import Fact
 from camlink.errors import OperatorFailed
+from camlink.signals import signal_name
 
 FACTS: Final = b"camlink: "
 MOST_KEPT_BYTES: Final = 64 << 20
@@ -83,7 +84,7 @@ class Child:
         if code:
             for listener in self._listeners:
                 listener.join(1.0)
-            how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+            how = f"was killed by {signal_name(-code)}" if code < 0 else f"ended with code {code}"
             raise OperatorFailed(f"{self._name} {how}; its last words: {' | '.join(self._last) or 'none'} "
                                  f"(everything it said: {self._output})")
 

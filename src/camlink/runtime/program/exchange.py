@@ -21,7 +21,7 @@ from camlink.clock import now_s
 from camlink.errors import FormatError
 
 MOST_ARRAYS: Final = 64
-LARGEST_ARRAY_BYTES: Final = 4 << 30
+LARGEST_BLOCK_BYTES: Final = 4 << 30
 LARGEST_HEAD_BYTES: Final = 1 << 20
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 _KINDS: Final = frozenset("biufc")
@@ -75,8 +75,12 @@ def decode_stream(file: BinaryIO) -> Iterator[tuple[Head, dict[str, Array]]]:
             raise FormatError(f"the program wrote what is no head of a block: {line[:80]!r}: {error}") from None
         if len(head.arrays) > MOST_ARRAYS:
             raise FormatError(f"the program announces {len(head.arrays)} arrays; at most {MOST_ARRAYS} are taken")
-        yield head, {_checked_name(name, "the stream"): _receive(file, name, dtype, shape)
-                     for name, dtype, shape in head.arrays}
+        room = LARGEST_BLOCK_BYTES
+        arrays = {}
+        for name, dtype, shape in head.arrays:
+            array = arrays[_checked_name(name, "the stream")] = _receive(file, name, dtype, shape, room)
+            room -= array.nbytes
+        yield head, arrays
 
 
 def as_result(arrays: Mapping[str, Array], facts: Mapping[str, Fact], scan: Scan) -> Result:
@@ -98,9 +102,9 @@ def as_frames(arrays: Mapping[str, Array], facts: Mapping[str, Fact], like: Bloc
     return CountFrames.checked(header, merged)
 
 
-def _receive(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...]) -> Array:
+def _receive(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...], room: int) -> Array:
     kind = _checked_dtype(dtype, name)
-    if len(shape) > 8 or any(n < 0 for n in shape) or math.prod(shape) * kind.itemsize > LARGEST_ARRAY_BYTES:
+    if len(shape) > 8 or any(n < 0 for n in shape) or math.prod(shape) * kind.itemsize > room:
         raise FormatError(f"array '{name[:40]}' of the program has the impossible shape {shape[:8]}")
     array = np.empty(shape, kind)
     view: memoryview[int] = array.reshape(-1).data.cast("B") if array.nbytes else memoryview(b"")
@@ -115,10 +119,10 @@ def _receive(file: BinaryIO, name: str, dtype: str, shape: tuple[int, ...]) -> A
 
 def _read_array(path: Path) -> Array:
     try:
-        if path.stat().st_size > LARGEST_ARRAY_BYTES:
-            raise FormatError(f"{path}: {path.stat().st_size} bytes; at most {LARGEST_ARRAY_BYTES} are taken")
+        if not path.is_file() or path.stat().st_size > LARGEST_BLOCK_BYTES:
+            raise FormatError(f"{path}: no file of at most {LARGEST_BLOCK_BYTES} bytes")
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
         raise FormatError(f"{path}: not an array that NumPy reads: {error}") from None
     _checked_dtype(array.dtype.str, path.stem)
     return np.asarray(array)

@@ -1,4 +1,6 @@
 import io
+import os
+import struct
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from hypothesis import strategies as st
 
 from camlink.block import Header, Result
 from camlink.errors import FormatError
+from camlink.runtime.program import exchange
 from camlink.runtime.program.exchange import (
     LARGEST_HEAD_BYTES,
     as_frames,
@@ -114,3 +117,21 @@ def test_results_belong_to_the_scan_and_frames_keep_their_columns():
     with pytest.raises(FormatError):
         as_frames({"frames": np.ones((3, 4, 4))}, {}, frames)
     assert as_result({}, {"a": 1}, SCAN).scan is SCAN
+
+
+def test_a_block_of_many_large_arrays_and_what_is_no_file_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(exchange, "LARGEST_BLOCK_BYTES", 24)
+    layout = b'{"arrays": [["a", "<f8", [2]], ["b", "<f8", [2]]]}\n'
+    with pytest.raises(FormatError, match="impossible shape"):
+        list(decode_stream(io.BytesIO(layout + bytes(32))))
+    os.mkfifo(tmp_path / "x.npy")
+    with pytest.raises(FormatError, match="no file"):
+        read_files(tmp_path)
+
+
+def test_a_small_file_that_announces_a_huge_array_is_refused(tmp_path):
+    head = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }"
+    head += b" " * (117 - len(head)) + b"\n"
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + bytes(8))
+    with pytest.raises(FormatError, match=r"x\.npy"):
+        read_files(tmp_path)

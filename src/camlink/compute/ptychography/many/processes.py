@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from camlink.compute.ptychography.many.orders import (
 )
 from camlink.compute.ptychography.many.shared import PATIENCE_S, Desk, SharedCourier, Sheet, heard, new_sheet
 from camlink.errors import Closed, PeerLost
+from camlink.signals import signal_name
 
 Array = NDArray[Any]
 LAST_WORD_S: Final = 2.0
@@ -203,7 +203,7 @@ class Processes:
         for rank, process in self._processes.items():
             code = process.poll()
             if code:
-                how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+                how = signal_name(-code) if code < 0 else f"exit code {code}"
                 found.append(f"rank {rank} (process {process.pid}) ended with {how}")
         return found
 

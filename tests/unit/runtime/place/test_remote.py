@@ -1,0 +1,47 @@
+"""The job of an agent that cannot be followed any more does not stay in the queue."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from camlink.carry.keys import Keys, make_keys
+from camlink.errors import PeerLost
+from camlink.runtime.dial import AGENT, MASTER
+from camlink.runtime.place.job import JobSpec, JobStatus, Submitter
+from camlink.runtime.place.remote import RemotePlacer
+
+
+class Silent:
+    """A batch system that takes a job and then says nothing any more; and the place of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.done: list[str] = []
+        self._folder = folder
+
+    async def open(self, site: str, keys: Keys, port: int, relay: int) -> tuple[Submitter, JobSpec]:
+        return self, JobSpec(argv=("agent",), name=site, folder=self._folder, output=self._folder / "out")
+
+    async def lead(self, target: int | str, *, out: bool) -> int:
+        return 0
+
+    async def submit(self, spec: JobSpec) -> str:
+        return "7"
+
+    async def status(self, job: str) -> JobStatus:
+        raise PeerLost("no answer")
+
+    async def cancel(self, job: str) -> None:
+        self.done.append(f"cancel {job}")
+
+    async def close(self) -> None:
+        self.done.append("close")
+
+
+def test_a_job_whose_system_says_nothing_any_more_is_cancelled(tmp_path: Path) -> None:
+    silent = Silent(tmp_path)
+    placer = RemotePlacer("there", silent, "127.0.0.1", tmp_path, 0)
+    keys = make_keys("run", {MASTER: [AGENT], AGENT: [MASTER]})
+    asyncio.run(placer._live(keys[AGENT], 0))
+    assert placer.lost() == "the agent of site 'there': no answer"
+    assert silent.done == ["cancel 7", "close", "close"]  # of the submitter and of the place
