@@ -45,10 +45,14 @@ def _rate(case: str) -> dict[str, Any]:
               "frames written anew": msgspec.structs.replace(task, written=True),
               "hand-written pyzmq ipc, frames written anew":
                   msgspec.structs.replace(task, by="pyzmq ipc", written=True)}
+    if by == "zmq":
+        others["over tcp"] = msgspec.structs.replace(task, by="zmq tcp")
     ours, *runs = _in_turns([task, *others.values()])
     beside = {name: _median(some) for name, some in zip(others, runs, strict=True)}
     ratio = {name: round(_median(ours) / rate, 3) for name, rate in beside.items() if "anew" not in name}
     anew, anew_by_hand = (rate for name, rate in beside.items() if "anew" in name)
+    if by == "zmq":
+        ratio["over tcp, to hand-written pyzmq tcp"] = round(beside["over tcp"] / beside["hand-written pyzmq tcp"], 3)
     ratio["hand-written pyzmq ipc, frames written anew"] = round(anew / anew_by_hand, 3)
     ratio["hand-written pyzmq ipc, by CPU time a frame"] = round(_cpu_us(runs[0]) / _cpu_us(ours), 3)
     return _record(case, task, ours, round(_median(ours)), "frames/s",

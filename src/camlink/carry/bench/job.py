@@ -34,6 +34,7 @@ from camlink.carry.bench.task import (
 from camlink.carry.envelope import encode
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Outlet
+from camlink.carry.zmq import ZmqOutlet
 from camlink.clock import now_s
 from camlink.errors import PeerLost
 
@@ -66,7 +67,10 @@ class _Sender:
 
     def __init__(self, context: zmq.Context[Any], task: Task, name: str) -> None:
         kind: Literal["shm", "zmq"] = "shm" if task.by == "shm" else "zmq"
-        self.outlet: Outlet = make_outlet(context, kind, name, f"{task.folder}/{name}", limit_bytes=LIMIT_BYTES[kind])
+        limit_bytes = LIMIT_BYTES[kind]
+        self.outlet: Outlet = (
+            ZmqOutlet(context, "tcp://127.0.0.1:*", name, limit_bytes=limit_bytes) if task.by == "zmq tcp"
+            else make_outlet(context, kind, name, f"{task.folder}/{name}", limit_bytes=limit_bytes))
         self._source, self._sequence = name, 0
         self._poller = zmq.Poller()
         self._poller.register(self.outlet.pollable, zmq.POLLIN)

@@ -27,7 +27,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     `together`: frames in a block of ours; what is compared sends each by itself.
     """
 
-    by: Literal["shm", "zmq", "pyzmq ipc", "pyzmq tcp"]
+    by: Literal["shm", "zmq", "zmq tcp", "pyzmq ipc", "pyzmq tcp"]
     folder: str
     frames: int
     whole: bool = False

@@ -9,7 +9,7 @@ from camlink.errors import PeerLost
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("by", ["shm", "zmq", "pyzmq ipc", "pyzmq tcp"])
+@pytest.mark.parametrize("by", ["shm", "zmq", "zmq tcp", "pyzmq ipc", "pyzmq tcp"])
 def test_every_chain_does_the_whole_job(by: str) -> None:
     outcome = run(Task(by=by, folder="", frames=40, whole=True))  # type: ignore[arg-type]
     assert outcome.right == 40
