@@ -28,6 +28,7 @@ from camlink.workflow.needs import Offer
 LATE_S: Final = 600.0  # by so much a batch system may end a job late
 _JOBS: Final = {"slurm": SlurmOptions, "facility": FacilityOptions}
 
+
 def make_placer(agent: str, site: Site, sockets: Path, folder: Path, births: Births | None,
                 relay: int = 0) -> LocalPlacer | RemotePlacer | JoinPlacer:
     """The placer of an agent of a site; `relay` is the port of the run's harbour.
