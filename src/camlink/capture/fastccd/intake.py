@@ -59,6 +59,8 @@ class Intake:
         steps_s = np.diff(np.sort(self._time_s))
         self._period_s = float(np.median(steps_s)) if len(steps_s) else 0.0
         self._captured: set[int] = set()
+        self._missing = np.zeros(len(index), bool)
+        self._missing[list(self._rows.values())] = True
         self._damaged = self._unplanned = 0
         self._end_s = float("inf")
         self._looked_s = now_s()
@@ -112,6 +114,7 @@ class Intake:
         if not self._captured and self._period_s > 0:
             self._end_s = frame.time_s + float(self._time_s.max() - self._time_s[row])
         self._captured.add(index)
+        self._missing[row] = False
         self._damaged += frame.damaged
         self._tray.put(frame, row)
         if self._tray.full:
@@ -150,9 +153,9 @@ class Intake:
     def _lost(self, ended: bool) -> dict[str, int]:
         """Planned frames that will not come, by reason; before the end, only those that newer ones have passed."""
         decided = (self._seen_until if ended else self._receiver.assembler.next_number) - self._first
-        passed = sum(self._from <= index < decided and index not in self._captured for index in self._rows)
-        ahead = sum(index >= max(decided, self._from) for index in self._rows)
-        silent = ahead - sum(index >= decided for index in self._captured) if ended else 0
+        missing = self._plan.arrays["index"][self._missing]
+        passed = int(np.count_nonzero((missing >= self._from) & (missing < decided)))
+        silent = int(np.count_nonzero(missing >= max(decided, self._from))) if ended else 0
         reason = "stopped" if self._context.stopping() else "detector silent"
         return {why: count for why, count in (("packets lost", passed), (reason, silent)) if count}
 
