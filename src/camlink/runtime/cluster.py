@@ -14,8 +14,8 @@ import msgspec
 from camlink.carry.keys import read_private
 from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
 from camlink.runtime.certificates import Pass
-from camlink.runtime.executor import ThreadExecutor
-from camlink.workflow.executor import Executor, Handle, Tally, TaskState, count
+from camlink.runtime.executor import Held, ThreadExecutor
+from camlink.workflow.executor import Executor, Handle, Tally, TaskState
 
 START_S: Final = 60.0
 DIAL_S: Final = 3.0
@@ -108,31 +108,31 @@ class ClusterExecutor:
         except (OSError, TimeoutError) as error:
             self._settings.__exit__(None, None, None)
             raise PeerLost(f"the cluster of this site does not answer at {entrance.address}: {error}") from None
-        self._handles: list[ClusterHandle] = []
+        self._held = Held()
 
     def submit(self, work: Callable[..., Any], *arguments: Any, priority: int = 0) -> ClusterHandle:
         """Take one piece of work."""
         given = [a.future if isinstance(a, ClusterHandle) else a for a in arguments]
         handle = ClusterHandle(self._client.submit(work, *given, priority=priority, pure=False))
-        self._handles.append(handle)
+        self._held.add([handle])
         return handle
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any], *, priority: int = 0) -> list[Handle]:
         """One piece of work for each item."""
         futures = self._client.map(work, list(items), priority=priority, pure=False)
-        made = [ClusterHandle(future) for future in futures]
-        self._handles += made
-        return list(made)
+        made: list[Handle] = [ClusterHandle(future) for future in futures]
+        self._held.add(made)
+        return made
 
     def tally(self) -> Tally:
         """How far everything is."""
-        return count(self._handles)
+        return self._held.tally()
 
     def close(self) -> None:
         """Cancel what has not begun and forget the rest; the workers go on for others."""
-        for handle in self._handles:
-            if handle.state == "waiting":
-                handle.cancel()
+        self._held.tally()
+        for handle in self._held.waiting:
+            handle.cancel()
         with contextlib.suppress(TimeoutError):
             self._client.close(timeout=CLOSE_S)
         self._settings.__exit__(None, None, None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final
 
 from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
-from camlink.workflow.executor import Handle, Tally, TaskState, count
+from camlink.workflow.executor import Handle, Tally, TaskState
 
 THREADS: Final = 2
 
@@ -48,6 +49,28 @@ class LocalHandle:
         self.future.cancel()
 
 
+class Held:
+    """The handles of work that is not settled, and how much was settled in each way; for several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._settled: Counter[TaskState] = Counter()
+        self.waiting: list[Handle] = []
+
+    def add(self, handles: Iterable[Handle]) -> None:
+        """Hold some more."""
+        with self._lock:
+            self.waiting += handles
+
+    def tally(self) -> Tally:
+        """How far everything is; what is settled is let go, with its result."""
+        with self._lock:
+            states = [(handle, handle.state) for handle in self.waiting]
+            self.waiting = [handle for handle, state in states if state == "waiting"]
+            self._settled.update(state for _, state in states if state != "waiting")
+            return Tally(len(self.waiting), *(self._settled[state] for state in ("done", "failed", "cancelled")))
+
+
 class ThreadExecutor:
     """Work on threads of this process, by priority; the default, without any cluster."""
 
@@ -56,7 +79,7 @@ class ThreadExecutor:
             raise InputError(f"an executor needs at least one thread, not {threads}")
         self._number = itertools.count()
         self._heap: list[tuple[int, int, LocalHandle, Callable[..., Any], tuple[Any, ...]]] = []
-        self._handles: list[LocalHandle] = []
+        self._held = Held()
         self._wake = threading.Condition()
         self._closing = False
         self._threads = [threading.Thread(target=self._run, name=f"work {n}", daemon=True) for n in range(threads)]
@@ -69,7 +92,7 @@ class ThreadExecutor:
         with self._wake:
             if self._closing:
                 raise Closed("the executor is closed")
-            self._handles.append(handle)
+            self._held.add([handle])
             heapq.heappush(self._heap, (-priority, next(self._number), handle, work, arguments))
             self._wake.notify()
         return handle
@@ -80,7 +103,7 @@ class ThreadExecutor:
 
     def tally(self) -> Tally:
         """How far everything is."""
-        return count(self._handles)
+        return self._held.tally()
 
     def close(self) -> None:
         """Cancel what has not begun; what runs on a thread ends by itself."""

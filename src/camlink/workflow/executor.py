@@ -46,15 +46,9 @@ class Executor(Protocol):
         ...
 
     def tally(self) -> Tally:
-        """How far everything is that was submitted and is still held."""
+        """How far everything is that was submitted."""
         ...
 
     def close(self) -> None:
         """Cancel what has not begun and end the rest, in bounded time."""
         ...
-
-
-def count(handles: Iterable[Handle]) -> Tally:
-    """The tally of some handles."""
-    states = [handle.state for handle in handles]
-    return Tally(*(states.count(state) for state in ("waiting", "done", "failed", "cancelled")))

@@ -25,7 +25,8 @@ def test_work_is_done_and_a_handle_stands_for_its_result(one):
     first = one.submit(double, 3)
     assert one.submit(double, first).result(5) == 12
     assert [handle.result(5) for handle in one.map(double, range(4))] == [0, 2, 4, 6]
-    assert one.tally() == (0, 6, 0, 0)
+    assert one.tally() == one.tally() == (0, 6, 0, 0)
+    assert one._held.waiting == []  # nor is a result kept for nobody
 
 
 def test_what_is_more_important_goes_first(one):
