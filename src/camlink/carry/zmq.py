@@ -33,6 +33,7 @@ _MAX_MESSAGE_BYTES: Final = 4 << 30
 ANSWER_S: Final = 0.004  # answers wait so long for company
 _URGENT_PARTS: Final = 4  # of the credit of a receiver: so many answers, at least, go for all of it
 _LINGER_MS: Final = 2000
+_READABLE: Final = int(zmq.POLLIN)  # masks of enum are slow, and this is asked twice a block
 Prepare = Callable[["zmq.Socket[Any]"], None]  # what is done to a socket before it is bound or connected: keys
 
 
@@ -62,7 +63,7 @@ def write_hello(link: str, name: str, attempt: int) -> bytes:
 
 def waits(socket: zmq.Socket[Any]) -> bool:
     """Whether a message is there; a receive that finds none costs an exception."""
-    return bool(int(socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+    return bool(int(socket.getsockopt(zmq.EVENTS)) & _READABLE)
 
 
 class ZmqOutlet(KeepingOutlet):
