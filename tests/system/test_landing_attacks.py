@@ -21,7 +21,7 @@ from camlink.carry.keys import Keys, make_keys
 from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Beat, decode, encode
-from camlink.runtime.tally import Tally
+from camlink.runtime.receipts import Receipts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 RAW: Final = {
@@ -32,7 +32,7 @@ RAW: Final = {
 
 def first_words() -> list[bytes]:
     """A beat, as the first that an agent says in its life."""
-    return Tally(1 + secrets.randbits(63)).say([encode(Beat(site="far", stopped=()))], 0.0)
+    return Receipts(1 + secrets.randbits(63)).say([encode(Beat(site="far", stopped=()))], 0.0)
 
 
 class Port:

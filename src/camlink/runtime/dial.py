@@ -5,6 +5,7 @@ What is said on the way is numbered and said again until it was heard: a way tha
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from camlink.carry.gate import CallGate
 from camlink.carry.keys import Keys, read_private
 from camlink.carry.ticket import Ticket
 from camlink.errors import InputError, PeerLost, WireError
-from camlink.runtime.tally import BEHIND, Tally
+from camlink.runtime.receipts import BEHIND, Receipts
 
 MASTER, AGENT = "master", "agent"
 LOST_S: Final = 120.0  # a laptop that sleeps for half a minute is not lost
@@ -39,7 +40,7 @@ class Dial:
         self._stack = ExitStack()
         self._socket: Any = None
         self._events: Any = None
-        self._tally = Tally(1 + secrets.randbits(63))
+        self._receipts = Receipts(1 + secrets.randbits(63))
         self.over = ""
         self._connected = False
         self._since_s = clock()
@@ -61,10 +62,10 @@ class Dial:
 
     def say(self, payload: bytes, *, news: bool = False) -> None:
         """Say something to the master; of `news`, which newer ones replace, nothing while much was not heard yet."""
-        if news and self._tally.kept >= BEHIND:
+        if news and self._receipts.kept >= BEHIND:
             return
         try:
-            self._send(self._tally.say([payload], self._clock()))
+            self._send(self._receipts.say([payload], self._clock()))
         except PeerLost as error:
             self.over = str(error)
 
@@ -72,7 +73,7 @@ class Dial:
         """The next words of the master (whom they are for, and what), or nothing."""
         while self._socket.poll(0):
             try:
-                words = self._tally.hear(self._socket.recv_multipart(), self._clock())
+                words = self._receipts.hear(self._socket.recv_multipart(), self._clock())
             except (PeerLost, WireError) as error:
                 self.over = str(error)
                 break
@@ -85,11 +86,11 @@ class Dial:
         while self._events.poll(0):
             connected = recv_monitor_message(self._events)["event"] == zmq.EVENT_HANDSHAKE_SUCCEEDED
             if connected:
-                self._tally.hurry()
+                self._receipts.hurry()
             if connected != self._connected:
                 self._connected, self._since_s = connected, self._clock()
         if self._connected:
-            for message in self._tally.due(self._clock()):
+            for message in self._receipts.due(self._clock()):
                 self._send(message)
         return not self.over and (self._connected or self._clock() - self._since_s <= self._lost_s)
 
@@ -99,7 +100,7 @@ class Dial:
 
     def close(self) -> None:
         """Tell what was heard and stop watching the socket, before it is closed."""
-        for message in self._tally.due(self._clock()):
+        for message in self._receipts.due(math.inf):
             self._send(message)
         self._socket.disable_monitor()
         self._events.close(linger=0)

@@ -17,7 +17,7 @@ from camlink.errors import AddressInUse, InputError, PeerLost, WireError
 from camlink.runtime.dial import AGENT
 from camlink.runtime.events import Refused
 from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, Message, decode
-from camlink.runtime.tally import Tally, over, read_life
+from camlink.runtime.receipts import Receipts, over, read_life
 
 DOMAIN: Final = "control"
 TEND_MS: Final = 250
@@ -44,7 +44,7 @@ class Landing:
             socket.setsockopt(zmq.LINGER, 2000)
         self._bind(host, port)
         self._near.connect(master)
-        self._tally = Tally(0)
+        self._receipts = Receipts(0)
         self._bye = False
         self._lives: deque[int] = deque(maxlen=MOST_LIVES)
         self._closing = os.eventfd(0, os.EFD_CLOEXEC)
@@ -54,12 +54,12 @@ class Landing:
     @property
     def met(self) -> bool:
         """Whether the agent has ever come."""
-        return self._tally.life > 0
+        return self._receipts.life > 0
 
     def wait_for_end(self, patience_s: float) -> None:
         """Wait until the agent has heard the master's goodbye; not for one that never came."""
         until_s = time.monotonic() + patience_s
-        while self.met and (self._tally.kept or not self._bye) and time.monotonic() < until_s:
+        while self.met and (self._receipts.kept or not self._bye) and time.monotonic() < until_s:
             time.sleep(LOOK_S)
 
     def news(self, *, last: bool = False) -> list[Message]:
@@ -91,9 +91,9 @@ class Landing:
                     self._hear(*self._far.recv_multipart())
                 if self._near in ready:
                     words = self._near.recv_multipart()
-                    self._send(self._tally.say(words, time.monotonic()))
+                    self._send(self._receipts.say(words, time.monotonic()))
                     self._bye = self._bye or (not words[0] and isinstance(decode(words[-1]), Bye))
-                for message in self._tally.due(time.monotonic()):
+                for message in self._receipts.due(time.monotonic()):
                     self._send(message)
             except WireError as error:
                 self._door.refusals.add("its agent", str(error))
@@ -109,12 +109,12 @@ class Landing:
         life, first = read_life(message)
         if first and life not in self._lives:  # the newest agent with this key is the one
             self._lives.append(life)
-            if self._tally.life:
-                self._tally = Tally(life)
-            self._tally.life = life
-        if life != self._tally.life:
+            if self._receipts.life:
+                self._receipts = Receipts(life)
+            self._receipts.life = life
+        if life != self._receipts.life:
             self._send(over(life))
-        elif words := self._tally.hear(message, time.monotonic()):
+        elif words := self._receipts.hear(message, time.monotonic()):
             self._near.send_multipart(words)
 
     def _send(self, message: list[bytes]) -> None:

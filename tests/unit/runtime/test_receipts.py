@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camlink.errors import PeerLost, WireError
-from camlink.runtime.tally import AGAIN_S, LONGEST_S, MOST_KEPT, Tally, over, read_life
+from camlink.runtime.receipts import AGAIN_S, ANSWER_S, LONGEST_S, MOST_KEPT, Receipts, over, read_life
 
 STEPS = st.lists(st.tuples(st.sampled_from(["say", "say", "hear", "hear", "drop", "double", "wait", "cut"]),
                            st.integers(0, 1), st.integers(0, 5)), max_size=60)
@@ -17,7 +17,7 @@ class Line:
     """Two ends, what is under way to each, what each was told and what it heard."""
 
     def __init__(self) -> None:
-        self.ends = (Tally(7), Tally(7))
+        self.ends = (Receipts(7), Receipts(7))
         self.under_way: tuple[list[list[bytes]], list[list[bytes]]] = ([], [])
         self.told: tuple[list[bytes], list[bytes]] = ([], [])
         self.heard: tuple[list[bytes], list[bytes]] = ([], [])
@@ -67,13 +67,14 @@ def test_each_word_is_heard_once_and_in_order(steps):
 
 
 def test_what_was_heard_is_told_once_and_what_was_not_is_said_again_more_and_more_rarely():
-    here, there = Tally(1), Tally(1)
+    here, there = Receipts(1), Receipts(1)
     message = here.say([b"x"], 0.0)
     assert here.due(0.9) == []
     assert [len(here.due(t / 10)) for t in (10, 11, 19, 21, 39, 41)] == [1, 0, 0, 1, 0, 1]
     assert there.hear(message, 0.0) == [b"x"]
-    (told,) = there.due(0.0)
     assert there.due(0.0) == []
+    (told,) = there.due(ANSWER_S)
+    assert there.due(1.0) == []
     assert here.hear(told, 5.0) is None
     assert here.due(100.0) == []
 
@@ -82,29 +83,29 @@ def test_what_was_heard_is_told_once_and_what_was_not_is_said_again_more_and_mor
                                      [b"\1" + bytes(23), b"", b"", b""]])
 def test_what_is_no_message_of_a_line_is_refused(message):
     with pytest.raises(WireError):
-        Tally(0).hear(message, 0.0)
+        Receipts(0).hear(message, 0.0)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
 def test_noise_is_refused_or_changes_nothing_but_what_was_heard(message):
-    tally = Tally(1)
-    kept = tally.say([b"x"], 0.0)
-    for hear in (lambda: tally.hear(message, 0.0), lambda: read_life(message)):
+    receipts = Receipts(1)
+    kept = receipts.say([b"x"], 0.0)
+    for hear in (lambda: receipts.hear(message, 0.0), lambda: read_life(message)):
         try:
             hear()
         except (WireError, PeerLost):
-            assert tally.kept == 1
+            assert receipts.kept == 1
     assert read_life(kept) == (1, True)
 
 
 def test_nobody_keeps_words_without_end_for_an_end_that_hears_nothing():
-    tally = Tally(1)
+    receipts = Receipts(1)
     for _ in range(MOST_KEPT):
-        tally.say([b""], 0.0)
+        receipts.say([b""], 0.0)
     with pytest.raises(PeerLost, match="were not heard"):
-        tally.say([b""], 0.0)
+        receipts.say([b""], 0.0)
 
 
 def test_an_agent_learns_that_another_has_come():
     with pytest.raises(PeerLost, match="takes the place"):
-        Tally(1).hear(over(1), 0.0)
+        Receipts(1).hear(over(1), 0.0)

@@ -1,4 +1,4 @@
-"""Tally: the numbers of what both ends of a line between machines have said and heard, so that a break costs no word.
+"""Receipts: the numbers of what both ends of a line between machines said and heard, so that a break costs no word.
 
 Each end numbers what it says, keeps it until the other has heard it, and says it again when that takes too long; it
 hears each message once and in order: what comes twice, or before its turn, is left. Pure: no socket, no clock.
@@ -15,6 +15,7 @@ from camlink.errors import PeerLost, WireError
 
 AGAIN_S: Final = 1.0
 LONGEST_S: Final = 8.0
+ANSWER_S: Final = 0.1  # that we have heard goes along with what we say, or by itself after so long
 BEHIND: Final = 256  # so many are not heard yet: news, which newer news replace, are not worth saying
 MOST_KEPT: Final = 8192
 MOST_KEPT_BYTES: Final = 64 << 20
@@ -23,14 +24,14 @@ _MOST_PARTS: Final = 3
 _OVER: Final = (1 << 64) - 1
 
 
-class Tally:
+class Receipts:
     """One end of the line in one life of its agent; `life` (any number) tells it from the one before it."""
 
     def __init__(self, life: int) -> None:
         self.life = life
         self._said = self._heard = self._kept_bytes = 0
         self._kept: deque[tuple[int, Sequence[bytes]]] = deque()
-        self._owes = False
+        self._owes_since_s: float | None = None
         self._again_s, self._pause_s = 0.0, AGAIN_S
 
     @property
@@ -67,7 +68,8 @@ class Tally:
             self._again_s = at_s + AGAIN_S
         if not number:
             return None
-        self._owes = True
+        if self._owes_since_s is None:
+            self._owes_since_s = at_s
         if number != self._heard + 1:
             return None
         self._heard = number
@@ -83,10 +85,11 @@ class Tally:
             self._again_s = at_s + self._pause_s
             self._pause_s = min(2 * self._pause_s, LONGEST_S)
             return [self._message(number, words) for number, words in self._kept]
-        return [self._message(0, ())] if self._owes else []
+        owes = self._owes_since_s is not None and at_s >= self._owes_since_s + ANSWER_S
+        return [self._message(0, ())] if owes else []
 
     def _message(self, number: int, words: Sequence[bytes]) -> list[bytes]:
-        self._owes = False
+        self._owes_since_s = None
         return [_HEAD.pack(self.life, number, self._heard), *words]
 
 
