@@ -185,7 +185,12 @@ def _begin_to_dial(address: str) -> socket.socket:
 def _reach(target: str) -> socket.socket:
     if target.startswith("/"):
         near = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        near.connect(target)
+        near.settimeout(DIAL_S)
+        try:
+            near.connect(target)
+        except OSError:
+            near.close()
+            raise
         return near
     host, _, port = target.rpartition(":")
     return socket.create_connection((host, int(port)), timeout=DIAL_S)

@@ -25,6 +25,8 @@ class Entry(msgspec.Struct, frozen=True):
     event: AnyEvent
 
 
+EVENTS: Final = "events.jsonl"
+"""The log, in the folder of a run."""
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = msgspec.json.Decoder(Entry)
 

@@ -22,7 +22,7 @@ from camlink.runtime.host import NoScreen
 from camlink.runtime.layout import lay_out
 from camlink.runtime.leads import Leads
 from camlink.runtime.load import Load
-from camlink.runtime.log import EventLog
+from camlink.runtime.log import EVENTS, EventLog
 from camlink.runtime.messages import (
     Beat,
     ClusterUp,
@@ -50,7 +50,6 @@ from camlink.workflow.check import MASTER, Checked
 from camlink.workflow.operator import Screen
 
 TICK_S: Final = 0.1
-EVENTS: Final = "events.jsonl"
 LOG_S: Final = 0.9
 
 

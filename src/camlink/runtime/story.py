@@ -25,7 +25,7 @@ from camlink.runtime.events import (
     StartAgent,
     Tag,
 )
-from camlink.runtime.log import Entry, read_log
+from camlink.runtime.log import EVENTS, Entry, read_log
 from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave, Parted
 from camlink.runtime.porter import DEAD_LETTERS, JOURNALS
 from camlink.runtime.states import RunState
@@ -34,7 +34,6 @@ from camlink.runtime.succession import Succession
 from camlink.runtime.watch import Watch
 from camlink.workflow.needs import say_bytes
 
-EVENTS: Final = "events.jsonl"
 _PHASES: Final = {"services": 0, "network": 1, "graph": 2}
 
 

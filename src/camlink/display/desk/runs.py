@@ -17,7 +17,7 @@ import psutil
 from camlink.display.client import LETTER, Client, Letter
 from camlink.display.desk.records import PICTURE, REPORT, STARTED, Run, Started, State
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.master import EVENTS
+from camlink.runtime.log import EVENTS
 from camlink.runtime.status import RunStatus
 
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,120}")

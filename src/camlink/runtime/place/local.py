@@ -143,7 +143,9 @@ def _meaning(code: int) -> str:
 
 def _tail(path: Path) -> str:
     try:
-        text = path.read_bytes()[-_TAIL_BYTES:].decode("utf8", "replace").strip()
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            text = log.read(_TAIL_BYTES).decode("utf8", "replace").strip()
     except OSError:
         return ""
     return text.rpartition("\n")[2]
