@@ -18,7 +18,7 @@ import zmq
 from camlink.carry.admission import as_client
 from camlink.carry.door import GONE
 from camlink.carry.keys import Keys, make_keys
-from camlink.runtime.dial import AGENT, MASTER
+from camlink.runtime.dial import AGENT, MASTER, Dial
 from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Beat, decode, encode
 from camlink.runtime.receipts import Receipts
@@ -166,3 +166,30 @@ def test_a_thousand_silent_connections_keep_nobody_out(port: Port) -> None:
         for _ in range(1000):
             stack.enter_context(dial(port))
         goes_on(port)
+
+
+@pytest.mark.full  # 8 s: until the one before finds its connection silent
+def test_the_newest_agent_with_a_key_is_the_one_and_the_one_before_ends(port: Port, tmp_path: Path) -> None:
+    with contextlib.ExitStack() as stack:
+        dials: list[Dial] = []
+        for _ in range(2):
+            dial = stack.enter_context(Dial(port.landing.address, port.keys[AGENT], tmp_path, "far"))
+            agent = stack.enter_context(port.context.socket(zmq.DEALER))
+            agent.setsockopt(zmq.IDENTITY, b"far")
+            agent.setsockopt(zmq.LINGER, 0)
+            dial.prepare(agent)
+            stack.callback(dial.close)
+            agent.connect(port.landing.address)
+            dial.say(encode(Beat(site="far", stopped=())))
+            assert port.hears(10_000)
+            dials.append(dial)
+        first, second = dials
+        deadline = time.monotonic() + 20
+        while first.tend() and time.monotonic() < deadline:
+            for dial in dials:
+                dial.say(encode(Beat(site="far", stopped=())), news=True)
+                dial.hear()
+            assert second.tend()
+            time.sleep(0.05)
+        assert "takes the place" in first.over
+        assert not second.over
