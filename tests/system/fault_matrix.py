@@ -20,7 +20,7 @@ import psutil
 import zmq
 
 from camlink.block import RawFrames
-from camlink.carry.journal import write_blocks
+from camlink.carry.disk.journal import write_blocks
 from camlink.runtime.run import OpenRun
 from camlink.settings import read_settings
 from camlink.testing import toys

@@ -12,14 +12,14 @@ from threading import Thread
 
 import zmq
 
-from camlink.carry.admission import Admission
 from camlink.carry.envelope import encode
-from camlink.carry.far import RECEIVER, SENDER, FarInlet, FarOutlet
-from camlink.carry.gate import CallGate, OfferGate
-from camlink.carry.keys import make_keys
-from camlink.carry.path import Way
-from camlink.carry.relay import Relay
-from camlink.carry.ticket import RelayKey
+from camlink.carry.far.admission import Admission
+from camlink.carry.far.gate import CallGate, OfferGate
+from camlink.carry.far.keys import make_keys
+from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
+from camlink.carry.far.path import Way
+from camlink.carry.far.relay import Relay
+from camlink.carry.far.ticket import RelayKey
 from camlink.testing.ends import numbered
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import zmq
 
+from camlink.carry.disk.journal import read_blocks
 from camlink.carry.envelope import encode
 from camlink.carry.formats.cxi_read import read_cxi
-from camlink.carry.journal import read_blocks
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet
 from camlink.testing.toys import toy_frames, toy_scan
 

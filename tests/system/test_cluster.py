@@ -18,10 +18,10 @@ from camlink.display.live import Live
 from camlink.display.web.ordering import actions_of
 from camlink.display.web.server import PageServer
 from camlink.errors import Closed, OperatorFailed, PeerLost
-from camlink.runtime.certificates import make_certificates
-from camlink.runtime.cluster import open_executor
-from camlink.runtime.cluster_side import ClusterSide, entrance_of
-from camlink.runtime.clusters import ROLES
+from camlink.runtime.cluster.certificates import make_certificates
+from camlink.runtime.cluster.client import open_executor
+from camlink.runtime.cluster.clusters import ROLES
+from camlink.runtime.cluster.side import ClusterSide, entrance_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import JoinCluster, StartScheduler
 from camlink.runtime.run import open_run
@@ -181,7 +181,7 @@ def test_work_that_goes_down_with_its_scheduler_is_said_to_be_lost(cluster: Clus
 
 
 def parts(role: str) -> list[int]:
-    words = ("camlink.runtime.cluster_process", role)
+    words = ("camlink.runtime.cluster.process", role)
     mine = {p.pid for p in psutil.Process().children(recursive=True)}
     return [p.pid for p in psutil.process_iter(["cmdline"])
             if p.pid in mine and set(words) <= set(p.info["cmdline"] or ())]

@@ -20,7 +20,7 @@ import psutil
 import pytest
 from fault_matrix import CASES, ELSEWHERE, FAULTS, FRAMES, GRAPHS, OPERATOR, ROLES, Case, pid_of, sockets, write_tape
 
-from camlink.carry.spilling import read_spilled
+from camlink.carry.disk.spilling import read_spilled
 from camlink.runtime import states
 from camlink.runtime.finish import finish
 from camlink.runtime.report import Report

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from camlink.block import CountFrames
-from camlink.carry.journal import read_blocks
+from camlink.carry.disk.journal import read_blocks
 from camlink.runtime.finish import finish
 from camlink.runtime.run import open_run, run
 from camlink.runtime.status import RunStatus

@@ -15,13 +15,13 @@ from typing import Any, Final
 import pytest
 import zmq
 
-from camlink.carry.admission import as_client
-from camlink.carry.door import GONE
-from camlink.carry.keys import Keys, make_keys
-from camlink.runtime.dial import AGENT, MASTER, Dial
-from camlink.runtime.landing import Landing
+from camlink.carry.far.admission import as_client
+from camlink.carry.far.door import GONE
+from camlink.carry.far.keys import Keys, make_keys
 from camlink.runtime.messages import Beat, decode, encode
-from camlink.runtime.receipts import Receipts
+from camlink.runtime.reach.dial import AGENT, MASTER, Dial
+from camlink.runtime.reach.landing import Landing
+from camlink.runtime.reach.receipts import Receipts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 RAW: Final = {

@@ -15,11 +15,11 @@ import psutil
 import pytest
 import zmq
 
-from camlink.carry.admission import Admission
-from camlink.carry.far import RECEIVER, SENDER, FarOutlet
-from camlink.carry.keys import make_keys
-from camlink.carry.relay import Relay
-from camlink.carry.ticket import RelayKey
+from camlink.carry.far.admission import Admission
+from camlink.carry.far.keys import make_keys
+from camlink.carry.far.link import RECEIVER, SENDER, FarOutlet
+from camlink.carry.far.relay import Relay
+from camlink.carry.far.ticket import RelayKey
 from camlink.display.live import Live
 from camlink.display.web.encryption import encryption_for
 from camlink.display.web.server import PageServer

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 import zmq
 
-from camlink.carry.admission import Admission
 from camlink.carry.envelope import encode
-from camlink.carry.far import RECEIVER, SENDER, FarInlet, FarOutlet
-from camlink.carry.gate import CallGate, OfferGate
-from camlink.carry.keys import make_keys
-from camlink.carry.relay import MOST_STRANGERS, Relay
-from camlink.carry.ticket import ASKING_BYTES, GREETING_BYTES, RelayKey, Ticket
+from camlink.carry.far.admission import Admission
+from camlink.carry.far.gate import CallGate, OfferGate
+from camlink.carry.far.keys import make_keys
+from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
+from camlink.carry.far.relay import MOST_STRANGERS, Relay
+from camlink.carry.far.ticket import ASKING_BYTES, GREETING_BYTES, RelayKey, Ticket
 from camlink.errors import WireError
 from camlink.testing.ends import Ends, joined, numbered, offer, receive, until
 from camlink.testing.hostile import PAYLOADS

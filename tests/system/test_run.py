@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from camlink.carry.journal import read_blocks
+from camlink.carry.disk.journal import read_blocks
 from camlink.errors import InputError
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, open_run, run

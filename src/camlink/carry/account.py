@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from camlink.carry.path import Path
+from camlink.carry.far.path import Path
 
 _BINS: Final = 256
 _PER_OCTAVE: Final = 8

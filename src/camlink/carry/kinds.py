@@ -7,13 +7,13 @@ from typing import Any
 
 import zmq
 
-from camlink.carry.crossing import SCHEME, Crossing
+from camlink.carry.disk.spill import Spill
+from camlink.carry.disk.spilling import SpillingOutlet
+from camlink.carry.far.crossing import SCHEME, Crossing
 from camlink.carry.link import DEFAULT_LIMIT_BYTES, Inlet, Kind, Outlet
 from camlink.carry.memory import MemoryOutlet
-from camlink.carry.ring import RingOutlet
-from camlink.carry.ring_inlet import RingInlet
-from camlink.carry.spill import Spill
-from camlink.carry.spilling import SpillingOutlet
+from camlink.carry.ring.inlet import RingInlet
+from camlink.carry.ring.outlet import RingOutlet
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet
 from camlink.errors import InputError
 

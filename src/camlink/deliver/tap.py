@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 
 from camlink.block import Block
-from camlink.carry.journal import write_blocks
+from camlink.carry.disk.journal import write_blocks
 from camlink.clock import now_s
 from camlink.deliver.file_name import file_in
 from camlink.workflow.operator import Context, operator

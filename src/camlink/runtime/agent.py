@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import zmq
 
 from camlink.errors import PeerLost, WireError
-from camlink.runtime.cluster_side import ClusterSide
-from camlink.runtime.dial import Dial
+from camlink.runtime.cluster.side import ClusterSide
 from camlink.runtime.messages import (
     MAX_CONTROL_BYTES,
     Beat,
@@ -32,6 +31,7 @@ from camlink.runtime.messages import (
     decode,
     encode,
 )
+from camlink.runtime.reach.dial import Dial
 
 POLL_MS: Final = 100
 SOON_MS: Final = 10

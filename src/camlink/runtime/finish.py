@@ -13,21 +13,21 @@ import msgspec
 import psutil
 
 from camlink.block import Block, Frames, Result, Void
-from camlink.carry.journal import SUFFIX, read_blocks
-from camlink.carry.spilling import read_spilled
+from camlink.carry.disk.journal import SUFFIX, read_blocks
+from camlink.carry.disk.spilling import read_spilled
 from camlink.errors import CamlinkError, FormatError, StorageError
-from camlink.runtime.context import WorkerContext
-from camlink.runtime.ends import SPILL
 from camlink.runtime.events import Begin
-from camlink.runtime.hand import key_of
-from camlink.runtime.host import NoScreen
-from camlink.runtime.last_words import has_last_words
 from camlink.runtime.messages import WorkerSpec
-from camlink.runtime.porter import JOURNALS
-from camlink.runtime.rerun import Rerun
-from camlink.runtime.seen import Seen
 from camlink.runtime.story import Moment, replay
-from camlink.runtime.worker import load
+from camlink.runtime.work.context import WorkerContext
+from camlink.runtime.work.ends import SPILL
+from camlink.runtime.work.hand import key_of
+from camlink.runtime.work.host import NoScreen
+from camlink.runtime.work.last_words import has_last_words
+from camlink.runtime.work.porter import JOURNALS
+from camlink.runtime.work.rerun import Rerun
+from camlink.runtime.work.seen import Seen
+from camlink.runtime.work.worker import load
 from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import build
 

@@ -15,12 +15,9 @@ import zmq
 
 from camlink.clock import now_s
 from camlink.errors import InputError, StorageError, WireError
-from camlink.runtime.clusters import Clusters
+from camlink.runtime.cluster.clusters import Clusters
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Order, Over, Placed, Send, StartAgent, Tick
-from camlink.runtime.harbour import open_harbour
-from camlink.runtime.host import NoScreen
 from camlink.runtime.layout import lay_out
-from camlink.runtime.leads import Leads
 from camlink.runtime.load import Load
 from camlink.runtime.log import EVENTS, EventLog
 from camlink.runtime.messages import (
@@ -42,10 +39,13 @@ from camlink.runtime.orders import choices_of, examine
 from camlink.runtime.place.births import Births
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
+from camlink.runtime.reach.harbour import open_harbour
+from camlink.runtime.reach.leads import Leads
 from camlink.runtime.report import Report, make_report
 from camlink.runtime.rundir import make_socket_folder
 from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
+from camlink.runtime.work.host import NoScreen
 from camlink.workflow.check import MASTER, Checked
 from camlink.workflow.operator import Screen
 

@@ -16,7 +16,7 @@ import msgspec
 
 from camlink.carry.account import Snapshot
 from camlink.errors import WireError
-from camlink.runtime.certificates import Pass
+from camlink.runtime.cluster.certificates import Pass
 from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs
 

@@ -15,14 +15,14 @@ import zmq
 
 from camlink.clock import keep_origin
 from camlink.runtime.agent import Agent
-from camlink.runtime.cluster_side import ClusterSide
-from camlink.runtime.host import Host
+from camlink.runtime.cluster.side import ClusterSide
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.nursery import Birth, adopt, end_with_parent, fork_nursery, name_process, nurse
 from camlink.runtime.place.births import Births
 from camlink.runtime.place.local import Processes
-from camlink.runtime.worker import Worker
+from camlink.runtime.work.host import Host
+from camlink.runtime.work.worker import Worker
 
 
 def nursery(parent: str, line: str, whose: str, origin_s: str, _room: str) -> Birth | None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from camlink.carry.account import Histogram
-from camlink.carry.path import Path
+from camlink.carry.far.path import Path
 
 StepState = Literal["waiting", "active", "done", "failed"]
 OperatorState = Literal["waiting", "starting", "ready", "running", "ended", "failed"]

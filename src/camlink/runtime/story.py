@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from camlink.carry.journal import SUFFIX, read_blocks
+from camlink.carry.disk.journal import SUFFIX, read_blocks
 from camlink.errors import FormatError
 from camlink.runtime.crew import WorkerState
 from camlink.runtime.events import (
@@ -27,11 +27,11 @@ from camlink.runtime.events import (
 )
 from camlink.runtime.log import EVENTS, Entry, read_log
 from camlink.runtime.messages import Detach, Exited, Failed, Go, Joined, Launch, Leave, Parted
-from camlink.runtime.porter import DEAD_LETTERS, JOURNALS
 from camlink.runtime.states import RunState
 from camlink.runtime.status import STEPS, RunStatus
 from camlink.runtime.succession import Succession
 from camlink.runtime.watch import Watch
+from camlink.runtime.work.porter import DEAD_LETTERS, JOURNALS
 from camlink.workflow.needs import say_bytes
 
 _PHASES: Final = {"services": 0, "network": 1, "graph": 2}

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from camlink.carry.account import Histogram, Snapshot, merge
-from camlink.carry.path import Path
+from camlink.carry.far.path import Path
 from camlink.runtime.crew import WorkerState
 from camlink.runtime.messages import GIVEN_BEFORE, LinkSpec
 from camlink.runtime.states import Phase, RunState

@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from camlink.block import Array, Block, Result
 from camlink.runtime.executor import ThreadExecutor
-from camlink.runtime.siblings import SharedFolder
+from camlink.runtime.work.siblings import SharedFolder
 from camlink.workflow.operator import FactValue, P
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from camlink.block import Block, Frames
-from camlink.runtime.work import blocks_of
+from camlink.runtime.work.work import blocks_of
 from camlink.testing.context import RecordingContext
 from camlink.testing.manners import PATIENCE_S, Kept, bounded, check_block, check_described, frames_of, frozen, said
 from camlink.workflow.operator import Kind, Operator

@@ -13,8 +13,8 @@ import pytest
 from apart import CAMLINK, RELAY, Apart, until
 
 import camlink.display.terminal
+from camlink.carry.disk.journal import read_blocks
 from camlink.carry.formats.cxi_read import read_cxi
-from camlink.carry.journal import read_blocks
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 AT = {"beamline": "beamline", "camera": "beamline", "reduce": "beamline", "stxm": "beamline", "solve": "cluster",

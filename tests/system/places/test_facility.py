@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from camlink.carry.keys import write_private
+from camlink.carry.far.keys import write_private
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.place.facility import FacilitySubmitter
 from camlink.runtime.place.job import JobSpec, JobState

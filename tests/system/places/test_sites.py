@@ -19,14 +19,14 @@ import psutil
 import pytest
 import zmq
 
-from camlink.carry.keys import make_keys, write_keys
-from camlink.carry.ticket import ASKING_BYTES
+from camlink.carry.far.keys import make_keys, write_keys
+from camlink.carry.far.ticket import ASKING_BYTES
 from camlink.errors import InputError
 from camlink.runtime import states
-from camlink.runtime.dial import AGENT, MASTER
-from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Bye, Joined, Launch, Ready, WorkerSpec, decode, encode
 from camlink.runtime.place import remote
+from camlink.runtime.reach.dial import AGENT, MASTER
+from camlink.runtime.reach.landing import Landing
 from camlink.runtime.run import open_run, run
 from camlink.runtime.story import tell
 from camlink.testing import toys

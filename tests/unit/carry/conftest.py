@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import zmq
 
+from camlink.carry.disk.spilling import SpillingOutlet
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.carry.link import Inlet, Kind
 from camlink.carry.memory import MemoryOutlet
-from camlink.carry.spilling import SpillingOutlet
 from camlink.testing.ends import Ends, Make
 
 KINDS: tuple[Kind, ...] = ("memory", "zmq", "shm")

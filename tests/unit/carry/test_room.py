@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from camlink.block import Block, Result
-from camlink.carry.arena import Arena, place_of
 from camlink.carry.envelope import encode
 from camlink.carry.link import Kind
+from camlink.carry.ring.arena import Arena, place_of
 from camlink.testing.ends import NBYTES, Ends, Make, joined, lawful, numbered, taken, until
 
 BIG = 10 * NBYTES

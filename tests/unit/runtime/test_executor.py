@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
-from camlink.runtime.certificates import make_certificates
+from camlink.runtime.cluster.certificates import make_certificates
 from camlink.runtime.executor import ThreadExecutor
 
 

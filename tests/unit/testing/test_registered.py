@@ -16,9 +16,9 @@ from camlink.beamline.twin.parameters import TwinParameters
 from camlink.block import Block, CountFrames, FrameKind, Header, Optics, Plan, RawFrames, Result, Scan
 from camlink.capture.fastccd.parameters import FastCCDParameters
 from camlink.capture.fastccd.source import fastccd
+from camlink.carry.disk.journal import write_blocks
 from camlink.carry.formats.cxi_write import CxiWriter
 from camlink.carry.formats.format import Format
-from camlink.carry.journal import write_blocks
 from camlink.clock import now_s
 from camlink.compute.correct.layout import Layout
 from camlink.registry import Registry

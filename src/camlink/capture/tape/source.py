@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 from camlink.block import Block, CountFrames, RawFrames
 from camlink.capture.moment import wait_until
 from camlink.capture.tape.faults import TapeFaults, Timed, spoiled
-from camlink.carry.journal import read_blocks
+from camlink.carry.disk.journal import read_blocks
 from camlink.errors import FormatError, ParameterError
 from camlink.workflow.operator import Context, operator
 from camlink.workflow.parameter import Parameters, about

@@ -17,13 +17,13 @@ import numpy as np
 import zmq
 
 from camlink.block import Block, Header, Result, Scan
-from camlink.carry.admission import Admission
 from camlink.carry.envelope import encode
-from camlink.carry.far import RECEIVER, SENDER, FarInlet, FarOutlet
-from camlink.carry.gate import CallGate, OfferGate
-from camlink.carry.keys import Keys, make_keys
-from camlink.carry.relay import Relay
-from camlink.carry.ticket import RelayKey, Ticket
+from camlink.carry.far.admission import Admission
+from camlink.carry.far.gate import CallGate, OfferGate
+from camlink.carry.far.keys import Keys, make_keys
+from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
+from camlink.carry.far.relay import Relay
+from camlink.carry.far.ticket import RelayKey, Ticket
 from camlink.clock import now_s
 from camlink.errors import PeerLost
 

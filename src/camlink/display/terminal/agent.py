@@ -20,7 +20,7 @@ def agent(join: Annotated[str, typer.Option(help="The master: tcp://HOST:PORT, o
                                                               "0 for never.")] = 0.0,
           ) -> None:
     """Join a run from another machine; it needs no open port here."""
-    from camlink.runtime.far_agent import work
+    from camlink.runtime.reach.far_agent import work
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     work(join, key, site, relay, listen, walltime)

@@ -18,8 +18,8 @@ def relay(key: Annotated[Path, typer.Argument(help="File of mode 0600 with the s
           port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 0,
           new_key: Annotated[bool, typer.Option("--new-key", help="Make the file with a new secret.")] = False) -> None:
     """Join sites that may only dial outward; the relay never sees what goes through."""
-    from camlink.carry.relay import Relay
-    from camlink.carry.ticket import RelayKey
+    from camlink.carry.far.relay import Relay
+    from camlink.carry.far.ticket import RelayKey
 
     if new_key and key.exists():
         raise InputError(f"{key} exists; a secret is never overwritten, choose another name")

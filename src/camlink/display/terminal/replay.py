@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from camlink.carry.journal import SUFFIX
+from camlink.carry.disk.journal import SUFFIX
 from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Tls, Values, read_sets
 from camlink.display.terminal.session import Choices, present
 from camlink.workflow.graph import Node, Workflow

@@ -13,15 +13,15 @@ from typing import Any, Final
 
 import zmq
 
-from camlink.carry.admission import Admission, as_client, as_server
-from camlink.carry.keys import Keys, make_keys
+from camlink.carry.far.admission import Admission, as_client, as_server
+from camlink.carry.far.keys import Keys, make_keys
 from camlink.errors import PeerLost
 from camlink.runtime.agent import Agent, Ending
 from camlink.runtime.control import Line
-from camlink.runtime.dial import AGENT, MASTER, Dial
 from camlink.runtime.inventory import take_inventory
-from camlink.runtime.landing import DOMAIN, Landing
 from camlink.runtime.messages import Bye, Go, Linked, WorkerSpec, decode, encode
+from camlink.runtime.reach.dial import AGENT, MASTER, Dial
+from camlink.runtime.reach.landing import DOMAIN, Landing
 
 TURNS: Final = 400
 FIRST: Final = 20

@@ -11,10 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from camlink.runtime.certificates import make_certificates
-from camlink.runtime.cluster import SETTINGS, need_dask, open_executor
-from camlink.runtime.cluster_side import ClusterSide, entrance_of
-from camlink.runtime.clusters import ROLES
+from camlink.runtime.cluster.certificates import make_certificates
+from camlink.runtime.cluster.client import SETTINGS, need_dask, open_executor
+from camlink.runtime.cluster.clusters import ROLES
+from camlink.runtime.cluster.side import ClusterSide, entrance_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import JoinCluster, StartScheduler
 

@@ -7,7 +7,7 @@ import ssl
 from contextlib import suppress
 from typing import Final
 
-from camlink.carry.ticket import MAGIC
+from camlink.carry.far.ticket import MAGIC
 
 WAIT_S: Final = 0.5
 _ZMTP: Final = b"\xff" + bytes(8) + b"\x7f"

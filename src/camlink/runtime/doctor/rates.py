@@ -13,8 +13,8 @@ import numpy as np
 import zmq
 
 from camlink.block import Block, Header, RawFrames, Scan
+from camlink.carry.disk.journal import write_blocks
 from camlink.carry.envelope import encode
-from camlink.carry.journal import write_blocks
 from camlink.carry.kinds import make_inlet, make_outlet
 from camlink.clock import now_s
 from camlink.errors import PeerLost, StorageError

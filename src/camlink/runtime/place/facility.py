@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from camlink.carry.keys import read_private
+from camlink.carry.far.keys import read_private
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus
 from camlink.runtime.place.script import script

@@ -10,11 +10,11 @@ from typing import Any
 import zmq
 
 from camlink.runtime.agent import Agent, Ending
-from camlink.runtime.host import Host
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import Message, WorkerSpec
 from camlink.runtime.place.local import END_S
-from camlink.runtime.worker import Worker
+from camlink.runtime.work.host import Host
+from camlink.runtime.work.worker import Worker
 from camlink.settings import read_settings
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from camlink.carry.keys import Keys, write_keys
+from camlink.carry.far.keys import Keys, write_keys
 from camlink.runtime.place.job import JobSpec, Submitter
 
 

@@ -8,14 +8,14 @@ from typing import Final
 
 import msgspec
 
-from camlink.carry.gate import OfferGate
-from camlink.carry.keys import LIFE_S, make_keys, write_keys, write_private
-from camlink.carry.ticket import RelayKey
+from camlink.carry.far.gate import OfferGate
+from camlink.carry.far.keys import LIFE_S, make_keys, write_keys, write_private
+from camlink.carry.far.ticket import RelayKey
 from camlink.errors import InputError
-from camlink.runtime.dial import AGENT, MASTER, lane_of
 from camlink.runtime.events import Placing
-from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Message
+from camlink.runtime.reach.dial import AGENT, MASTER, lane_of
+from camlink.runtime.reach.landing import Landing
 
 WORDS: Final = "join"
 LEAVE_S: Final = 8.0

@@ -11,10 +11,10 @@ from typing import Final, Self
 import msgspec
 
 from camlink.runtime.agent import Ending
-from camlink.runtime.hand import read_hand
 from camlink.runtime.messages import Message, WorkerSpec
 from camlink.runtime.nursery import Birth
 from camlink.runtime.place.births import LOST, Births
+from camlink.runtime.work.hand import read_hand
 from camlink.settings import read_settings
 from camlink.signals import signal_name
 

@@ -11,13 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
-from camlink.carry.keys import LIFE_S, Keys, make_keys
+from camlink.carry.far.keys import LIFE_S, Keys, make_keys
 from camlink.errors import CamlinkError
-from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.events import Placing
-from camlink.runtime.landing import Landing
 from camlink.runtime.messages import Message
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus, Submitter
+from camlink.runtime.reach.dial import AGENT, MASTER
+from camlink.runtime.reach.landing import Landing
 
 LOOK_S: Final = 0.5
 COME_S: Final = 120.0  # to import what it needs from a slow disk

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from camlink.carry.keys import Keys
+from camlink.carry.far.keys import Keys
 from camlink.runtime.place.environment import fit
 from camlink.runtime.place.job import JobSpec
 from camlink.runtime.place.ssh import Hop, Reach, SshSubmitter

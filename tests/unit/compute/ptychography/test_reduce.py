@@ -12,7 +12,7 @@ from camlink.block import COLUMNS, CountFrames, FrameKind, Header, RawFrames, Sc
 from camlink.compute.correct.layout import Layout
 from camlink.compute.ptychography.reduce import Reduce, ReduceParameters
 from camlink.errors import FormatError, ParameterError
-from camlink.runtime.siblings import SharedFolder
+from camlink.runtime.work.siblings import SharedFolder
 from camlink.workflow.parameter import build, fields
 
 LAYOUT = Layout(64, 72)

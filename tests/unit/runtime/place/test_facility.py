@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from camlink.carry.keys import write_private
+from camlink.carry.far.keys import write_private
 from camlink.errors import PeerLost
 from camlink.runtime.place import facility
 from camlink.runtime.place.facility import FacilitySubmitter

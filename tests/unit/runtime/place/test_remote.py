@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from camlink.carry.keys import Keys, make_keys
+from camlink.carry.far.keys import Keys, make_keys
 from camlink.errors import PeerLost
-from camlink.runtime.dial import AGENT, MASTER
 from camlink.runtime.place.job import JobSpec, JobStatus, Submitter
 from camlink.runtime.place.remote import RemotePlacer
+from camlink.runtime.reach.dial import AGENT, MASTER
 
 
 class Silent:

@@ -1,0 +1,1 @@
+"""Blocks on disk: journals of operators, and what spills from links."""

@@ -1,0 +1,1 @@
+"""Links between machines: encrypted, admitted by key, through a relay where both sides only dial outward."""

@@ -1,0 +1,150 @@
+"""Search: the ways that may lead to an outlet on another machine are tried at once, and the best is found.
+
+A way is tried by making the encrypted connection of the link itself: what does not get through to the pinned key does
+not count. Then it is measured with a few small questions and a few larger answers. An outlet that is too busy to answer
+does not hold up anybody: its ways are ranked by how long the connection took.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from camlink.carry.far.path import Tried, Way
+
+PROBE: Final = b"?"
+QUESTION: Final = struct.Struct("<cI")
+MOST_ANSWER_BYTES: Final = 1 << 20
+ANSWER_BYTES: Final = 1 << 18
+PINGS: Final = 3
+MEASURES: Final = 3
+TRY_S: Final = 5.0
+OTHERS_S: Final = 0.25
+OTHERS_TIMES: Final = 4
+ANSWER_S: Final = 1.0
+PAUSE_S: Final = 0.5
+
+
+class _Trial:
+    """One way while it is tried."""
+
+    def __init__(self, context: zmq.Context[Any], way: Way, prepare: Callable[[zmq.Socket[Any]], None]) -> None:
+        self.way = way
+        self.socket = context.socket(zmq.DEALER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.MAXMSGSIZE, MOST_ANSWER_BYTES)
+        prepare(self.socket)
+        self.events = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        self.begun_s = time.monotonic()
+        self.socket.connect(way.endpoint)
+        self.handshake_s = self.asked_s = 0.0
+        self.times_s: list[float] = []
+        self.bytes_per_s = 0.0
+        self.measures = 0
+
+    @property
+    def answered(self) -> bool:
+        return len(self.times_s) >= PINGS
+
+    @property
+    def measured(self) -> bool:
+        return self.measures >= MEASURES
+
+    def shaken(self) -> None:
+        recv_monitor_message(self.events)
+        if not self.handshake_s:
+            self.handshake_s = time.monotonic() - self.begun_s
+            self.ask(1)
+
+    def ask(self, nbytes: int) -> None:
+        self.asked_s = time.monotonic()
+        self.socket.send(QUESTION.pack(PROBE, nbytes))
+
+    def hear(self) -> None:
+        """An answer: small ones give the round trip, the large one after them the rate."""
+        nbytes, took_s = len(self.socket.recv()), time.monotonic() - self.asked_s
+        if nbytes > 1:
+            self.measures += 1
+            self.bytes_per_s = max(self.bytes_per_s, nbytes / max(took_s - min(self.times_s), 1e-6))
+            if not self.measured:
+                self.ask(ANSWER_BYTES)
+        else:
+            self.times_s.append(took_s)
+            if not self.answered:
+                self.ask(1)
+
+    def outcome(self) -> Tried:
+        return Tried(self.way, self.handshake_s, min(self.times_s, default=0.0), self.bytes_per_s)
+
+    def close(self) -> None:
+        self.socket.disable_monitor()
+        self.events.close(linger=0)
+        self.socket.close()
+
+
+def probe(context: zmq.Context[Any], ways: Sequence[Way], prepare: Callable[[zmq.Socket[Any]], None],
+          closing: threading.Event) -> list[Tried]:
+    """Try all ways at once for TRY_S at most; when one has done, the others get a few times its time; best first.
+
+    Ways are measured one after the other, so that they do not share a wire while they are.
+    """
+    trials = [_Trial(context, way, prepare) for way in ways]
+    poller = zmq.Poller()
+    for trial in trials:
+        poller.register(trial.socket, zmq.POLLIN)
+        poller.register(trial.events, zmq.POLLIN)
+    begun_s = time.monotonic()
+    until_s, measuring = begun_s + TRY_S, None
+    try:
+        while not closing.is_set() and time.monotonic() < until_s and not all(t.measured for t in trials):
+            ready = dict(poller.poll(50))
+            for trial in trials:
+                if trial.events in ready:
+                    trial.shaken()
+                    until_s = min(until_s, time.monotonic() + ANSWER_S)
+                if trial.socket in ready:
+                    trial.hear()
+            if measuring is not None and measuring.measured:
+                took_s = time.monotonic() - begun_s
+                until_s, measuring = min(until_s, begun_s + max(OTHERS_S, OTHERS_TIMES * took_s)), None
+            if measuring is None:
+                measuring = next((t for t in trials if t.answered and not t.measured), None)
+                if measuring is not None:
+                    measuring.ask(ANSWER_BYTES)
+        return sorted((trial.outcome() for trial in trials), key=lambda tried: (not tried.handshake_s, tried.cost))
+    finally:
+        for trial in trials:
+            trial.close()
+
+
+class Search:
+    """Looks for a way in a thread, again and again until one works; `found` is what became of all, best first."""
+
+    def __init__(self, context: zmq.Context[Any], ways: Sequence[Way], prepare: Callable[[zmq.Socket[Any]], None]
+                 ) -> None:
+        self._context, self._ways, self._prepare = context, tuple(ways), prepare
+        self._closing = threading.Event()
+        self.found: list[Tried] = []
+        self._thread = threading.Thread(target=self._run, name="paths", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        with suppress(zmq.ContextTerminated):
+            while not self._closing.is_set():
+                tried = probe(self._context, self._ways, self._prepare, self._closing)
+                if tried and tried[0].handshake_s:
+                    self.found = tried
+                    return
+                self._closing.wait(PAUSE_S)
+
+    def close(self) -> None:
+        """Look no longer."""
+        self._closing.set()
+        self._thread.join()

@@ -1,0 +1,1 @@
+"""Dask inside a site, brought up by its agents."""

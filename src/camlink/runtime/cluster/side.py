@@ -1,0 +1,138 @@
+"""ClusterSide: what an agent does for the cluster of its site: starts processes, and others for those that are gone.
+
+A process that says nothing for SILENT_S (killed, stopped, or held up by its work) is ended, and its work goes to
+others.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from camlink.carry.far.keys import write_private
+from camlink.runtime.cluster.certificates import Pass
+from camlink.runtime.cluster.client import SILENT_S, START_S, Entrance
+from camlink.runtime.cluster.process import Part
+from camlink.runtime.messages import ClusterUp, Inventory, JoinCluster, StartScheduler
+from camlink.workflow.needs import ANY
+
+LOOPBACK: Final = "127.0.0.1"
+PAUSE_S: Final = 1.0
+
+
+def entrance_of(sockets: Path, site: str) -> Path:
+    """The file that leads operators to the cluster of a site."""
+    return sockets / f"cluster-{site}"
+
+
+class _Child:
+    """A process of the cluster."""
+
+    def __init__(self, part: Part) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "camlink.runtime.cluster.process", "worker" if part.address else "scheduler",
+             str(os.getpid())], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError), self.process.stdin as pipe:
+            pipe.write(msgspec.msgpack.encode(part))
+        self._out = self.process.stdout
+        os.set_blocking(self._out.fileno(), False)
+        self._said = b""
+        self._heard_s = time.monotonic()
+
+    @property
+    def address(self) -> str:
+        """Where it listens, once it has said so."""
+        return self._said.partition(b"\n")[0].decode() if b"\n" in self._said else ""
+
+    def is_gone(self) -> bool:
+        """Whether it has ended, or was silent for too long and was ended."""
+        said = self._out.read(4096) if self.process.poll() is None else b""
+        if said:
+            self._said = (self._said + said)[:200]
+            self._heard_s = time.monotonic()
+        if time.monotonic() - self._heard_s > (SILENT_S if self.address else START_S):
+            self.process.kill()
+            self.process.wait()
+        return self.process.poll() is not None
+
+    def end(self) -> None:
+        """End it now: it has nothing to keep, and nobody may wait for it."""
+        self.process.kill()
+        self.process.wait()
+        self._out.close()
+
+
+class ClusterSide:
+    """The cluster's processes at one agent; `look` is called again and again by the loop of the agent."""
+
+    def __init__(self, agent: str, sockets: Path, has: Inventory) -> None:
+        self._agent, self._sockets, self._has = agent, sockets, has
+        self._start: StartScheduler | None = None
+        self._join: JoinCluster | None = None
+        self._scheduler: _Child | None = None
+        self._workers: list[_Child] = []
+        self._told = ""
+        self._next_s = 0.0
+        self.replaced = 0
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes of the workers here."""
+        return [worker.process.pid for worker in self._workers]
+
+    def obey(self, message: StartScheduler | JoinCluster) -> None:
+        """Start the scheduler of the site, or workers that belong to it."""
+        if isinstance(message, StartScheduler):
+            self._start = message
+            self._scheduler = self._schedule(message)
+            return
+        self._join = message
+        write_private(entrance_of(self._sockets, message.cluster),
+                      msgspec.msgpack.encode(Entrance(message.address, message.client)))
+        for worker in self._workers:  # of a scheduler that is gone
+            worker.end()
+        self._workers = [self._hire(message) for _ in range(message.workers or self._has.cores)]
+
+    def look(self) -> ClusterUp | None:
+        """Replace who is gone; what the master has to know: where the scheduler is."""
+        if self._start is not None and self._scheduler is not None and self._scheduler.is_gone():
+            self._scheduler.end()
+            self._scheduler = self._schedule(self._start)
+        if self._join is not None and time.monotonic() > self._next_s:
+            for number, worker in enumerate(self._workers):
+                if worker.is_gone():
+                    worker.end()
+                    self.replaced += 1
+                    self._workers[number] = self._hire(self._join)
+                    self._next_s = time.monotonic() + PAUSE_S
+        address = self._scheduler.address if self._scheduler is not None else ""
+        if not address or address == self._told:
+            return None
+        self._told = address
+        return ClusterUp(site=self._agent, address=address)
+
+    def close(self) -> None:
+        """End everything here."""
+        for child in (*self._workers, *([self._scheduler] if self._scheduler is not None else [])):
+            child.end()
+        self._workers, self._scheduler = [], None
+
+    def _schedule(self, start: StartScheduler) -> _Child:
+        return _Child(msgspec.structs.replace(self._part("", start.own, start.listen), dashboard=start.dashboard))
+
+    def _hire(self, join: JoinCluster) -> _Child:
+        return _Child(self._part(join.address, join.own, join.listen))
+
+    def _part(self, address: str, own: Pass, listen: str) -> Part:
+        host = next(iter(self._has.network), LOOPBACK) if listen == ANY else listen or LOOPBACK
+        return Part(host, address, own, str(self._sockets), self._has.memory_bytes // max(self._has.cores, 1))

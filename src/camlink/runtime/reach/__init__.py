@@ -1,0 +1,1 @@
+"""How agents on other machines reach their master, and their links each other."""

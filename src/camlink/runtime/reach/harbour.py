@@ -1,0 +1,78 @@
+"""Harbour: where links between the machines of a run meet: one relay beside the master, one key a role, tickets."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from camlink.carry.far.crossing import Passage
+from camlink.carry.far.keys import LIFE_S, make_keys
+from camlink.carry.far.link import RECEIVER, SENDER
+from camlink.carry.far.relay import Relay
+from camlink.carry.far.ticket import RelayKey
+from camlink.errors import InputError
+from camlink.runtime.events import Refused
+from camlink.runtime.inventory import network
+from camlink.runtime.messages import Message
+from camlink.workflow.graph import Workflow
+from camlink.workflow.needs import ANY
+
+NEAR: Final = ("inline", "local")
+
+
+class Harbour:
+    """A relay in a thread of the master; far machines reach its port as they reach the landing of their agents.
+
+    With `outside`, the address and the secret of another relay, the links meet there, and no port is opened here.
+    """
+
+    def __init__(self, run: str, host: str = "127.0.0.1", listen: tuple[str, ...] = (),
+                 outside: tuple[str, RelayKey] | None = None) -> None:
+        address, key = outside or ("", RelayKey(secrets.token_bytes(32)))
+        self._relay = None if outside else Relay(key, host)
+        self.port = 0
+        if self._relay is not None:
+            address = self._relay.address
+            self.port = int(address.rpartition(":")[2])
+            self._thread = threading.Thread(target=self._relay.run, name="relay", daemon=True)
+            self._thread.start()
+        keys = make_keys(run, {SENDER: [RECEIVER], RECEIVER: [SENDER]})
+        self.passage = Passage(keys[SENDER], keys[RECEIVER], key.ticket(address, run, "offer", LIFE_S),
+                               key.ticket(address, run, "call", LIFE_S), listen).sealed()
+
+    def news(self, *, last: bool = False) -> list[Message]:
+        """Who was turned away since the last call, now and then; the `last` time all."""
+        if self._relay is None:
+            return []
+        return [Refused(where=f"the relay of this run, port {self.port}", **msgspec.structs.asdict(refusal))
+                for refusal in self._relay.refusals.news(last=last)]
+
+    def close(self) -> None:
+        """Close the port and everything that goes through."""
+        if self._relay is not None:
+            self._relay.close()
+            self._thread.join(5)
+
+
+def open_harbour(workflow: Workflow, run: str) -> Harbour | None:
+    """A harbour when some site is on another machine; at the address where those sites reach this one."""
+    far = [site for site in workflow.sites.values() if site.placer not in NEAR]
+    if not far:
+        return None
+    relays = {str(site.options.get("relay", "")) for site in far}
+    if len(relays) > 1:
+        raise InputError(f"workflow '{workflow.name}': a run has one relay, its far sites name "
+                         f"{', '.join(sorted(relay or 'none (that is, one beside the master)' for relay in relays))}")
+    if relay := relays.pop():
+        key = next(site.options.get("relay_key") for site in far)
+        if not key:
+            raise InputError(f"workflow '{workflow.name}': `relay: {relay}` needs `relay_key`, the key file of it")
+        return Harbour(run, outside=(relay, RelayKey.read(Path(str(key)).expanduser())))
+    hosts = [str(site.options["address"]) for site in far if "address" in site.options]
+    asked = {str(site.options["listen"]) for site in workflow.sites.values()
+             if site.placer in NEAR and "listen" in site.options}
+    return Harbour(run, hosts[0] if hosts else "127.0.0.1", tuple(network()) if ANY in asked else tuple(sorted(asked)))

@@ -1,0 +1,203 @@
+"""Ways to an outlet with real sockets: the best that works is taken, another when it breaks, and nothing is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import zmq
+from hypothesis import given
+from hypothesis import strategies as st
+
+from camlink.carry.envelope import encode
+from camlink.carry.far.admission import Admission
+from camlink.carry.far.keys import make_keys
+from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
+from camlink.carry.far.path import Tried, Way, read_address, write_address
+from camlink.carry.far.search import PROBE, QUESTION
+from camlink.errors import InputError
+from camlink.testing.ends import numbered, until
+
+KEYS = make_keys("run", {SENDER: [RECEIVER], RECEIVER: [SENDER]})
+
+
+class Wire:
+    """A port that leads to another one, as a forward or a relay does: slowly, and until it is cut."""
+
+    def __init__(self, target: str, delay_s: float = 0.0) -> None:
+        self._target, self._delay_s = target.removeprefix("tcp://").split(":"), delay_s
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self._ends: list[socket.socket] = []
+        self.endpoint = f"tcp://127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._server.accept()
+                self._ends.append(near)
+                far = socket.create_connection((self._target[0], int(self._target[1])))
+                self._ends.append(far)
+                for a, b in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(a, b), daemon=True).start()
+
+    def _pump(self, a: socket.socket, b: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := a.recv(1 << 20):
+                time.sleep(self._delay_s)
+                b.sendall(data)
+        with contextlib.suppress(OSError):
+            b.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        with contextlib.suppress(OSError):
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        for end in self._ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+
+
+class Side:
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.context: zmq.Context[Any] = zmq.Context()
+        stack.callback(self.context.destroy, linger=0)
+        admission = Admission(self.context)
+        stack.callback(admission.close)
+        self.outlet = FarOutlet(self.context, "tcp://127.0.0.1:*", "a->b", KEYS[SENDER], admission, limit_bytes=400_000)
+        self.direct = self.outlet.address
+        stack.callback(self.outlet.close)
+        self.stack = stack
+
+    def wire(self, delay_s: float = 0.0) -> Wire:
+        made = Wire(self.direct, delay_s)
+        self.stack.callback(made.cut)
+        return made
+
+    def inlet(self, *ways: Way) -> FarInlet:
+        inlet = FarInlet(self.context, ways, "a->b", KEYS[RECEIVER], "b")
+        self.stack.callback(inlet.abandon)
+        until(lambda: (self.outlet.pump(), inlet.pump(), self.outlet.ready)[2], "the hello")
+        return inlet
+
+
+@pytest.fixture
+def side() -> Iterator[Side]:
+    with contextlib.ExitStack() as stack:
+        yield Side(stack)
+
+
+def closed_port() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"tcp://127.0.0.1:{server.getsockname()[1]}"
+
+
+def test_the_faster_way_is_taken_and_all_are_told(side: Side) -> None:
+    slow = side.wire(0.02)
+    inlet = side.inlet(Way("relay", slow.endpoint), Way("direct", side.direct))
+    path = inlet.account.path
+    assert path is not None
+    assert (path.by, path.to, path.receiver, path.chosen) == ("direct", side.direct, "b", 1)
+    assert path.bytes_per_s > 0
+    assert set(path.tried) == {f"direct {side.direct}", f"relay {slow.endpoint}"}
+    assert inlet.account.snapshot().paths == (path,)
+
+
+@pytest.mark.parametrize("blocked", ["nothing listens", *(pytest.param(how, marks=pytest.mark.slow) for how in (
+    "no machine is there", "it hangs up", "it says nothing"))])
+def test_a_way_that_does_not_work_is_passed_over(side: Side, blocked: str) -> None:
+    silent = socket.create_server(("127.0.0.1", 0))
+    side.stack.callback(silent.close)
+    broken = side.wire()
+    broken._target = ["127.0.0.1", closed_port().rpartition(":")[2]]
+    endpoint = {"nothing listens": closed_port(), "no machine is there": "tcp://192.0.2.1:9", "it hangs up":
+                broken.endpoint, "it says nothing": f"tcp://127.0.0.1:{silent.getsockname()[1]}"}[blocked]
+    inlet = side.inlet(Way("direct", endpoint), Way("relay", side.wire().endpoint))
+    assert inlet.account.path is not None
+    assert inlet.account.path.by == "relay"
+    assert inlet.account.path.tried[f"direct {endpoint}"] == "no answer"
+
+
+def stream(side: Side, inlet: FarInlet, blocks: int, at: dict[int, Any]) -> list[int]:
+    got: list[int] = []
+    sent, deadline = 0, time.monotonic() + 30
+    while len(got) < blocks or side.outlet.account.kept:
+        assert time.monotonic() < deadline, f"{len(got)} of {blocks} arrived, {side.outlet.account.snapshot()}"
+        side.outlet.pump()
+        if sent < blocks:
+            block = numbered(sent, 20_000)
+            sent += side.outlet.offer(block, encode(block))
+        if (taken := inlet.receive()) is not None:
+            got.append(taken.header.sequence)
+            inlet.release()
+            at.get(len(got), lambda: None)()
+    return got
+
+
+def test_when_a_way_breaks_another_is_taken_and_nothing_is_lost_or_doubled(side: Side) -> None:
+    first, second = side.wire(), side.wire(0.005)
+    inlet = side.inlet(Way("direct", first.endpoint), Way("relay", second.endpoint))
+    assert inlet.account.path is not None
+    assert inlet.account.path.by == "direct"
+    got = stream(side, inlet, 200, {60: first.cut})
+    assert sorted(got) == list(range(200))
+    assert (inlet.account.path.by, inlet.account.path.chosen) == ("relay", 2)
+    assert side.outlet.account.snapshot().fault() == ""
+    assert side.outlet.account.lost == {}
+
+
+def test_an_inlet_that_finds_no_way_can_be_closed(side: Side) -> None:
+    inlet = FarInlet(side.context, [Way("direct", closed_port())], "a->b", KEYS[RECEIVER], "b")
+    inlet.pump()
+    inlet.leave()
+    assert inlet.account.path is None
+
+
+def test_a_stranger_cannot_ask_for_answers_and_an_answer_has_a_limit(side: Side) -> None:
+    dealer = side.context.socket(zmq.DEALER)
+    dealer.linger = 0
+    dealer.curve_serverkey = KEYS[RECEIVER].pin(SENDER)
+    dealer.curve_publickey, dealer.curve_secretkey = (
+        key.encode() for key in (KEYS[SENDER].public, KEYS[SENDER].secret))
+    dealer.connect(side.direct)
+    dealer.send(QUESTION.pack(PROBE, 1))
+    for _ in range(20):
+        side.outlet.pump()
+        assert not dealer.poll(10)
+    dealer.close()
+    friend = side.context.socket(zmq.DEALER)
+    friend.linger = 0
+    friend.curve_serverkey = KEYS[RECEIVER].pin(SENDER)
+    friend.curve_publickey, friend.curve_secretkey = (
+        key.encode() for key in (KEYS[RECEIVER].public, KEYS[RECEIVER].secret))
+    friend.connect(side.direct)
+    friend.send(QUESTION.pack(PROBE, 0xFFFFFFFF))
+    until(lambda: (side.outlet.pump(), friend.poll(10))[1], "the answer")
+    assert len(friend.recv()) == 1 << 20
+    friend.close()
+
+
+def test_ways_are_ranked_by_what_a_block_takes() -> None:
+    relay, direct, ssh = Way("relay", "r"), Way("direct", "d"), Way("ssh", "s")
+    best = min([Tried(relay, 0.01, 0.001, 1e9), Tried(direct, 0.001, 0.0005, 1e7), Tried(ssh, 0.001)],
+               key=lambda tried: tried.cost)
+    assert best.way == relay
+    assert min([Tried(relay, 0.001), Tried(direct, 0.001)], key=lambda tried: tried.cost).way == direct
+
+
+def test_an_address_reads_as_it_was_written() -> None:
+    address = write_address("camera-0-0", "/run/x.far", ["tcp://10.0.0.1:5", "tcp://[::1]:7"])
+    assert read_address(address) == ("camera-0-0", "/run/x.far", ("tcp://10.0.0.1:5", "tcp://[::1]:7"))
+
+
+@given(st.text(alphabet="far:/;tcpx1.", max_size=40))
+def test_whatever_is_no_address_is_refused(text: str) -> None:
+    with contextlib.suppress(InputError):
+        lane, path, direct = read_address(text)
+        assert write_address(lane, path, direct) == text
