@@ -49,13 +49,18 @@ def play(made: Workflow, folder: Path, act: Callable[[], None], within_s: float 
         return opened.wait(within_s)
 
 
+def words_of(one: psutil.Process) -> list[str]:
+    """The command line; empty for one that has ended, which others may not have buried yet."""
+    try:
+        return one.cmdline()
+    except psutil.Error:
+        return []
+
+
 def process(*words: str, below: int | None = None) -> psutil.Process:
     """The process below this one, or another, with these words on its command line."""
     for found in psutil.Process(below).children(recursive=True):
-        try:
-            line = found.cmdline()
-        except psutil.Error:
-            continue  # it ended meanwhile
+        line = words_of(found)
         if all(any(part.startswith(word) for part in line) for word in words):
             return found
     raise AssertionError(f"no process {words}")
@@ -164,7 +169,7 @@ def test_a_source_that_resumes_gives_every_frame_once_though_the_nurseries_are_g
     def act() -> None:
         agent = process("agent")
         for parent in (agent, psutil.Process()):
-            os.kill(next(child.pid for child in parent.children() if "nursery" in child.cmdline()), how)
+            os.kill(next(child.pid for child in parent.children() if "nursery" in words_of(child)), how)
         os.kill(process("worker", "camera/0/", below=agent.pid).pid, how)
         assert awaited("worker", "camera/0/1", below=agent.pid).ppid() == agent.pid
 
@@ -231,5 +236,5 @@ def test_a_solver_that_is_killed_goes_on_where_it_stood(tmp_path: Path) -> None:
     after = [facts for facts in seen if "went_on_from" in facts]
     assert after[0]["iteration"] > after[0]["went_on_from"] > before["iteration"] / 2 >= 15
     assert after[0]["fourier_error"] < 1.1 * before["fourier_error"]
-    assert after[-1]["iteration"] <= 70
+    assert after[-1]["iteration"] < after[0]["went_on_from"] + 60, "it began anew"
     assert not list((tmp_path / "journal").iterdir())
