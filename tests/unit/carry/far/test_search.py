@@ -140,6 +140,7 @@ def stream(side: Side, inlet: FarInlet, blocks: int, at: dict[int, Any]) -> list
     return got
 
 
+@pytest.mark.slow
 def test_when_a_way_breaks_another_is_taken_and_nothing_is_lost_or_doubled(side: Side) -> None:
     first, second = side.wire(), side.wire(0.005)
     inlet = side.inlet(Way("direct", first.endpoint), Way("relay", second.endpoint))
