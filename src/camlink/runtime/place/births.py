@@ -31,8 +31,8 @@ class Births:
     """Processes by name: asked for, born, ended.
 
     With `here` they are children of this process; else of the nursery itself, which outlives none of them but tells
-    no codes. `line` and `pid` are those of a nursery that was forked already. `alarm` is a file descriptor that is
-    readable when there is something to look at.
+    no codes. `born` is the line and the process id of a nursery that was forked already. `alarm` is a file descriptor
+    that is readable when there is something to look at.
     """
 
     def __init__(self, log: Path | None = None, *, here: bool = True, born: tuple[socket.socket, int] | None = None,
@@ -50,7 +50,7 @@ class Births:
         self._deaths = 0
         self._heard_s = self._looked_s = time.monotonic()
         self._stranger = 0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # the placers of several sites are closed at once
         self._line, self._pid = born or self._spawn()
         self._open()
 
@@ -70,21 +70,24 @@ class Births:
 
     def ended(self, name: str) -> int | None:
         """The code with which a process ended (negative: the signal), told once; None while it runs."""
-        self._look()
-        return self._ended.pop(name, None)
+        with self._lock:
+            self._see()
+            return self._ended.pop(name, None)
 
     def pid(self, name: str) -> int:
         """The process of this name; 0 when there is none."""
-        self._look()
-        return self._running[name][0] if name in self._running else 0
+        with self._lock:
+            self._see()
+            return self._running[name][0] if name in self._running else 0
 
     def kill(self, name: str) -> None:
         """SIGKILL, or as soon as it is born."""
-        if name in self._running:
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._running[name][1], signal.SIGKILL)
-        elif name in self._asked:
-            self._doomed.add(name)
+        with self._lock:
+            if name in self._running:
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(self._running[name][1], signal.SIGKILL)
+            elif name in self._asked:
+                self._doomed.add(name)
 
     def stopped(self) -> tuple[str, ...]:
         """Those that somebody has sent SIGSTOP."""
@@ -93,14 +96,13 @@ class Births:
     def wait(self, name: str, patience_s: float) -> None:
         """Give a process time to end by itself, then SIGKILL and see that it is gone."""
         deadline_s = time.monotonic() + patience_s
-        while (name in self._running or name in self._asked) and name not in self._ended:
+        while self._is_awaited(name):
             left_s = deadline_s - time.monotonic()
             if left_s < 0:
                 self.kill(name)
             if left_s < -patience_s:
                 return
-            select.select([self.alarm], [], [], 0.05)
-            self._look()
+            self._epoll.poll(0.05)
 
     def close(self) -> None:
         """End the nursery, and what still runs."""
@@ -110,18 +112,17 @@ class Births:
         self._end_nursery()
         self._epoll.close()
 
-    def _look(self) -> None:
-        with self._lock:  # the placers of several sites are closed at once
+    def _is_awaited(self, name: str) -> bool:
+        with self._lock:
             self._see()
+            return name in self._running or name in self._asked
 
     def _see(self) -> None:
         """Hear who was born, see who has ended, and start another nursery when it is gone."""
-        gone = False
-        for file, _ in self._epoll.poll(0):
-            if file == self._line.fileno():
-                gone = not self._hear()
+        ready = {file for file, _ in self._epoll.poll(0)}
+        gone = self._line.fileno() in ready and not self._hear()
         for name, (pid, watched) in list(self._running.items()):
-            if select.select([watched], [], [], 0)[0]:
+            if watched in ready:
                 self._epoll.unregister(watched)
                 os.close(watched)
                 del self._running[name]

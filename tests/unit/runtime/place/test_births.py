@@ -7,6 +7,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,20 @@ def test_where_no_nursery_lives_it_is_said(tmp_path: Path, monkeypatch: pytest.M
     assert until(lambda: births.ended(LINE)) == LOST
     assert "no_such_module" in (tmp_path / "nursery.log").read_text()
     births.close()
+
+
+def test_several_threads_end_the_same_at_once(births: Births, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = signal.pidfd_send_signal
+
+    def held_up(watched: int, number: signal.Signals) -> None:
+        time.sleep(0.2)  # meanwhile another thread sees the end, and closes what it watched
+        ended(watched, number)
+
+    births.ask(Birth("x", ("worker", "inproc://x", "x"), mortal=True, said=b"\x01"))
+    until(lambda: births.pid("x"))
+    monkeypatch.setattr(signal, "pidfd_send_signal", held_up)
+    with ThreadPoolExecutor(2) as pool:
+        killing = pool.submit(births.kill, "x")
+        pool.submit(births.wait, "x", 5).result()
+        killing.result()
+    assert births.ended("x") in (1, -signal.SIGKILL)
