@@ -136,23 +136,25 @@ class Births:
             self._start_again()
 
     def _hear(self) -> bool:
-        """Take in one answer; False when the nursery is gone."""
-        try:
-            said = self._line.recv(MOST_BYTES)
-        except BlockingIOError:
-            return True
-        except OSError:
-            said = b""
-        if not said:
-            return False
-        name, pid = msgspec.msgpack.decode(said, type=tuple[str, int])
-        self._heard_s, self._deaths = time.monotonic(), 0
-        birth = self._asked.pop(name, None)
-        if birth is not None and birth.words:
-            self._born(name, pid)
-        return True
+        """Take in all answers; False when the nursery is gone."""
+        while True:
+            try:
+                said = self._line.recv(MOST_BYTES)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not said:
+                return False
+            name, pid = msgspec.msgpack.decode(said, type=tuple[str, int])
+            self._heard_s, self._deaths = time.monotonic(), 0
+            birth = self._asked.pop(name, None)
+            if birth is not None and birth.words:
+                self._born(name, pid)
 
     def _born(self, name: str, pid: int) -> None:
+        doomed = name in self._doomed
+        self._doomed.discard(name)
         try:
             watched = os.pidfd_open(pid) if pid > 0 else -1
         except ProcessLookupError:
@@ -162,8 +164,7 @@ class Births:
             return
         self._epoll.register(watched, select.EPOLLIN)
         self._running[name] = pid, watched
-        if name in self._doomed:
-            self._doomed.discard(name)
+        if doomed:
             self.kill(name)
 
     def _start_again(self) -> None:
@@ -218,11 +219,12 @@ class Births:
                 socket.send_fds(self._line, [msgspec.msgpack.encode(msgspec.structs.replace(birth, said=b""))], [file])
 
     def _end_nursery(self) -> None:
-        self._epoll.unregister(self._line.fileno())
-        self._line.close()
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
+        self._hear()  # whom it bore before must not be born again
+        self._epoll.unregister(self._line.fileno())
+        self._line.close()
 
     def _reap_stranger(self) -> None:
         """Whom we adopted without knowing (the child of a worker that was killed) is buried at the second look."""

@@ -43,13 +43,17 @@ def until(look: Callable[[], Any]) -> Any:
     return found
 
 
+def spec_of(folder: Path) -> bytes:
+    return msgspec.msgpack.encode(WorkerSpec(
+        operator="camera", replica=0, where="camlink.testing.toys:camera", kind="source", parameters={}, inputs=(),
+        outputs=(), folder=str(folder), sockets=str(folder), provenance={}))
+
+
 def ask(births: Births, folder: Path, where: str = "camlink.testing.toys:camera", said: bytes = b"") -> None:
     """Ask for a worker that waits for its master, unless it is told something else."""
-    spec = WorkerSpec(operator="camera", replica=0, where="camlink.testing.toys:camera", kind="source", parameters={},
-                      inputs=(), outputs=(), folder=str(folder), sockets=str(folder), provenance={})
     words = ("worker", f"ipc://{folder}/nobody", LINE)
     births.ask(Birth(LINE, words, where, mortal=True, log=str(folder / "camera.log"), environment={"CAMLINK_RUNS": "x"},
-                     said=said or msgspec.msgpack.encode(spec)))
+                     said=said or spec_of(folder)))
 
 
 def test_a_worker_is_a_child_of_who_asked_and_its_end_is_told(births: Births, tmp_path: Path) -> None:
@@ -115,3 +119,16 @@ def test_several_threads_end_the_same_at_once(births: Births, monkeypatch: pytes
         pool.submit(births.wait, "x", 5).result()
         killing.result()
     assert births.ended("x") in (1, -signal.SIGKILL)
+
+
+def test_who_was_born_before_a_nursery_was_stopped_is_not_born_again(births: Births, tmp_path: Path) -> None:
+    names = ["x", "y", "z"]
+    (nursery,) = psutil.Process().children()
+    for name in names:
+        births.ask(Birth(name, ("worker", f"ipc://{tmp_path}/nobody", name), mortal=True, said=spec_of(tmp_path)))
+    until(lambda: len(psutil.Process().children()) == 1 + len(names) or None)
+    time.sleep(0.2)  # to say so
+    nursery.suspend()
+    time.sleep(under_test.LOOK_S)
+    pids = [until(lambda name=name: births.pid(name)) for name in names]
+    assert {child.pid for child in psutil.Process().children()} == {nursery.pid, *pids}
