@@ -22,7 +22,7 @@ from camlink.runtime.nursery import MODULE, MOST_BYTES, ROOM, Birth, adopt
 
 PATIENCE_S: Final = 30.0
 LOOK_S: Final = 1.0
-MOST_DEATHS: Final = 3  # one after the other, and nobody was born
+MOST_DEATHS: Final = 3  # one after the other, nobody was born, and no import was the reason
 LOST: Final = -256
 """Code of a process whose end its parent alone was told."""
 
@@ -147,7 +147,7 @@ class Births:
             if not said:
                 return False
             name, pid = msgspec.msgpack.decode(said, type=tuple[str, int])
-            self._heard_s, self._deaths = time.monotonic(), 0
+            self._heard_s = time.monotonic()
             birth = self._asked.pop(name, None)
             if birth is not None and birth.words:
                 self._born(name, pid)
@@ -162,6 +162,7 @@ class Births:
         if watched < 0:
             self._ended[name] = LOST
             return
+        self._deaths = 0
         self._epoll.register(watched, select.EPOLLIN)
         self._running[name] = pid, watched
         if doomed:
@@ -170,13 +171,15 @@ class Births:
     def _start_again(self) -> None:
         """Another nursery; what the lost one worked on when it ended is not imported there a second time."""
         self._end_nursery()
-        self._deaths += 1
+        first = next(iter(self._asked.values()), None)
+        if first is not None and first.where and first.where not in self._plain:
+            self._plain.add(first.where)
+        elif first is not None:
+            self._deaths += 1
         asked = [birth for birth in self._asked.values() if birth.words and birth.name not in self._doomed]
         for birth in self._asked.values():
             if birth.words and (birth.name in self._doomed or self._deaths > MOST_DEATHS):
                 self._ended[birth.name] = LOST
-        if (first := next(iter(self._asked.values()), None)) is not None and first.where:
-            self._plain.add(first.where)
         self._asked, self._doomed = {}, set()
         self._line, self._pid = self._spawn()
         self._open()

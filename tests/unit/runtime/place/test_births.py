@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from camlink.runtime.messages import WorkerSpec
-from camlink.runtime.nursery import Birth
+from camlink.runtime.nursery import MOST_BYTES, Birth
 from camlink.runtime.place import births as under_test
-from camlink.runtime.place.births import LOST, Births
+from camlink.runtime.place.births import LOST, MOST_DEATHS, Births
 
 pytestmark = pytest.mark.slow
 LINE = "camera/0/0"
@@ -132,3 +132,18 @@ def test_who_was_born_before_a_nursery_was_stopped_is_not_born_again(births: Bir
     time.sleep(under_test.LOOK_S)
     pids = [until(lambda name=name: births.pid(name)) for name in names]
     assert {child.pid for child in psutil.Process().children()} == {nursery.pid, *pids}
+
+
+def test_who_ends_every_nursery_is_given_up_and_imports_that_succeed_do_not_hide_it(births: Births) -> None:
+    births.ask(Birth("odd", where="camlink.testing.toys:camera"))
+    births.ask(Birth(LINE, ("worker", "x" * MOST_BYTES)))  # more than a nursery takes in
+    assert until(lambda: births.ended(LINE)) == LOST
+
+
+def test_many_who_cannot_be_imported_ahead_do_not_count_as_one_that_ends_every_nursery(
+        births: Births, tmp_path: Path) -> None:
+    for number in range(MOST_DEATHS + 2):
+        (tmp_path / f"odd{number}.py").write_text("import os; os._exit(0)")
+        births.ask(Birth(f"odd{number}", where=f"odd{number}:camera"))
+    ask(births, tmp_path)
+    assert until(lambda: births.pid(LINE) or births.ended(LINE)) > 0
