@@ -106,7 +106,7 @@ class Births:
 
     def close(self) -> None:
         """End the nursery, and what still runs."""
-        for name in (*self._running, *self._asked):
+        for name in (*self._running, *(name for name, birth in self._asked.items() if birth.words)):
             self.kill(name)
             self.wait(name, LOOK_S)
         self._end_nursery()
@@ -200,11 +200,12 @@ class Births:
             actions += [(os.POSIX_SPAWN_OPEN, 1 + error, str(self._log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
                         for error in (False, True)]
         try:
-            pid = os.posix_spawn(sys.executable, words, _environment(), file_actions=actions, setsid=not self._here)
+            with theirs:
+                pid = os.posix_spawn(sys.executable, words, _environment(), file_actions=actions, setsid=not self._here)
         except OSError as error:
+            ours.close()
             raise PeerLost(f"cannot start a process of this Python ({sys.executable}): {error.strerror}; look at the "
                            "limits of processes and memory") from None
-        theirs.close()
         return ours, pid
 
     def _open(self) -> None:
@@ -222,6 +223,8 @@ class Births:
                 socket.send_fds(self._line, [msgspec.msgpack.encode(msgspec.structs.replace(birth, said=b""))], [file])
 
     def _end_nursery(self) -> None:
+        if self._line.fileno() < 0:
+            return  # no other one could be started
         with suppress(ProcessLookupError, ChildProcessError):
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import msgspec
 import psutil
 import pytest
 
+from camlink.errors import PeerLost
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.nursery import MOST_BYTES, Birth
 from camlink.runtime.place import births as under_test
@@ -147,3 +149,29 @@ def test_many_who_cannot_be_imported_ahead_do_not_count_as_one_that_ends_every_n
         births.ask(Birth(f"odd{number}", where=f"odd{number}:camera"))
     ask(births, tmp_path)
     assert until(lambda: births.pid(LINE) or births.ended(LINE)) > 0
+
+
+def test_the_end_does_not_wait_for_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slow.py").write_text(f"open({str(tmp_path / 'began')!r}, 'w').close()\nimport time\ntime.sleep(60)")
+    births = Births(tmp_path / "nursery.log")
+    births.ask(Birth("slow", where="slow:camera"))
+    until(lambda: (tmp_path / "began").exists() or None)
+    waited: list[str] = []
+    monkeypatch.setattr(births, "wait", lambda name, patience_s: waited.append(name))
+    births.close()
+    assert not waited
+
+
+def test_where_no_other_nursery_can_be_started_it_is_said_and_all_else_ends(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    births = Births(tmp_path / "nursery.log")
+    ask(births, tmp_path)
+    first = psutil.Process(until(lambda: births.pid(LINE)))
+    (nursery,) = [child for child in psutil.Process().children() if child.pid != first.pid]
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+    nursery.kill()
+    with pytest.raises(PeerLost, match="cannot start a process of this Python"):
+        until(lambda: births.ended(LINE))
+    births.close()
+    assert not first.is_running()
