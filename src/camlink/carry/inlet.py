@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from camlink.block import Block
 from camlink.carry.account import Account
 from camlink.clock import now_s
+
+ANSWER_S: Final = 0.004  # answers wait so long for company
 
 
 class CountingInlet(ABC):
@@ -51,8 +53,13 @@ class CountingInlet(ABC):
     def _closed(self) -> bool:
         """Whether the socket or memory was released."""
 
+    @property
+    def owes(self) -> bool:
+        """Whether answers wait for company."""
+        return False
+
     def pump(self) -> None:
-        """Do what has to be done while nobody receives: nothing, for most kinds."""
+        """Do what has to be done while nobody receives: nothing, for some kinds."""
         return
 
     def _took(self, block: Block, number: int, again: int, sent_s: float) -> Block:

@@ -110,8 +110,13 @@ class Inlet(Protocol):
         """The next block if one is there; it stays in the custody of its sender until `release`."""
         ...
 
+    @property
+    def owes(self) -> bool:
+        """Whether answers wait for company: then the owner calls `pump` after inlet.ANSWER_S at the latest."""
+        ...
+
     def pump(self) -> None:
-        """Do what has to be done while nobody receives; to be called whenever the owner waits before it begins."""
+        """Do what has to be done while nobody receives; to be called whenever the owner has waited."""
         ...
 
     def release(self, blocks: int | None = None) -> None:

@@ -3,8 +3,8 @@
 The sender binds a ROUTER, each receiver connects a DEALER. The first byte tells what a message is:
 receiver -> sender   H hello {link, name, attempt}   D done with {numbers}   R refused {number}   L leaving   F finished
 sender -> receiver   B {urgent, again, number, sent} block parts   W nothing new follows   E end
-An answer wakes two threads, so several go together; who is done with an urgent block answers at once. There are so many
-of these that a sender never waits for an answer that is held back.
+An answer wakes two threads, so several go together, after ANSWER_S at the latest. Who is done with an urgent block
+answers at once: one that goes when nothing is under way, one in each quarter of the credit, and all near the end.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import zmq
 
 from camlink.block import Block
 from camlink.carry.envelope import decode
-from camlink.carry.inlet import CountingInlet
+from camlink.carry.inlet import ANSWER_S, CountingInlet
 from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
@@ -30,7 +30,6 @@ MAX_ANSWER_BYTES: Final = 8192
 _NUMBERS_AT_ONCE: Final = 1000
 _PREFIX: Final = struct.Struct("<c?2xIQd")
 _MAX_MESSAGE_BYTES: Final = 4 << 30
-ANSWER_S: Final = 0.004  # answers wait so long for company
 _URGENT_PARTS: Final = 4  # of the credit of a receiver: so many answers, at least, go for all of it
 _LINGER_MS: Final = 2000
 _READABLE: Final = int(zmq.POLLIN)  # masks of enum are slow, and this is asked twice a block
@@ -134,7 +133,8 @@ class ZmqOutlet(KeepingOutlet):
     def _carry(self, receiver: Receiver, parcel: Parcel) -> bool:
         head, *arrays = parcel.payload
         receiver.unasked += parcel.nbytes
-        urgent = self._ledger.ending or _URGENT_PARTS * receiver.unasked >= self._ledger.share
+        urgent = (not receiver.parcels or self._ledger.ending
+                  or _URGENT_PARTS * receiver.unasked >= self._ledger.share)
         if urgent:
             receiver.unasked = 0
         first = _PREFIX.pack(BLOCK, urgent, parcel.again + 1, parcel.number, now_s()) + head
@@ -224,6 +224,15 @@ class ZmqInlet(CountingInlet):
             parts.append(frame.buffer)
         return parts
 
+    @property
+    def owes(self) -> bool:
+        """Whether answers wait for company."""
+        return bool(self._done)
+
+    def pump(self) -> None:
+        """Answer when that has waited long enough."""
+        self._answer_in_time()
+
     def _acknowledge(self, numbers: list[int]) -> None:
         self._done += numbers
         self._answer_in_time(urgent=not self._urgent.isdisjoint(numbers))
@@ -256,6 +265,7 @@ class ZmqInlet(CountingInlet):
 
     def abandon(self) -> None:
         """Close the socket at once; what was received and not released stays with its sender."""
+        self._done.clear()
         if not self._socket.closed:
             self._socket.close(linger=0)
 

@@ -101,6 +101,24 @@ def check_sample(make: Make) -> None:
     assert ends.outlet.account.dropped == {"sample(4)": 7}
 
 
+def check_answers(make: Make) -> None:
+    """What is released is acknowledged though nothing else comes, by an owner that only pumps."""
+    ends = make("block", 100 * NBYTES, 1)
+    inlet = joined(ends)
+    for n in range(4):
+        assert offer(ends, n)
+        assert receive(ends, inlet, PATIENCE_S) == n
+        inlet.release()
+
+    def told() -> bool:
+        inlet.pump()
+        ends.outlet.pump()
+        return ends.outlet.account.acknowledged == 4
+
+    until(told, "the answers")
+    assert not inlet.owes
+
+
 def check_spill(make: Make) -> None:
     """`spill` never says no while the disk has room, keeps order, loses nothing, and ends when its file is empty.
 
@@ -305,7 +323,7 @@ LINK_CHECKS: Final[dict[str, Callable[[Make], None]]] = {
     check.__name__.removeprefix("check_"): check for check in (
         check_order, check_credit, check_oversize, check_latest, check_drop_oldest, check_sample, check_end,
         check_detach, check_cut, check_replaced, check_takeover, check_shared, check_end_after_loss,
-        check_latest_after_loss, check_age)
+        check_latest_after_loss, check_age, check_answers)
 }
 
 

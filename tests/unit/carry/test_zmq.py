@@ -58,6 +58,19 @@ def test_a_receiver_that_lies_about_what_it_has_is_counted(context: zmq.Context[
     outlet.close()
 
 
+def test_blocks_that_go_one_by_one_are_answered_at_once(context: zmq.Context[Any]) -> None:
+    outlet = ZmqOutlet(context, "inproc://g", "l")
+    ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))
+    inlet = joined(ends)
+    for n in range(5):
+        assert offer(ends, n)
+        assert receive(ends, inlet, 5) == n
+        inlet.release()  # and nobody looks at the inlet any more
+        until(lambda: outlet.pump() or outlet.settled(n), "the answer")  # noqa: B023
+    inlet.close()
+    outlet.close()
+
+
 def test_what_a_receiver_cannot_read_is_lost_with_the_reason(context: zmq.Context[Any]) -> None:
     outlet = ZmqOutlet(context, "inproc://g", "l")
     ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))

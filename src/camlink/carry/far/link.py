@@ -123,7 +123,7 @@ class FarInlet(ZmqInlet):
         return None
 
     def pump(self) -> None:
-        """Say hello after each connection (but the first at a fixed address, whose hello waited); mind the way."""
+        """Say hello after each connection (not the first at a fixed address, whose waited); answer; mind the way."""
         while not self._closed and waits(self._events):
             event = recv_monitor_message(self._events)
             if self._is_of_another_way(event["endpoint"].decode("utf8", "replace")):
@@ -141,6 +141,7 @@ class FarInlet(ZmqInlet):
             self._look_no_longer()
             if not self._linked and not self._closed:
                 self._take(found)
+        super().pump()
 
     def _look_for_a_way(self) -> None:
         self._search = Search(self._context, self._ways, self._secure)

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from camlink.block import Block
 from camlink.carry.envelope import decode
-from camlink.carry.inlet import CountingInlet
+from camlink.carry.inlet import ANSWER_S, CountingInlet
 from camlink.carry.ring.arena import Lent, Mapping, read_extent
 from camlink.carry.ring.outlet import ANSWER, RECEIVE_BYTES, RECORD
-from camlink.carry.zmq import ANSWER_S, write_hello
+from camlink.carry.zmq import write_hello
 from camlink.errors import PeerLost, WireError
 
 _LAST_WORDS_S: Final = 2.0
@@ -148,8 +148,21 @@ class RingInlet(CountingInlet):
     def _forget_root(self, gone: weakref.KeyedRef[int, Lent]) -> None:
         self._dropped.append(gone.key)  # in any thread, at any moment: only noted here
 
+    @property
+    def owes(self) -> bool:
+        """Whether answers wait for company."""
+        return bool(self._done)
+
+    def pump(self) -> None:
+        """Answer when that has waited long enough."""
+        if self._done:
+            self._answer_in_time()
+
     def _acknowledge(self, numbers: list[int]) -> None:
         self._done += numbers
+        self._answer_in_time()
+
+    def _answer_in_time(self) -> None:
         now_s = time.monotonic()
         if not self._records or now_s - self._answered_s > ANSWER_S:
             self._answered_s = now_s

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 
 from camlink.block import Array, Block, Turn, Void
 from camlink.carry.envelope import encode
+from camlink.carry.inlet import ANSWER_S
 from camlink.carry.link import Inlet, Outlet
 from camlink.errors import Closed
 from camlink.runtime.messages import REPLICA_SEQUENCES
@@ -260,7 +261,10 @@ class Inbox:
         ends = [end for inbox in (self, *others) for end in inbox.ends]
         for outbox in self._outboxes:
             outbox.pump()
+        timeout_s = min(timeout_s, ANSWER_S) if any(end.owes for end in ends) else timeout_s
         wait([*ends, *(end for outbox in self._outboxes for end in outbox.outlets)], timeout_s)
+        for end in ends:
+            end.pump()
         self._look()
         for outbox in self._outboxes:
             outbox.pump()

@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zmq
 
 from camlink.block import Block, RawFrames
 from camlink.carry.memory import MemoryLink
+from camlink.carry.zmq import ZmqInlet, ZmqOutlet
 from camlink.errors import Closed
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.work.flow import Inbox, Outbox, finish
 from camlink.runtime.work.porter import Porter
+from camlink.testing.ends import until
 from camlink.testing.toys import toy_frames, toy_scan
 
 SCAN = toy_scan(100)
@@ -169,6 +172,25 @@ def test_the_end_of_all_links_is_the_end_of_the_inbox(tmp_path: Path) -> None:
 
 def test_an_empty_inbox_is_not_waited_for_beyond_the_time(tmp_path: Path) -> None:
     assert inbox_of(tmp_path, MemoryLink()).take(0.01) is None
+
+
+def test_what_is_done_with_is_acknowledged_while_nothing_comes(tmp_path: Path) -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    try:
+        outlet = ZmqOutlet(context, "inproc://a", "l")
+        inbox = inbox_of(tmp_path)
+        inbox.add(ZmqInlet(context, "inproc://a", "l"))
+        until(lambda: outlet.pump() or outlet.ready, "the hello")
+        outbox = Outbox("camera", [outlet], calm)
+        for index in range(4):
+            outbox.send(block(index))
+        for index in range(4):
+            assert index_of(inbox.take(5.0)) == index
+        inbox.done()
+        inbox.wait(4.0)
+        until(lambda: outlet.pump() or outlet.account.acknowledged == 4, "the answers")
+    finally:
+        context.destroy(linger=0)
 
 
 def test_a_wait_ends_when_the_run_is_given_up(tmp_path: Path) -> None:
