@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -22,6 +22,16 @@ from camlink.workflow.executor import Executor
 from camlink.workflow.operator import FactValue, P, Screen
 from camlink.workflow.parameter import build
 from camlink.workflow.siblings import Siblings
+
+
+class _Pauses(NamedTuple):
+    """The pauses of a run [s]: those that are over in all, and since when there is one; replaced as a whole.
+
+    The thread that listens to the master writes them, that of the operator reads them.
+    """
+
+    over_s: float = 0.0
+    since_s: float | None = None
 
 
 class WorkerContext:
@@ -43,9 +53,9 @@ class WorkerContext:
         self._entrance = entrance_of(Path(spec.sockets), spec.cluster) if spec.cluster else None
         self._executor: Executor | None = None
         self._checkpoint = Checkpoint(spec)
-        self.is_held = False
-        self._held_since_s = self._held_s = 0.0
+        self._pauses = _Pauses()
         self.wanted: dict[str, Any] | None = None
+        self._taken: dict[str, Any] | None = None
 
     @property
     def executor(self) -> Executor:
@@ -91,21 +101,27 @@ class WorkerContext:
         self._pulse.beat()
         return self.is_held
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the run is paused; not a word of the operator."""
+        return self._pauses.since_s is not None
+
     def hold(self, held: bool) -> None:
         """The run is paused, or goes on."""
         if held is not self.is_held:
-            at_s = time.monotonic()
-            self._held_s += at_s - self._held_since_s if self.is_held else 0.0
-            self._held_since_s, self.is_held = at_s, held
+            self._pauses = _Pauses(self.held_s(), time.monotonic() if held else None)
 
     def held_s(self) -> float:
         """For how long the run has been paused in all [s]."""
-        return self._held_s + (time.monotonic() - self._held_since_s if self.is_held else 0.0)
+        pauses = self._pauses
+        return pauses.over_s + (time.monotonic() - pauses.since_s if pauses.since_s is not None else 0.0)
 
     def changed(self, parameters: P) -> P:
         """The parameters that somebody has set since this was asked last, or those given."""
-        wanted, self.wanted = self.wanted, None
-        return parameters if wanted is None else cast("P", build(type(parameters), wanted, self.name))
+        if (wanted := self.wanted) is None or wanted is self._taken:  # a newer one may come at any time
+            return parameters
+        self._taken = wanted
+        return cast("P", build(type(parameters), wanted, self.name))
 
     def tell(self, **facts: FactValue) -> None:
         """Facts for the page and the report; a later value replaces an earlier one."""
