@@ -38,7 +38,7 @@ class _Taken:
 
     inlet: Inlet
     number: int
-    turn: Turn
+    turn: Turn | None
     waits: Sent | None = None
 
 
@@ -72,7 +72,8 @@ class Inbox:
         self.awaited: dict[str, int] = {}
         self.complete = False
         self.completed: Callable[[], None] = _nothing
-        self.passed: Callable[[Block, Turn], Sent] = _nothing_sent
+        self.passed: Callable[[Block, Turn], Sent] | None = None
+        """Where somebody further on waits for turns: tells him of a block that the operator does not get."""
         self.turn: Turn | None = None
         self.pulse = Pulse()
 
@@ -185,7 +186,7 @@ class Inbox:
             for block in self._earlier:
                 if (fresh := self._porter.admit(block)) is not None:
                     self._porter.hold(fresh, known=True)
-                    self.turn = block.header.turn or Turn(_origin(block), 0, -1)
+                    self.turn = self._turn_of(block, 0, -1)
                     if self.ordered is not None:
                         self.ordered.order.recall(block)
                     return fresh
@@ -207,7 +208,7 @@ class Inbox:
             self._taken.append(taken)
             if not isinstance(block, Void) and (fresh := self._porter.admit(block)) is not None:
                 return fresh, taken
-            taken.waits = self.passed(block, taken.turn)
+            taken.waits = self.passed(block, taken.turn) if self.passed and taken.turn else ()
             self.free()
         return None
 
@@ -236,8 +237,13 @@ class Inbox:
                     return None
 
     def _entry(self, inlet: Inlet, block: Block, waits: Sent | None = None) -> _Taken:
-        turn = block.header.turn or Turn(_origin(block), self._chains[inlet], inlet.number)
-        return _Taken(inlet, inlet.number, turn, waits)
+        return _Taken(inlet, inlet.number, self._turn_of(block, self._chains[inlet], inlet.number), waits)
+
+    def _turn_of(self, block: Block, chain: int, number: int) -> Turn | None:
+        """The turn that came with a block; one begins here only where somebody further on waits for it."""
+        if block.header.turn is not None or self.passed is None:
+            return block.header.turn
+        return Turn(_origin(block), chain, number)
 
     def _let_go(self) -> None:
         """Acknowledge the end of each sender when it is there, so that none waits for the others."""
@@ -348,11 +354,6 @@ def finish(outlets: list[Outlet], look: Callable[[], None]) -> None:
 
 def _nothing() -> None:
     return None
-
-
-def _nothing_sent(block: Block, turn: Turn) -> Sent:
-    del block, turn
-    return ()
 
 
 def _origin(block: Block) -> str:

@@ -36,9 +36,9 @@ class OrderMark:
         self.known = {chain: number for chain, number in found.values() if chain}
         self._next = len(self._places) * _SLOT.size
 
-    def note(self, turn: Turn) -> None:
-        """A part of this turn is done, and so is every turn before it."""
-        if turn.number < 0:
+    def note(self, turn: Turn | None) -> None:
+        """A part of this turn is done, and so is every turn before it; a block without one needs no mark."""
+        if turn is None or turn.number < 0:
             return
         at = self._places.get(turn.chain)
         if at is None:

@@ -76,7 +76,8 @@ class Work:
             self._by_meeting(self.joined)
         else:
             (inbox,), (porter,) = self.inboxes.values(), self.porters.values()
-            inbox.passed = partial(self._in_turn, [])
+            if any(outbox.told for outbox in self.outboxes.values()):
+                inbox.passed = partial(self._in_turn, [])
             self._by_block(inbox, porter)
         self._look()  # who came to an end because nobody is left must not tell others that this is the end
         for port, inbox in self.inboxes.items():
@@ -218,12 +219,11 @@ class Work:
 
     def _in_turn(self, made: list[tuple[str, Block]], block: Block, turn: Turn) -> Sent:
         """Send what was made of a block with its turn, where somebody takes frames in order; a Void for nothing."""
-        sent: Sent = ()
+        sent = self._send((port, one) for port, one in made if not self.outboxes[port].told)
         for port, outbox in self.outboxes.items():
-            blocks: list[Block] = [one for name, one in made if name == port]
             if not outbox.told:
-                sent += self._send((port, one) for one in blocks)
                 continue
+            blocks: list[Block] = [one for name, one in made if name == port]
             blocks = blocks or [Void(block.header, {"index": block.arrays.get("index", _NO_FRAMES)})]
             for part, one in enumerate(blocks):
                 place = msgspec.structs.replace(turn, part=part, parts=len(blocks))
