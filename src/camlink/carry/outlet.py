@@ -182,9 +182,15 @@ class KeepingOutlet(ABC):
                 receiver.told_ending = self._say_ending(receiver)
 
     def _acknowledged(self, name: str, numbers: tuple[int, ...]) -> None:
-        for number in numbers:
-            if not self._ledger.detached:
+        """Raises WireError for what it does not have: a connection that broke has some told twice. The others count."""
+        wrong: list[WireError] = []
+        for number in () if self._ledger.detached else numbers:
+            try:
                 self._ledger.acknowledge(name, number)
+            except WireError as error:
+                wrong.append(error)
+        if wrong:
+            raise wrong[0]
 
     def _refused(self, name: str, number: int) -> None:
         if not self._ledger.detached:

@@ -71,6 +71,23 @@ def test_blocks_that_go_one_by_one_are_answered_at_once(context: zmq.Context[Any
     outlet.close()
 
 
+def test_one_wrong_number_in_an_answer_costs_the_others_nothing(context: zmq.Context[Any]) -> None:
+    outlet = ZmqOutlet(context, "inproc://g", "l")
+    receiver = context.socket(zmq.DEALER)
+    receiver.connect("inproc://g")
+    receiver.send(b"H" + write_hello("l", "twice", 0))
+    ends = Ends(outlet, lambda name, attempt: None)  # type: ignore[arg-type, return-value]
+    until(lambda: outlet.pump() or outlet.ready, "hello")
+    assert all(offer(ends, n) for n in range(3))
+    receiver.send(b"D" + struct.pack("<Q", 0))
+    receiver.send(b"D" + struct.pack("<3Q", 0, 1, 2))  # 0 once more: it came again after the connection broke
+    until(lambda: outlet.pump() or outlet.account.refused == 1, "the wrong number")
+    assert outlet.account.acknowledged == 3
+    lawful(ends)
+    receiver.close()
+    outlet.close()
+
+
 def test_what_a_receiver_cannot_read_is_lost_with_the_reason(context: zmq.Context[Any]) -> None:
     outlet = ZmqOutlet(context, "inproc://g", "l")
     ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))
