@@ -53,11 +53,13 @@ class Receipts:
         return self._message(self._said, words)
 
     def hear(self, message: Sequence[bytes], at_s: float) -> Sequence[bytes] | None:
-        """The words of a message; None when it has none, or none whose turn it is.
+        """The words of a message; None when it has none, none whose turn it is, or is of another life.
 
         Raises WireError for nonsense, and PeerLost when the other end has said that this life is over.
         """
-        _, number, heard = _read(message)
+        life, number, heard = _read(message)
+        if life != self.life:
+            return None  # for an agent that had this connection's name before
         if number == _OVER:
             raise PeerLost("control network: another agent has come with the same key and takes the place of this one")
         if heard > self._said or bool(number) != (len(message) > 1):

@@ -109,3 +109,11 @@ def test_nobody_keeps_words_without_end_for_an_end_that_hears_nothing():
 def test_an_agent_learns_that_another_has_come():
     with pytest.raises(PeerLost, match="takes the place"):
         Receipts(1).hear(over(1), 0.0)
+
+
+def test_what_is_meant_for_the_agent_before_is_left():
+    before, agent = Receipts(1), Receipts(2)
+    for word in (b"x", b"y"):
+        assert agent.hear(before.say([word], 0.0), 0.0) is None
+    assert agent.hear(over(1), 0.0) is None
+    assert agent.due(1.0) == []
