@@ -68,6 +68,7 @@ class Receipts:
             self._kept_bytes -= sum(map(len, self._kept.popleft()[1]))
             self._pause_s = AGAIN_S
             self._again_s = at_s + AGAIN_S
+        self._again_s = min(self._again_s, at_s + AGAIN_S)  # the way is there again, however long it was not
         if not number:
             return None
         if self._owes_since_s is None:

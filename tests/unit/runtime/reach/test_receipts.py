@@ -117,3 +117,11 @@ def test_what_is_meant_for_the_agent_before_is_left():
         assert agent.hear(before.say([word], 0.0), 0.0) is None
     assert agent.hear(over(1), 0.0) is None
     assert agent.due(1.0) == []
+
+
+def test_after_a_long_silence_what_was_not_heard_is_said_soon():
+    here, there = Receipts(1), Receipts(1)
+    here.say([b"x"], 0.0)
+    assert [t for t in range(30) if here.due(t)] == [1, 2, 4, 8, 16, 24]
+    here.hear(there.say([b"y"], 25.0), 25.0)
+    assert [number for number in (25.5, 26.0) if len(here.due(number)[0]) > 1] == [26.0]
