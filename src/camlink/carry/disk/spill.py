@@ -50,7 +50,7 @@ class Spill:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 self._end = self._recover()
-            except BaseException:
+            except (OSError, StorageError):
                 self.close(keep=True)
                 raise
         except OSError as error:
