@@ -15,7 +15,7 @@ from zmq.utils.monitor import recv_monitor_message
 
 EVERY_S: Final = 5.0
 MOST_HOSTS: Final = 16
-OTHERS: Final = "other hosts"
+OTHERS, VARIOUS = "other hosts", "various reasons"
 GONE: Final = "somebody who was gone at once"
 NEAR: Final = "this machine, or the relay"
 _REASONS: Final[dict[int, str]] = {
@@ -49,6 +49,7 @@ class Refusals:
             host = peer.rpartition(":")[0] or peer
             if (host, reason) not in self.new and len(self.new) >= MOST_HOSTS:
                 host = peer = OTHERS
+                reason = reason if len(self.new) < 2 * MOST_HOSTS or (host, reason) in self.new else VARIOUS
             before = self.new.get((host, reason))
             self.new[host, reason] = Refusal(peer, reason, before.count + 1 if before else 1)
 

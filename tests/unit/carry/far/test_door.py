@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from camlink.carry.far.door import EVERY_S, MOST_HOSTS, OTHERS, Refusals
+from camlink.carry.far.door import EVERY_S, MOST_HOSTS, OTHERS, VARIOUS, Refusals
 
 
 def test_who_knocks_is_told_by_host_and_reason_now_and_then() -> None:
@@ -26,4 +26,10 @@ def test_what_is_kept_is_bounded_however_many_knock() -> None:
     told = refusals.news()
     assert len(told) == MOST_HOSTS + 1
     assert told[-1].peer == OTHERS
+    assert sum(one.count for one in told) == 10_000
+    for number in range(10_000):
+        refusals.add("its agent", f"nonsense {number}")
+    told = refusals.news(last=True)
+    assert len(told) == 2 * MOST_HOSTS + 1
+    assert told[-1].reason == VARIOUS
     assert sum(one.count for one in told) == 10_000
