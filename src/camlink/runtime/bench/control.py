@@ -94,10 +94,8 @@ def _asks(context: zmq.Context[Any], stack: ExitStack, folder: Path, *, far: boo
     go = [SITE, WORKER, encode(Go())]
 
     def hear() -> None:
-        while master.poll(PATIENCE_S * 1000):
-            if isinstance(decode(master.recv_multipart()[-1]), Linked):
-                return
-        raise PeerLost("the worker of the measurement says nothing; is the machine overloaded?")
+        while not isinstance(decode(_heard(master)[-1]), Linked):
+            pass
 
     def ask() -> None:
         master.send_multipart(go)
@@ -117,16 +115,20 @@ def _by_hand(context: zmq.Context[Any], stack: ExitStack) -> Callable[[], None]:
     as_server(keys[MASTER], DOMAIN)(socket)
     port = socket.bind_to_random_port("tcp://127.0.0.1")
     _start(stack, _echo_by_hand, port, keys[AGENT])
-    if not socket.poll(PATIENCE_S * 1000):
-        raise PeerLost("the other process of the measurement says nothing; is the machine overloaded?")
-    who = socket.recv_multipart()[0]
+    who = _heard(socket)[0]
     word = encode(Go())
 
     def ask() -> None:
         socket.send_multipart([who, word])
-        socket.recv_multipart()
+        _heard(socket)
 
     return ask
+
+
+def _heard(socket: zmq.Socket[Any]) -> list[bytes]:
+    if not socket.poll(int(PATIENCE_S * 1000)):
+        raise PeerLost("the other process of the measurement says nothing; is the machine overloaded?")
+    return socket.recv_multipart()
 
 
 def _start(stack: ExitStack, body: Callable[..., None], *given: Any) -> None:
