@@ -160,28 +160,24 @@ def test_an_inlet_that_finds_no_way_can_be_closed(side: Side) -> None:
     assert inlet.account.path is None
 
 
-def test_a_stranger_cannot_ask_for_answers_and_an_answer_has_a_limit(side: Side) -> None:
+def asks(side: Side, role: str, nbytes: int) -> zmq.Socket[bytes]:
     dealer = side.context.socket(zmq.DEALER)
     dealer.linger = 0
     dealer.curve_serverkey = KEYS[RECEIVER].pin(SENDER)
-    dealer.curve_publickey, dealer.curve_secretkey = (
-        key.encode() for key in (KEYS[SENDER].public, KEYS[SENDER].secret))
+    dealer.curve_publickey, dealer.curve_secretkey = KEYS[role].public.encode(), KEYS[role].secret.encode()
     dealer.connect(side.direct)
-    dealer.send(QUESTION.pack(PROBE, 1))
-    for _ in range(20):
-        side.outlet.pump()
-        assert not dealer.poll(10)
-    dealer.close()
-    friend = side.context.socket(zmq.DEALER)
-    friend.linger = 0
-    friend.curve_serverkey = KEYS[RECEIVER].pin(SENDER)
-    friend.curve_publickey, friend.curve_secretkey = (
-        key.encode() for key in (KEYS[RECEIVER].public, KEYS[RECEIVER].secret))
-    friend.connect(side.direct)
-    friend.send(QUESTION.pack(PROBE, 0xFFFFFFFF))
-    until(lambda: (side.outlet.pump(), friend.poll(10))[1], "the answer")
-    assert len(friend.recv()) == 1 << 20
-    friend.close()
+    dealer.send(QUESTION.pack(PROBE, nbytes))
+    return dealer
+
+
+def test_a_stranger_cannot_ask_for_answers_and_an_answer_has_a_limit(side: Side) -> None:
+    with asks(side, SENDER, 1) as stranger:
+        for _ in range(20):
+            side.outlet.pump()
+            assert not stranger.poll(10)
+    with asks(side, RECEIVER, 0xFFFFFFFF) as friend:
+        until(lambda: (side.outlet.pump(), friend.poll(10))[1], "the answer")
+        assert len(friend.recv()) == 1 << 20
 
 
 def test_ways_are_ranked_by_what_a_block_takes() -> None:
