@@ -208,6 +208,8 @@ class Master:
         while self._asked:
             self._handle(self._asked.pop(0))
         self._hear_news()
+        if self._births is not None:
+            self._births.look()
         for site, placer in list(self._placers.items()):
             if text := placer.lost():
                 del self._placers[site]

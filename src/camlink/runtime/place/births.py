@@ -30,8 +30,8 @@ LOST: Final = -256
 class Births:
     """Processes by name: asked for, born, ended.
 
-    With `here` they are children of this process; else of the nursery itself, which outlives none of them but tells
-    no codes. `born` is the line and the process id of a nursery that was forked already. `alarm` is a file descriptor
+    With `here` they are children of this process; else of the nursery itself, which tells no codes and which they
+    outlive. `born` is the line and the process id of a nursery that was forked already. `alarm` is a file descriptor
     that is readable when there is something to look at.
     """
 
@@ -68,17 +68,20 @@ class Births:
         self._asked[birth.name] = msgspec.structs.replace(birth, plain=birth.plain or birth.where in self._plain)
         self._send(self._asked[birth.name])
 
-    def ended(self, name: str) -> int | None:
-        """The code with which a process ended (negative: the signal), told once; None while it runs."""
+    def look(self) -> None:
+        """See who was born and who has ended, so that the alarm ends; it is looked for in `ended` and `pid` too."""
         with self._lock:
             self._see()
-            return self._ended.pop(name, None)
+
+    def ended(self, name: str) -> int | None:
+        """The code with which a process ended (negative: the signal), told once; None while it runs."""
+        self.look()
+        return self._ended.pop(name, None)
 
     def pid(self, name: str) -> int:
         """The process of this name; 0 when there is none."""
-        with self._lock:
-            self._see()
-            return self._running[name][0] if name in self._running else 0
+        self.look()
+        return self._running.get(name, (0, -1))[0]
 
     def kill(self, name: str) -> None:
         """SIGKILL, or as soon as it is born."""

@@ -110,6 +110,7 @@ class Processes:
 
     def reap(self) -> list[Ending]:
         """Those that ended since the last call, with the end of their log when they did not end well."""
+        self._births.look()  # where nobody runs any more too: a nursery may have ended
         endings = []
         for line, (path, spec) in list(self._running.items()):
             code = self._births.ended(line)

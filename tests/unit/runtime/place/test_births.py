@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import select
 import signal
 import sys
 import time
@@ -21,6 +22,7 @@ from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.nursery import MOST_BYTES, Birth
 from camlink.runtime.place import births as under_test
 from camlink.runtime.place.births import LOST, MOST_DEATHS, Births
+from camlink.runtime.place.local import Processes
 
 pytestmark = pytest.mark.slow
 LINE = "camera/0/0"
@@ -175,3 +177,12 @@ def test_where_no_other_nursery_can_be_started_it_is_said_and_all_else_ends(
         until(lambda: births.ended(LINE))
     births.close()
     assert not first.is_running()
+
+
+def test_a_nursery_that_ends_while_nobody_runs_wakes_its_agent_once(births: Births) -> None:
+    workers = Processes("inproc://x", births)
+    (nursery,) = psutil.Process().children()
+    nursery.kill()
+    assert select.select([workers.alarm], [], [], 20)[0]
+    workers.reap()
+    assert not select.select([workers.alarm], [], [], 0)[0]
