@@ -34,15 +34,14 @@ class LocalHandle:
     def result(self, timeout_s: float) -> Any:
         """The result; raises OperatorFailed, Closed or PeerLost."""
         try:
-            return self.future.result(timeout_s)
+            raised = self.future.exception(timeout_s)
         except CancelledError:
             raise Closed("the work was cancelled") from None
         except TimeoutError:
-            if self.future.done():
-                raise OperatorFailed("the work raised TimeoutError") from None
             raise PeerLost(f"the work was not done in {timeout_s:g} s; wait longer or cancel it") from None
-        except Exception as error:  # the work is code of somebody else, which may raise anything
-            raise OperatorFailed(f"the work raised {type(error).__name__}: {error}") from error
+        if raised is not None:
+            raise OperatorFailed(f"the work raised {type(raised).__name__}: {raised}") from raised
+        return self.future.result()
 
     def cancel(self) -> None:
         """Do not begin it."""

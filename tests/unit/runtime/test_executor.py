@@ -21,6 +21,10 @@ def double(x):
     return 2 * x
 
 
+def fail(error):
+    raise error
+
+
 def test_work_is_done_and_a_handle_stands_for_its_result(one):
     first = one.submit(double, 3)
     assert one.submit(double, first).result(5) == 12
@@ -54,6 +58,9 @@ def test_what_has_not_begun_is_cancelled(one):
 def test_an_error_and_a_wait_that_is_too_long_are_said(one):
     with pytest.raises(OperatorFailed, match="ZeroDivisionError"):
         one.submit(divmod, 1, 0).result(5)
+    for error in (SystemExit, TimeoutError):
+        with pytest.raises(OperatorFailed, match=f"raised {error.__name__}"):
+            one.submit(fail, error).result(5)
     go = threading.Event()
     long = one.submit(go.wait, 5)
     with pytest.raises(PeerLost, match="not done in"):
