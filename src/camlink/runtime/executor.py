@@ -14,6 +14,7 @@ from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
 from camlink.workflow.executor import Handle, Tally, TaskState
 
 THREADS: Final = 2
+_Piece = tuple[int, int, "LocalHandle", Callable[..., Any], tuple[Any, ...]]
 
 
 class LocalHandle:
@@ -77,7 +78,7 @@ class ThreadExecutor:
         if threads < 1:
             raise InputError(f"an executor needs at least one thread, not {threads}")
         self._number = itertools.count()
-        self._heap: list[tuple[int, int, LocalHandle, Callable[..., Any], tuple[Any, ...]]] = []
+        self._heap: list[_Piece] = []
         self._held = Held()
         self._wake = threading.Condition()
         self._closing = False
@@ -92,8 +93,7 @@ class ThreadExecutor:
             if self._closing:
                 raise Closed("the executor is closed")
             self._held.add([handle])
-            heapq.heappush(self._heap, (-priority, next(self._number), handle, work, arguments))
-            self._wake.notify()
+        self._line_up((-priority, next(self._number), handle, work, arguments))
         return handle
 
     def map(self, work: Callable[[Any], Any], items: Iterable[Any], *, priority: int = 0) -> list[Handle]:
@@ -114,6 +114,20 @@ class ThreadExecutor:
             self._wake.notify_all()
         for thread in self._threads:
             thread.join(5)
+
+    def _line_up(self, piece: _Piece) -> None:
+        """Let work be taken once that is settled which it needs the results of: no thread waits for another one."""
+        *_, handle, _, arguments = piece
+        for needed in arguments:
+            if isinstance(needed, LocalHandle) and not needed.future.done():
+                needed.future.add_done_callback(lambda _: self._line_up(piece))
+                return
+        with self._wake:
+            if self._closing:
+                handle.cancel()
+                return
+            heapq.heappush(self._heap, piece)
+            self._wake.notify()
 
     def _run(self) -> None:
         while True:

@@ -70,6 +70,24 @@ def test_an_error_and_a_wait_that_is_too_long_are_said(one):
         one.submit(double, one.submit(divmod, 1, 0)).result(5)
 
 
+def test_work_waits_for_its_arguments_and_holds_up_nobody_else():
+    executor, go = ThreadExecutor(2), threading.Event()
+    first = executor.submit(go.wait, 5)
+    second = executor.submit(double, first, priority=1)
+    third = executor.submit(double, second)
+    assert executor.submit(double, 4).result(5) == 8
+    assert second.state == third.state == "waiting"
+    go.set()
+    assert third.result(5) == 4
+    go.clear()
+    running = executor.submit(go.wait, 5)
+    late = executor.submit(double, running)
+    threading.Timer(0.05, go.set).start()
+    executor.close()
+    with pytest.raises(Closed):
+        late.result(5)
+
+
 def test_a_closed_executor_takes_nothing():
     executor = ThreadExecutor(2)
     executor.close()
