@@ -75,11 +75,11 @@ class Rerun:
             except (CamlinkError, MemoryError):
                 raise
             except Exception as error:  # the code of somebody else
-                held = next((port for port in ports.values() if port.last is not None
-                             and self._hand.holds(port.last)), None)
-                if held is None or held.last is None:
+                held = {port.porter: port.last for port in ports.values()
+                        if port.last is not None and self._hand.holds(port.last)}
+                if not held:
                     raise OperatorFailed(f"{type(error).__name__}: {error}") from error
-                self._put_aside({held.porter: held.last}, error)
+                self._put_aside(held, error)
             else:
                 return
 
@@ -105,6 +105,8 @@ class Rerun:
         except Exception as error:  # the code of somebody else
             self._put_aside(there, error)
             return
+        for porter in there:
+            porter.empty()
         self._in_a_row = 0
         yield from made
 
@@ -112,7 +114,7 @@ class Rerun:
         write_trace(self._spec, error)
         text = f"{type(error).__name__}: {error}"
         self._in_a_row += 1
-        if self._in_a_row > MOST_IN_A_ROW:
+        if self._in_a_row >= MOST_IN_A_ROW:
             raise OperatorFailed(f"{text} (and so on {MOST_IN_A_ROW} blocks in a row)") from error
         for number, (porter, block) in enumerate(there.items()):
             porter.put_aside(block, text, counts=not number)
@@ -127,7 +129,7 @@ class Rerun:
 
 
 class _Watched(Listed[Block]):
-    """An Inflow of which is known what was taken last."""
+    """An Inflow of which is known what was taken last; at its end the operator is done with that."""
 
     def __init__(self, porter: Porter, blocks: list[Block]) -> None:
         super().__init__(blocks)
@@ -136,8 +138,9 @@ class _Watched(Listed[Block]):
 
     def take(self, timeout_s: float = 0.0) -> Block | None:
         """The next block, which is in hand from now on."""
-        block = super().take(timeout_s)
-        if block is not None:
-            self.last = block
-            self.porter.hold(block)
-        return block
+        self.last = super().take(timeout_s)
+        if self.last is None:
+            self.porter.empty()
+        else:
+            self.porter.hold(self.last)
+        return self.last

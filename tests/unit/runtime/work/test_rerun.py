@@ -119,3 +119,42 @@ def test_what_is_about_more_than_a_block_is_raised(spec: WorkerSpec) -> None:
         rerun(spec, full, frames=frames(1))
     with pytest.raises(OperatorFailed, match="10 blocks in a row"):
         rerun(spec, broken, frames=frames(*range(20)))
+
+
+@operator("late_stream", kind="solver")
+def late_stream(frames: Inflow[RawFrames]) -> Iterator[Result]:
+    """Raise when everything was taken."""
+    for block in frames:
+        yield Result(block.header, {})
+    raise ValueError("at the end")
+
+
+def test_what_is_raised_after_the_last_block_is_blamed_on_none(spec: WorkerSpec) -> None:
+    with pytest.raises(OperatorFailed, match="ValueError: at the end"):
+        list(Rerun(spec, late_stream, lambda: late_stream.make(None, None), {"frames": frames(*range(3))}))
+    assert not Path(spec.folder, "dead-letters").exists()
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["by block", "as a stream"])
+def test_who_ends_the_process_after_the_last_block_leaves_none_in_the_hand(spec: WorkerSpec, streams: bool) -> None:
+    hand, seen = Path(spec.folder, "journal", "tried-0-1.hand"), []
+
+    @operator("blocks")
+    class Blocks:
+        """Looks at the hand in its work and at its end."""
+
+        def __call__(self, frames: RawFrames) -> RawFrames:
+            seen.append(hand.read_bytes()[:1] != b"\0")
+            return frames
+
+        def finish(self) -> None:
+            seen.append(hand.read_bytes()[:1] != b"\0")
+
+    @operator("stream", kind="solver")
+    def stream(frames: Inflow[RawFrames]) -> Iterator[RawFrames]:
+        body = Blocks.make(None, None)
+        yield from map(body, frames)
+        body.finish()
+
+    made, _ = rerun(spec, stream if streams else Blocks, frames=frames(1, 2))
+    assert (made, seen) == ([1, 2], [True, True, False])
