@@ -13,6 +13,7 @@ import numpy as np
 
 from camlink.block import Block, Turn, Void
 from camlink.carry.link import Outlet
+from camlink.carry.policy import read_policy
 from camlink.errors import CamlinkError, OperatorFailed
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.work.context import WorkerContext
@@ -26,7 +27,6 @@ from camlink.runtime.work.porter import Porter
 from camlink.runtime.work.pulse import Pulse
 from camlink.workflow.operator import Kind, Operator
 from camlink.workflow.parameter import build
-from camlink.workflow.policy import LOSSLESS
 
 TRIES: Final = 2
 MOST_IN_A_ROW: Final = 10
@@ -148,7 +148,7 @@ class Work:
     def _porter(self, port: str, hand: Hand | None) -> Porter:
         operator = self._operator
         links = [link for link in self._spec.inputs if link.input == port]
-        once = all(link.policy.partition("(")[0] in LOSSLESS for link in links)
+        once = all(read_policy(link.policy).lossless for link in links)
         if operator.kind is Kind.VIEW or (operator.kind is Kind.SOURCE and not operator.resumes) or not once:
             return Porter(self._spec, port, hand, once=once)
         return Porter(self._spec, port, hand, once=True,
