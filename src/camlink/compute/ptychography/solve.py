@@ -59,7 +59,7 @@ def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: Sol
               context: Context) -> Iterator[Result]:
     clock, pace = _Clock(), _Pace(work, Schedule(parameters), context)
     while not _complete(work, frames) and not context.stopping():
-        pace.change(context)
+        pace.change()
         _absorb(work, frames, wait_s=0.0 if _busy(work) else WAIT_S)
         if work.ready:
             pace.begin()
@@ -75,7 +75,7 @@ def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: Sol
         for outlook in _end_game(pace, context):
             _absorb(work, frames, wait_s=0.0)
             pace.advance(outlook)
-            pace.change(context)
+            pace.change()
             if clock.due(work.parameters):
                 yield _result(pace, context, final=False)
         if work.engine is not None:
@@ -123,9 +123,9 @@ class _Pace:
         error_s = self.step_s if self._error_s is None else self._error_s * self.work.active
         return picture_s + error_s
 
-    def change(self, context: Context) -> None:
+    def change(self) -> None:
         """Go on with the parameters that somebody has set."""
-        parameters = context.changed(self.work.parameters)
+        parameters = self._context.changed(self.work.parameters)
         if parameters != self.work.parameters:
             self.work.change(parameters)
             self.schedule.parameters = parameters
