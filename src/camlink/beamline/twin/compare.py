@@ -25,7 +25,7 @@ def compare(recorded: Recorded, truth: Truth) -> Score:
     """
     if recorded.object is None:
         raise FormatError(f"'{recorded.path}' holds no object to compare with the truth")
-    origin, pixel = _fact(recorded, "origin", "_m"), _fact(recorded, "object_pixel", "_m")
+    origin, pixel = _fact_m(recorded, "origin"), _fact_m(recorded, "object_pixel")
     if np.allclose(pixel, truth.object_pixel_m, rtol=SAME, atol=0):
         image, true = common_box(recorded.object, origin, truth)
     elif recorded.probe is None:
@@ -89,8 +89,8 @@ def _elsewhere(image: NDArray[Any]) -> FormatError:
                        "is this truth of another scan?")
 
 
-def _fact(recorded: Recorded, name: str, unit: str) -> tuple[float, float]:
-    y, x = (recorded.facts.get(f"{name}_{axis}{unit}", float("nan")) for axis in "yx")
+def _fact_m(recorded: Recorded, name: str) -> tuple[float, float]:
+    y, x = (recorded.facts.get(f"{name}_{axis}_m", float("nan")) for axis in "yx")
     pair = (float(y), float(x))
     if not np.isfinite(pair).all():
         raise FormatError(f"'{recorded.path}' does not say the {name.replace('_', ' ')} of its object")
