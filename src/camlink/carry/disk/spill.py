@@ -62,7 +62,7 @@ class Spill:
         sizes = struct.pack(f"<{len(buffers)}Q", *[len(buffer) for buffer in buffers])
         nbytes = len(sizes) + sum(len(buffer) for buffer in buffers)
         if self._end + _RECORD.size + nbytes > self.limit_bytes:
-            self.note = f"spill: its limit of {self.limit_bytes} bytes is reached, the sender waits"
+            self.note = f"spill: its limit of {self.limit_bytes} bytes is reached"
             return False
         head = _COUNTS.pack(len(buffers), frames, nbytes) + sizes
         crc = zlib.crc32(head)
@@ -72,7 +72,7 @@ class Spill:
         try:
             self._write([head, *buffers])
         except OSError as error:
-            self.note = f"spill: {error.strerror} at {self._end} bytes, the sender waits"
+            self.note = f"spill: {error.strerror} at {self._end} bytes"
             os.ftruncate(self._fd, self._end)
             return False
         self.waiting.append(Record(self._end, self._end + _RECORD.size + nbytes, frames))

@@ -69,6 +69,7 @@ class SpillingOutlet:
         if not self._spill.waiting and self.outlet.offer(block, parts):
             return True
         if not self._spill.append(parts, block.count):
+            self._spill.note += ", the sender waits"
             self._tell()
             return False
         self.account.count_spilled(block.count)
@@ -171,7 +172,7 @@ def save(spill: Spill, blocks: Iterable[Block]) -> None:
     """Write blocks to the end of a file; raises StorageError when the disk refuses."""
     for block in blocks:
         if not spill.append(encode(block), block.count):
-            raise StorageError(f"{spill.path}: {spill.note}")
+            raise StorageError(f"{spill.path}: what was under way is not saved: {spill.note}; make room on that disk")
 
 
 def read_spilled(path: Path) -> tuple[list[Block], int]:

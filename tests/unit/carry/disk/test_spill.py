@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camlink.carry.disk.spill import Spill
-from camlink.carry.disk.spilling import SpillingOutlet, read_spilled
+from camlink.carry.disk.spilling import SpillingOutlet, read_spilled, save
 from camlink.carry.memory import MemoryOutlet
 from camlink.errors import StorageError, WireError
-from camlink.testing.ends import NBYTES, Ends, joined, lawful, offer, receive
+from camlink.testing.ends import NBYTES, Ends, joined, lawful, numbered, offer, receive
 from camlink.testing.hostile import PAYLOADS
 
 
@@ -161,6 +161,13 @@ def test_what_the_link_keeps_is_saved_beside_what_is_on_disk_each_block_once(tmp
     ends.outlet.close()
     saved, damaged = read_spilled(tmp_path / "s")
     assert (sorted(block.header.sequence for block in saved), damaged) == ([1, 2, 3, 4, 5], 0)
+
+
+def test_what_finds_no_room_at_the_end_is_said_with_what_to_do(tmp_path: Path) -> None:
+    spill = Spill(tmp_path / "s", 2 * NBYTES)
+    with pytest.raises(StorageError, match=r"not saved: spill: its limit of 2000 bytes is reached; make room"):
+        save(spill, [numbered(n) for n in range(2)])
+    spill.close(keep=False)
 
 
 def test_the_next_attempt_sends_what_was_on_disk_and_marks_it(tmp_path: Path) -> None:
