@@ -30,7 +30,7 @@ _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 def read_workflow(path: Path) -> Workflow:
     """The workflow in a YAML file; raises FormatError or WorkflowError, with line and column."""
-    return parse_workflow(_text(path), str(path))
+    return parse_workflow(read_text(path), str(path))
 
 
 def parse_workflow(text: str, where: str = "workflow") -> Workflow:
@@ -40,11 +40,12 @@ def parse_workflow(text: str, where: str = "workflow") -> Workflow:
 
 def put_over_sites(workflow: Workflow, path: Path) -> Workflow:
     """The workflow over the `sites` of a YAML file, its operators where its `at` says; raises as read_workflow does."""
-    sites, at = _Reader(str(path)).read_sites(_tree(_text(path), str(path)))
+    sites, at = _Reader(str(path)).read_sites(_tree(read_text(path), str(path)))
     return workflow.with_sites(sites, at)
 
 
-def _text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """The text of a workflow file, bounded in size; raises FormatError."""
     try:
         size = path.stat().st_size
         if size > MAX_TEXT_BYTES:

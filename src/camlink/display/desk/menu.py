@@ -13,7 +13,7 @@ from camlink.errors import FormatError, InputError, UnknownName
 from camlink.runtime.run import check_here
 from camlink.workflow.check import Checked
 from camlink.workflow.parameter import fields
-from camlink.workflow.text import MAX_TEXT_BYTES, parse_workflow
+from camlink.workflow.text import parse_workflow, read_text
 
 SUFFIXES: Final = (".yaml", ".yml")
 MOST: Final = 500
@@ -34,8 +34,9 @@ class Menu:
             raise InputError(f"two workflows are called {max(files, key=files.count)}; rename one of the files")
 
     def entries(self) -> list[Entry]:
-        """Everything that may be started."""
-        return [Entry(name, about(self._text(name))) for name in (*self._known(), *self._demo_names())]
+        """Everything that may be started; of a file that cannot be read, why."""
+        return [*(Entry(name, _told(path)) for name, path in self._known().items()),
+                *(Entry(f"demo-{name}", about(text)) for name, text in self._demos.items())]
 
     def command(self, name: str) -> list[str]:
         """The words of the command line that runs it; raises UnknownName."""
@@ -55,12 +56,7 @@ class Menu:
     def _text(self, name: str) -> str:
         if name in self._demo_names():
             return self._demos[name.removeprefix("demo-")]
-        path = self._find(name)
-        try:
-            with path.open(encoding="utf8") as file:
-                return file.read(MAX_TEXT_BYTES)
-        except (OSError, UnicodeDecodeError) as error:
-            raise FormatError(f"{name}: cannot be read: {error}") from None
+        return read_text(self._find(name))
 
     def _find(self, name: str) -> Path:
         known = self._known()
@@ -69,7 +65,7 @@ class Menu:
         return known[name]
 
     def _known(self) -> dict[str, Path]:
-        return {file.name: file for file in reversed(self._files())}
+        return dict(sorted({file.name: file for file in reversed(self._files())}.items()))  # the first of one name
 
     def _files(self) -> list[Path]:
         found = [file for path in self._paths for file in (sorted(path.iterdir()) if path.is_dir() else [path])
@@ -88,6 +84,13 @@ def about(text: str) -> str:
             break
         words.append(line.lstrip("# "))
     return " ".join(words)[:500]
+
+
+def _told(path: Path) -> str:
+    try:
+        return about(read_text(path))
+    except FormatError as error:
+        return str(error)
 
 
 def _parts(checked: Checked) -> list[Part]:

@@ -88,8 +88,12 @@ def test_the_menu_has_what_is_in_the_folder_and_nothing_else(desk):
 def test_a_file_that_is_broken_is_told_and_does_not_hide_the_others(desk, tmp_path):
     (tmp_path / "broken.yaml").write_text("workflow: [")
     (tmp_path / "toys.yaml").write_text(FLOW.replace("frames", "framse"))
+    (tmp_path / "latin.yaml").write_bytes("# Zähler.".encode("latin-1"))
     with DeskServer([tmp_path], {}, tmp_path / "runs", 1) as other, connect(other.folder) as client:
-        assert len(client.workflows()) == 2
+        assert [entry.name for entry in client.workflows()] == ["broken.yaml", "latin.yaml", "toys.yaml"]
+        assert "not a text in UTF-8" in client.workflows()[1].about
+        with pytest.raises(InputError, match="not a text in UTF-8"):
+            client.form("latin.yaml")
         assert "line 1" in client.form("broken.yaml").problem
         wrong = client.form("toys.yaml")
         assert "did you mean 'frames'" in wrong.problem
