@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -59,27 +59,22 @@ class Proxy:
         if scope["type"] == "websocket":
             await self._connect(WebSocket(scope, receive, send), way)
             return
-        try:
-            reader, writer = await self._dial()
+        with ExitStack() as stack:
             try:
+                reader, writer = await self._dial()
+                stack.callback(writer.close)
                 line = await self._ask(scope, receive, writer, way)
                 answer = await _next(line, reader)
                 self._check_user(writer)
-            except BaseException:
-                writer.close()
-                raise
-        except (OSError, TimeoutError, PeerLost, h11.RemoteProtocolError) as error:
-            fault = Fault(f"who should answer this is away ({error or type(error).__name__}); has it ended?")
-            await Response(msgspec.json.encode(fault), 502, media_type="application/json")(scope, receive, send)
-            return
-        try:
+            except (OSError, TimeoutError, PeerLost, h11.RemoteProtocolError) as error:
+                fault = Fault(f"who should answer this is away ({error or type(error).__name__}); has it ended?")
+                await Response(msgspec.json.encode(fault), 502, media_type="application/json")(scope, receive, send)
+                return
             await send({"type": "http.response.start", "status": answer.status_code,
                         "headers": list(self._coming(answer.headers))})
             while isinstance(part := await _next(line, reader), h11.Data):
                 await send({"type": "http.response.body", "body": bytes(part.data), "more_body": True})
             await send({"type": "http.response.body", "body": b""})
-        finally:
-            writer.close()
 
     async def _ask(self, scope: Scope, receive: Receive, writer: asyncio.StreamWriter, way: str) -> h11.Connection:
         body = (await receive()).get("body", b"") if scope["method"] not in ("GET", "HEAD") else b""
