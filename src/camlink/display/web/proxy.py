@@ -30,6 +30,7 @@ GOING: Final = ("accept", "accept-encoding", "content-type", "if-modified-since"
 COMING: Final = (b"cache-control", b"content-encoding", b"content-length", b"content-security-policy", b"content-type",
                  b"etag", b"last-modified", b"vary")
 GOING_AWAY: Final = 1001
+NO_CODE: Final = 1005
 
 
 @dataclass(frozen=True)
@@ -156,4 +157,5 @@ async def _up(socket: WebSocket, upstream: Any) -> None:
 async def _down(socket: WebSocket, upstream: Any) -> None:
     async for message in upstream:
         await (socket.send_text if isinstance(message, str) else socket.send_bytes)(message)
-    await socket.close(upstream.close_code or GOING_AWAY)
+    # 1000, 1001, or 1005 for "no code came", which must not be sent itself
+    await socket.close(GOING_AWAY if upstream.close_code == NO_CODE else upstream.close_code)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from websockets.datastructures import Headers
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosedOK, InvalidStatus
 from websockets.http11 import Response
 from websockets.sync.client import connect as dial
 from websockets.sync.server import unix_serve
@@ -32,6 +32,10 @@ def answer(line, request):
 
 def echo(line):
     for message in line:
+        if message == "bye":
+            with line.send_context():
+                line.protocol.send_close()  # without a code, as Dask's server does
+            return
         line.send(message * 100)
 
 
@@ -102,6 +106,9 @@ def test_a_web_socket_is_carried_both_ways_with_its_protocol_for_an_operator_of_
         for message in ("text", b"bytes", "x" * 10_000):
             line.send(message)
             assert line.recv(10) == message * 100
+        line.send("bye")
+        with pytest.raises(ConnectionClosedOK):
+            line.recv(10)
 
 
 def test_a_dashboard_that_is_not_up_is_said_so(page):
