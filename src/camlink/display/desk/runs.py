@@ -6,8 +6,9 @@ A run that goes on is asked by its page, whose letter lies in its folder; one th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from os.path import isfile
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ MOST: Final = 100
 _FIRST: Final = re.compile(rb'\{"at":(\d+\.?\d*)')
 ASK_S: Final = 2.0
 ASKERS: Final = 8
+CLOCK_S: Final = 1.0
 
 
 class _Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +48,8 @@ class Runs:
         self._pool = ThreadPoolExecutor(ASKERS, thread_name_prefix="camlink-ask")
 
     def list(self) -> list[Run]:
-        """The newest of them; takes as long as one page that does not answer (`ASK_S`) at most."""
-        return list(self._pool.map(self._look, list(self._folders())[:MOST]))
+        """The newest of them; takes `ASK_S` for every `ASKERS` pages that do not answer."""
+        return list(self._pool.map(self._look, self._folders()[:MOST]))
 
     def going(self) -> int:
         """How many go on."""
@@ -67,16 +69,18 @@ class Runs:
         """End the threads that ask."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _folders(self) -> Iterator[Path]:
+    def _folders(self) -> Sequence[tuple[float, Path]]:
         try:
-            found = [path for path in self.folder.iterdir() if NAME.fullmatch(path.name) and _is_run(path)]
+            found = list(self.folder.iterdir())
         except OSError:
-            return
-        yield from sorted(found, key=_began, reverse=True)
+            return []
+        return sorted(((_began(path), path) for path in found if NAME.fullmatch(path.name) and _is_run(path)),
+                      reverse=True)
 
-    def _look(self, path: Path) -> Run:
+    def _look(self, found: tuple[float, Path]) -> Run:
+        began, path = found
         letter, started = self.letter(path), _read(path / "log" / STARTED, Started)
-        base = Run(name=path.name, state="lost", began=_began(path), page=letter is not None,
+        base = Run(name=path.name, state="lost", began=began, page=letter is not None,
                    workflow=started.workflow if started else "", who=started.who if started else "", folder=str(path),
                    picture=letter is not None or (path / PICTURE).exists())
         if (report := _read(path / REPORT, _Report)) is not None:
@@ -85,7 +89,7 @@ class Runs:
                          frames=report.frames, elapsed_s=max((s for s in report.times.values() if s), default=0.0),
                          files=files, result={k: v for k, v in report.result.items() if isinstance(v, int | float)})
         if letter is None:
-            return _with(base, "starting" if started and psutil.pid_exists(started.pid) else "lost")
+            return _with(base, "starting" if started and _lives(started) else "lost")
         return self._ask(base, letter)
 
     def _ask(self, base: Run, letter: Letter) -> Run:
@@ -105,8 +109,18 @@ def _with(run: Run, state: State, **more: Any) -> Run:
     return msgspec.structs.replace(run, state=state, **more)
 
 
+def _lives(started: Started) -> bool:
+    """Whether its process has not ended; one that has may wait to be reaped, or its number may be another's by now."""
+    try:
+        process = psutil.Process(started.pid)
+        return process.status() != psutil.STATUS_ZOMBIE and process.create_time() < started.at + CLOCK_S
+    except psutil.Error:
+        return False
+
+
 def _is_run(path: Path) -> bool:
-    return (path / EVENTS).is_file() or (path / "log" / STARTED).is_file()
+    """False too for a folder of somebody else that must not be looked into."""
+    return isfile(path / EVENTS) or isfile(path / "log" / STARTED)
 
 
 def _began(path: Path) -> float:

@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import socket
+import subprocess
+import sys
 import time
 from urllib.parse import quote
 
@@ -16,6 +18,7 @@ from websockets.sync.client import connect as dial
 from camlink import connect
 from camlink.display.client import LETTER, Letter
 from camlink.display.desk.records import STARTED, Started
+from camlink.display.desk.runs import Runs
 from camlink.display.desk.server import DeskServer
 from camlink.display.live import Live
 from camlink.display.web.access import Role
@@ -234,6 +237,22 @@ def test_a_run_that_was_killed_is_lost_and_its_page_leads_nowhere(desk):
     answer, _ = ask(desk, "GET", "/runs/gone/", Role.VIEWER)
     assert (answer.status, answer.headers["Location"]) == (303, "/#gone")
     assert ask(desk, "GET", "/runs/gone/api/status", Role.VIEWER)[0].status == 410
+
+
+@pytest.mark.parametrize(("ended", "at"), [(True, 0.0), (False, -3600.0)])
+def test_a_run_whose_process_has_ended_or_whose_number_is_another_process_by_now_does_not_start(tmp_path, ended, at):
+    log = tmp_path / "one/log"
+    log.mkdir(parents=True)
+    runs = Runs(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", "" if ended else "input()"], stdin=subprocess.PIPE) as child:
+        if ended:
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended and is not reaped
+        started = Started("one", "toys.yaml", "Bo", time.time() + at, child.pid)
+        (log / STARTED).write_bytes(msgspec.json.encode(started))
+        states, going = [run.state for run in runs.list()], runs.going()
+        child.communicate(b"\n")
+    runs.close()
+    assert (states, going) == (["lost"], 0)
 
 
 def test_the_desk_describes_itself(desk):
