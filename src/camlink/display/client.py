@@ -132,7 +132,7 @@ class Client:
 
     def run(self, name: str) -> Client:
         """A client of a run of this desk."""
-        return Client(f"{self.url}runs/{name}/", self._token, self._fingerprint)
+        return Client(f"{self.url}runs/{name}/", self._token, self._fingerprint, timeout_s=self._timeout_s)
 
     def runs(self) -> list[Run]:
         """The runs in the folder of a desk, those that began last first."""

@@ -24,7 +24,7 @@ from camlink.display.live import Live
 from camlink.display.web.access import Role
 from camlink.display.web.ordering import actions_of
 from camlink.display.web.server import PageServer
-from camlink.errors import InputError
+from camlink.errors import InputError, PeerLost
 from camlink.runtime.events import Pause
 from camlink.runtime.messages import Dashboard
 from camlink.runtime.status import RunStatus
@@ -253,6 +253,13 @@ def test_a_run_whose_process_has_ended_or_whose_number_is_another_process_by_now
         child.communicate(b"\n")
     runs.close()
     assert (states, going) == (["lost"], 0)
+
+
+def test_a_client_of_a_run_waits_as_long_as_that_of_its_desk():
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        far = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+        with connect(far, timeout_s=0.1).run("one") as run, pytest.raises(PeerLost, match="timed out"):
+            run.me()
 
 
 def test_the_desk_describes_itself(desk):
