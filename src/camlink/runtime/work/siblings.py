@@ -7,12 +7,15 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from camlink.workflow.siblings import Arrays
+
+_DAMAGES: Final = (ValueError, KeyError, EOFError, RuntimeError, zipfile.BadZipFile)
+"""What reading raises for a file that was cut or has other bytes, as after a loss of power."""
 
 
 class SharedFolder:
@@ -28,13 +31,13 @@ class SharedFolder:
 
     def said(self, name: str) -> Arrays | None:
         """What this replica said last."""
-        return _read(self._folder / f"{name}-{self._replica}.npz")
+        return self._read(self._folder / f"{name}-{self._replica}.npz")
 
     def heard(self, name: str, only: str = "") -> dict[int, Arrays]:
         """What every other replica has said, by its number; of each only the array `only`, if so."""
         found = {int(path.stem.rpartition("-")[2]): path for path in self._folder.glob(f"{name}-*.npz")}
         return {replica: arrays for replica, path in sorted(found.items())
-                if replica != self._replica and (arrays := _read(path, only)) is not None}
+                if replica != self._replica and (arrays := self._read(path, only)) is not None}
 
     def settle(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> Arrays:
         """Say this for all, unless another was first; gives what holds."""
@@ -43,7 +46,7 @@ class SharedFolder:
 
     def settled(self, name: str) -> Arrays | None:
         """What holds for all, or None as long as nobody has said it."""
-        return _read(self._folder / f"{name}.npz")
+        return self._read(self._folder / f"{name}.npz")
 
     def _put(self, path: Path, arrays: Mapping[str, NDArray[Any]], move: Callable[[str, Path], None]) -> None:
         made = ""
@@ -61,10 +64,12 @@ class SharedFolder:
             if made:
                 Path(made).unlink(missing_ok=True)
 
-
-def _read(path: Path, only: str = "") -> Arrays | None:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in ([only] if only else file.files)}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return None
+    def _read(self, path: Path, only: str = "") -> Arrays | None:
+        try:
+            with path.open("rb") as data, np.load(data, allow_pickle=False) as file:
+                return {name: file[name] for name in ([only] if only else file.files)}
+        except OSError:
+            return None  # not there, or not yet
+        except _DAMAGES as error:
+            self.trouble = f"cannot read {path}: {error or type(error).__name__}; replicas know less of each other"
+            return None
