@@ -86,6 +86,8 @@ class Joined:
         """Wait for the branches that are wanted; one that holds up the others for too long is left behind."""
         first, *others = [self._inboxes[name] for name in self._left if self._meetings.wants(name)]
         first.wait(SLICE_S, *others)
+        for end in [end for name in self._left for end in self._inboxes[name].ends]:
+            end.pump()  # also of a branch that is ahead: what was taken from it is acknowledged
         now_s = self._clock()
         self._since_s = {name: self._since_s.get(name, now_s) for name in self._meetings.held_up_by()}
         for name, since_s in self._since_s.items():

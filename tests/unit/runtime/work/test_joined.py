@@ -1,17 +1,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 from camlink.block import Block, CountFrames, Frames, Header, RawFrames, Result
 from camlink.carry.memory import MemoryLink
+from camlink.carry.zmq import ZmqInlet, ZmqOutlet
 from camlink.errors import WireError
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.work.flow import Inbox, Outbox
 from camlink.runtime.work.joined import Joined, joined
 from camlink.runtime.work.porter import Porter
+from camlink.testing.ends import until
 from camlink.testing.toys import toy_frames, toy_scan
 from camlink.workflow.join import Join
 from camlink.workflow.port import Port
@@ -78,6 +82,23 @@ def test_the_leader_is_not_taken_from_beyond_the_skew(tmp_path: Path) -> None:
     bench.send("right", *range(2, 20))
     bench.end("left", "right")
     assert [rows(more) for more in given] == [([n], [n]) for n in range(2, 20)]
+
+
+def test_what_was_taken_of_a_leader_is_acknowledged_while_it_waits(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, Join("frame", 4))
+    context: zmq.Context[Any] = zmq.Context()
+    try:
+        outlet = ZmqOutlet(context, "inproc://left", "l")
+        bench.joined._inboxes["left"].add(ZmqInlet(context, "inproc://left", "l"))
+        until(lambda: outlet.pump() or outlet.ready, "the hello")
+        for first in range(4):
+            Outbox("left", [outlet], lambda: None, first).send(toy_frames(SCAN, first, 1))
+        for _ in range(4):
+            until(lambda: bench.joined._take("left"), "a frame")
+        bench.joined._rest()  # for the other branch
+        until(lambda: outlet.pump() or outlet.account.acknowledged == 4, "the answers")
+    finally:
+        context.destroy(linger=0)
 
 
 def test_an_input_that_may_miss_is_none_and_the_others_carry_the_flag(tmp_path: Path) -> None:
