@@ -42,7 +42,8 @@ def pid_of(whom: str) -> int:
 def begun(statuses: list[RunStatus]) -> None:
     """Wait until the first frames are there."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (statuses and statuses[-1].frames.get("captured")):
+    while not (statuses and statuses[-1].frames.get("captured")):
+        assert time.monotonic() < deadline, "no frame came"
         time.sleep(0.05)
 
 
