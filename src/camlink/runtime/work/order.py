@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, Final, Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from camlink.block import Block, Turn
 
@@ -135,11 +135,11 @@ class Order(Generic[T]):
                 stream.passed = max(top for _, _, top, _, _ in stream.held)
                 self._release(stream)
 
-    def facts(self) -> dict[str, Any]:
-        """What a heartbeat says: what was not in order is a warning."""
-        warnings = [*([f"{self.late} frames came after later ones had been given"] if self.late else []),
-                    *([f"{self.given_up} blocks of which nobody told were given up"] if self.given_up else [])]
-        return {"warnings": warnings} if warnings else {}
+    @property
+    def warnings(self) -> list[str]:
+        """What was not in order."""
+        return [*([f"{self.late} frames came after later ones had been given"] if self.late else []),
+                *([f"{self.given_up} blocks of which nobody told were given up"] if self.given_up else [])]
 
     def _release(self, stream: _Stream[T]) -> None:
         while stream.held and stream.held[0][2] <= stream.passed:

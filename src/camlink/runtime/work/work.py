@@ -129,11 +129,11 @@ class Work:
                 "unkept": next((part.broken for part in parts if part.broken), "")}
 
     def facts(self) -> dict[str, Any]:
-        """What a heartbeat says of joins and order."""
+        """What a heartbeat says of joins, and of all that was not in order."""
         if self.joined is not None:
             return self.joined.facts()
-        return next((facts for inbox in self.inboxes.values() if inbox.ordered and (
-            facts := inbox.ordered.order.facts())), {})
+        warnings = [one for inbox in self.inboxes.values() if inbox.ordered for one in inbox.ordered.order.warnings]
+        return {"warnings": warnings} if warnings else {}
 
     def close(self, *, well: bool) -> None:
         """Close the journals; they go when the worker ended well."""
