@@ -32,6 +32,11 @@ class Refusal(msgspec.Struct, frozen=True):
     reason: str
     count: int
 
+    @property
+    def host(self) -> str:
+        """The host of the last of them."""
+        return _host_of(self.peer)
+
 
 class Refusals:
     """Who was turned away since it was told last; added by one thread, told by another."""
@@ -46,7 +51,7 @@ class Refusals:
         """One more."""
         with self._lock:
             self.total += 1
-            host = peer.rpartition(":")[0] or peer
+            host = _host_of(peer)
             if (host, reason) not in self.new and len(self.new) >= MOST_HOSTS:
                 host = peer = OTHERS
                 reason = reason if len(self.new) < 2 * MOST_HOSTS or (host, reason) in self.new else VARIOUS
@@ -97,6 +102,10 @@ class Door:
         """Look no more; before the socket is closed."""
         self._served.disable_monitor()
         self.events.close(linger=0)
+
+
+def _host_of(peer: str) -> str:
+    return peer.rpartition(":")[0] or peer
 
 
 def _peer(number: int) -> str:

@@ -57,8 +57,7 @@ class FarOutlet(ZmqOutlet):
 
     def _count_strangers(self, *, last: bool = False) -> None:
         for refusal in self._door.refusals.news(last=last):
-            host = refusal.peer.rpartition(":")[0] or refusal.peer
-            self.account.count_turned_away(f"{host}: {refusal.reason}", refusal.count)
+            self.account.count_turned_away(f"{refusal.host}: {refusal.reason}", refusal.count)
 
     def _shut(self) -> None:
         if not self._socket.closed:
