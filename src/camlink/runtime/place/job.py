@@ -16,25 +16,29 @@ _LEFT: Final = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
 SYSTEMS: Final = ("lsf", "pbs", "pbs_classic", "slurm")
 QUEUED: Final = (*SYSTEMS, "facility")
 """Placers whose agents wait in a queue, and whose time is limited."""
-NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"  # stands in job scripts
+# what a workflow may say of a job: it stands in scripts, and the words as they are
+Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.,:@/+-]{0,64}$")]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Amount = Annotated[int, msgspec.Meta(ge=0)]
+Span = Annotated[float, msgspec.Meta(gt=0)]
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """What to run: `argv` is a list, never a text for a shell; nothing secret stands in it or in `environment`."""
 
     argv: tuple[str, ...]
-    name: Annotated[str, msgspec.Meta(pattern=NAME)]
+    name: str
     folder: Path
     output: Path
-    nodes: Annotated[int, msgspec.Meta(ge=1)] = 1
-    tasks_per_node: Annotated[int, msgspec.Meta(ge=1)] = 1
-    cpus: Annotated[int, msgspec.Meta(ge=1)] = 1
-    gpus: Annotated[int, msgspec.Meta(ge=0)] = 0
-    memory_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0
+    nodes: int = 1
+    tasks_per_node: int = 1
+    cpus: int = 1
+    gpus: int = 0
+    memory_bytes: int = 0
     exclusive: bool = False
-    walltime_s: Annotated[float, msgspec.Meta(gt=0)] = 3600.0
-    queue: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
-    account: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,64}$")] = ""
+    walltime_s: float = 3600.0
+    queue: str = ""
+    account: str = ""
     environment: dict[str, str] = {}
 
     def __post_init__(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from camlink.carry.far.keys import Keys, write_keys
-from camlink.runtime.place.job import JobSpec, Submitter
+from camlink.runtime.place.job import Amount, Count, JobSpec, Span, Submitter, Word
 
 
 class JobOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -20,15 +20,15 @@ class JobOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     address: str = "127.0.0.1"
-    queue: str = ""
-    account: str = ""
-    cpus: int = 1
-    gpus: int = 0
-    memory_bytes: int = 0
+    queue: Word = ""
+    account: Word = ""
+    cpus: Count = 1
+    gpus: Amount = 0
+    memory_bytes: Amount = 0
     exclusive: bool = False
-    walltime_s: float = 3600.0
+    walltime_s: Span = 3600.0
     python: str = sys.executable
-    wait_s: float = 3600.0
+    wait_s: Span = 3600.0
     margin_s: float = 300.0
     listen: str = ""
 
