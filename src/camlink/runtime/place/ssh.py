@@ -61,16 +61,14 @@ class Reach:
 
     async def __aenter__(self) -> Self:
         """Connect hop by hop; raises InputError for keys that do not fit, PeerLost for hosts that do not answer."""
-        try:
+        async with self._stack:
             for hop in self._hops:
                 self._last = await self._dial(hop, self._last)
                 if hop is not self._hops[-1]:
-                    self._keeping.append(await self._last.create_process("exec cat"))
+                    self._keeping.append(await self.start(("cat",)))
             self.folder = await self._make_folder()
-            self._keeping.append(await self._last.create_process(shlex.join(("sh", "-c", _KEEP, "sh", self.folder))))
-        except BaseException:  # a cancellation too: no connection may stay open; it goes on to the caller
-            await self._stack.aclose()
-            raise
+            self._keeping.append(await self.start(("sh", "-c", _KEEP, "sh", self.folder)))
+            self._stack = self._stack.pop_all()  # all went well: they stay until we leave
         return self
 
     async def __aexit__(self, *error: object) -> None:
