@@ -90,8 +90,9 @@ class Surroundings:
 
     @property
     def removal(self) -> list[str]:
-        """What ends a container whose program was killed."""
-        return self.container.removal if self.container is not None else []
+        """What ends a container whose program was killed, with the engine that the same modules bring."""
+        container = self.container
+        return with_modules(container.removal, self._parameters.modules) if container and container.removal else []
 
     def command(self) -> list[str]:
         """The command as it is started: its words replaced, in its container, after its modules were loaded."""

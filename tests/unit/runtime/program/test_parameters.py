@@ -43,3 +43,13 @@ def test_an_image_or_a_module_is_never_an_option():
     with pytest.raises(ParameterError, match="no podman"):
         check_command(ProgramParameters(command=("true",), container="x", engine="podman",
                                         environment={"PATH": "/none"}))
+
+
+def test_a_container_is_ended_by_the_engine_that_its_modules_bring(tmp_path):
+    given = ProgramParameters(command=("solve",), container="x", engine="podman", modules=("podman/5",))
+    around = Surroundings(given, RecordingContext(tmp_path, "solve"), tmp_path / "s")
+    loading = around.command()[:6]
+    assert loading[:2] == ["bash", "-lc"]
+    assert around.removal == [*loading, "podman", "rm", "--force", "camlink-s"]
+    alone = ProgramParameters(command=("solve",), container="x", engine="apptainer", modules=("apptainer",))
+    assert Surroundings(alone, RecordingContext(tmp_path, "solve"), tmp_path / "s").removal == []
