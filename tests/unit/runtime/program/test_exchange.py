@@ -96,7 +96,9 @@ def test_damaged_streams_are_refused_or_read(data):
 
 
 def test_files_that_are_no_arrays_are_refused(tmp_path):
-    for name, content in (("a", b""), ("b", b"\x93NUMPY\x01\x00"), ("c", PAYLOADS["npy"]), ("d", PAYLOADS["pickle"])):
+    np.savez(archive := io.BytesIO(), a=np.ones(3))
+    for name, content in (("a", b""), ("b", b"\x93NUMPY\x01\x00"), ("c", PAYLOADS["npy"]), ("d", PAYLOADS["pickle"]),
+                          ("e", archive.getvalue())):
         folder = tmp_path / name
         folder.mkdir()
         (folder / "x.npy").write_bytes(content)
