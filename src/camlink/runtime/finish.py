@@ -64,6 +64,7 @@ def finish(folder: Path) -> Iterator[str]:
         return
     known = {(b.scan.id, int(i)) for blocks in pool.values() for b in blocks.values() if isinstance(b, Frames)
              for i in b.index}
+    (folder / JOURNALS).mkdir(exist_ok=True)  # nobody may have kept one, and who works again holds a block there
     failed = []
     for spec in left:
         try:

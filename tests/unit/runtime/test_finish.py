@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from camlink.carry.disk.spill import Spill
+from camlink.carry.envelope import encode
+from camlink.runtime.events import Begin, Placed
+from camlink.runtime.finish import finish
+from camlink.runtime.log import EVENTS, EventLog
+from camlink.runtime.messages import LinkSpec, WorkerSpec
+from camlink.runtime.work.ends import SPILL
+from camlink.testing.toys import toy_frames, toy_scan
+
+
+def test_what_waits_on_the_disk_is_finished_where_nobody_kept_a_journal(tmp_path: Path) -> None:
+    link = LinkSpec(name="camera>keep", source="camera", target="keep", output="out", input="frames", kind="zmq",
+                    policy="spill", limit_bytes=1 << 20)
+    spec = WorkerSpec(operator="keep", replica=0, where="camlink.testing.toys:hoard", kind="sink", parameters={},
+                      inputs=(link,), outputs=(), folder=str(tmp_path), sockets=str(tmp_path / "camlink-0-x"),
+                      provenance={})
+    camera = msgspec.structs.replace(spec, operator="camera", where="camlink.testing.toys:camera", kind="source",
+                                     inputs=(), outputs=(link,))
+    log = EventLog(tmp_path / EVENTS)
+    log.write(Begin(workflow="w", uses={"camera": "toys.camera", "keep": "toys.hoard"}, links=(link,),
+                    workers=(Placed(camera, "here"), Placed(spec, "here")), agents={"here": "here"}), 0.0)
+    log.close()
+    spill = Spill(tmp_path / SPILL / "camera" / "one")
+    block = toy_frames(toy_scan(3), 0, 3)
+    header = msgspec.structs.replace(block.header, source="camera")
+    assert spill.append(encode(type(block)(header, block.arrays)), 3)
+    spill.close(keep=True)
+    assert list(finish(tmp_path))[-1] == "finished; the journals are gone"
+    assert not (tmp_path / SPILL).exists()
