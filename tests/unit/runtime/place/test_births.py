@@ -26,17 +26,29 @@ from camlink.runtime.place.local import Processes
 
 pytestmark = pytest.mark.slow
 LINE = "camera/0/0"
+_others: set[psutil.Process] = set()
+
+
+def children() -> set[psutil.Process]:
+    return set(psutil.Process().children()) - _others
+
+
+@pytest.fixture(autouse=True)
+def others() -> Iterator[None]:
+    """Children that pytest had before, such as the servers of other tests, are none of ours."""
+    _others.update(psutil.Process().children())
+    yield
+    _others.clear()
 
 
 @pytest.fixture
 def births(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Births]:
     monkeypatch.syspath_prepend(tmp_path)
-    before = psutil.Process().children()
     made = Births(tmp_path / "nursery.log")
     yield made
     made.close()
     ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)  # pytest adopts nobody else
-    assert psutil.Process().children() == before
+    assert not children()
 
 
 def until(look: Callable[[], Any]) -> Any:
@@ -91,7 +103,7 @@ def test_a_nursery_that_is_killed_or_stopped_is_replaced_and_nobody_ends_with_it
     ask(births, tmp_path)
     first = until(lambda: births.pid(LINE))
     for how in (signal.SIGKILL, signal.SIGSTOP):
-        (nursery,) = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE
+        (nursery,) = [child for child in children() if child.status() != psutil.STATUS_ZOMBIE
                       and "nursery" in child.cmdline() and child.pid != first]
         os.kill(nursery.pid, how)
         births.ask(Birth("x", ("worker", "inproc://x", "x"), mortal=True, said=b"\x01"))
@@ -127,15 +139,15 @@ def test_several_threads_end_the_same_at_once(births: Births, monkeypatch: pytes
 
 def test_who_was_born_before_a_nursery_was_stopped_is_not_born_again(births: Births, tmp_path: Path) -> None:
     names = ["x", "y", "z"]
-    (nursery,) = psutil.Process().children()
+    (nursery,) = children()
     for name in names:
         births.ask(Birth(name, ("worker", f"ipc://{tmp_path}/nobody", name), mortal=True, said=spec_of(tmp_path)))
-    until(lambda: len(psutil.Process().children()) == 1 + len(names) or None)
+    until(lambda: len(children()) == 1 + len(names) or None)
     time.sleep(0.2)  # to say so
     nursery.suspend()
     time.sleep(under_test.LOOK_S)
     pids = [until(lambda name=name: births.pid(name)) for name in names]
-    assert {child.pid for child in psutil.Process().children()} == {nursery.pid, *pids}
+    assert {child.pid for child in children()} == {nursery.pid, *pids}
 
 
 def test_who_ends_every_nursery_is_given_up_and_imports_that_succeed_do_not_hide_it(births: Births) -> None:
@@ -170,7 +182,7 @@ def test_where_no_other_nursery_can_be_started_it_is_said_and_all_else_ends(
     births = Births(tmp_path / "nursery.log")
     ask(births, tmp_path)
     first = psutil.Process(until(lambda: births.pid(LINE)))
-    (nursery,) = [child for child in psutil.Process().children() if child.pid != first.pid]
+    (nursery,) = [child for child in children() if child.pid != first.pid]
     monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
     nursery.kill()
     with pytest.raises(PeerLost, match="cannot start a process of this Python"):
@@ -181,7 +193,7 @@ def test_where_no_other_nursery_can_be_started_it_is_said_and_all_else_ends(
 
 def test_a_nursery_that_ends_while_nobody_runs_wakes_its_agent_once(births: Births) -> None:
     workers = Processes("inproc://x", births)
-    (nursery,) = psutil.Process().children()
+    (nursery,) = children()
     nursery.kill()
     assert select.select([workers.alarm], [], [], 20)[0]
     workers.reap()
