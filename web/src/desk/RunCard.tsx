@@ -20,7 +20,7 @@ export function RunCard({ run, mayStop }: { run: Run; mayStop: boolean }) {
           <span className="grow" />
           <span className={`verdict ${run.state === "lost" ? "failed" : word}`} data-testid="state"><i aria-hidden="true" />{word}</span>
         </div>
-        <p className="hint">{run.workflow}{run.who && <>, started by <b>{run.who}</b></>}, {new Date(run.began * 1000).toLocaleString()}</p>
+        <p className="hint">{run.workflow && `${run.workflow}, `}{run.who && <>started by <b>{run.who}</b>, </>}{new Date(run.began * 1000).toLocaleString()}</p>
         <Progress run={run} />
         {run.reasons.length > 0 && <p className="why">{run.reasons.join("; ")}</p>}
         {run.state === "lost" && <p className="why">Its processes were ended before its report. <code>camlink recover {run.folder}</code> finishes what is there.</p>}

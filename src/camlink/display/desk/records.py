@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 STARTED: Final = "started.json"
+AUDIT: Final = "page.jsonl"
 REPORT: Final = "report.json"
 PICTURE: Final = "picture.png"
 
@@ -59,7 +60,7 @@ class Started(msgspec.Struct, frozen=True):
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One run in the folder of the desk.
 
-    `lost` is one whose processes were killed before its report, `silent` one whose page does not answer; `page` tells
+    `lost` is one whose processes were ended before its report, `silent` one whose page does not answer; `page` tells
     whether its page is up, `picture` whether there is one of it.
     """
 

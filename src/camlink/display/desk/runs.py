@@ -1,4 +1,4 @@
-"""Runs: what the folder of all runs tells of each, whoever started it; nothing is remembered, so nothing is forgotten.
+"""Runs: what the folder of all runs tells of each that has a page; nothing is remembered, so nothing is forgotten.
 
 A run that goes on is asked by its page, whose letter lies in its folder; one that has ended left its report.
 """
@@ -16,7 +16,7 @@ import msgspec
 import psutil
 
 from camlink.display.client import LETTER, Client, Letter
-from camlink.display.desk.records import PICTURE, REPORT, STARTED, Run, Started, State
+from camlink.display.desk.records import AUDIT, PICTURE, REPORT, STARTED, Run, Started, State
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.log import EVENTS
 from camlink.runtime.status import RunStatus
@@ -119,8 +119,8 @@ def _lives(started: Started) -> bool:
 
 
 def _is_run(path: Path) -> bool:
-    """False too for a folder of somebody else that must not be looked into."""
-    return isfile(path / EVENTS) or isfile(path / "log" / STARTED)
+    """Whether it was started here, or had a page by itself: a run within a program leaves neither page nor report."""
+    return isfile(path / "log" / AUDIT) or isfile(path / "log" / STARTED)
 
 
 def _began(path: Path) -> float:

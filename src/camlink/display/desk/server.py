@@ -10,7 +10,7 @@ import msgspec
 from camlink.display.client import LETTER, Client, Letter
 from camlink.display.desk.app import Desk
 from camlink.display.desk.menu import Menu
-from camlink.display.desk.records import Start
+from camlink.display.desk.records import AUDIT, Start
 from camlink.display.desk.runs import ASK_S, Runs
 from camlink.display.desk.starter import Starter
 from camlink.display.web.access import Role
@@ -18,8 +18,6 @@ from camlink.display.web.action import Action
 from camlink.display.web.encryption import Encryption
 from camlink.display.web.server import Server
 from camlink.errors import CamlinkError, InputError, StorageError
-
-AUDIT = "page.jsonl"
 
 
 class DeskServer(Server):

@@ -16,7 +16,7 @@ from rich.console import Console, Group
 from rich.live import Live as RichLive
 from rich.text import Text
 
-from camlink.display.desk.records import PICTURE, REPORT
+from camlink.display.desk.records import AUDIT, PICTURE, REPORT
 from camlink.display.live import Live
 from camlink.display.terminal.console import draw_status, print_report
 from camlink.display.terminal.sketch import sketches, sparkline
@@ -66,7 +66,7 @@ def present(workflow: Workflow, choices: Choices, console: Console,
         introduce(page, console)
         if choices.browser:
             show_in_browser(page)
-        page.audit.keep(master.folder / "log" / "page.jsonl")
+        page.audit.keep(master.folder / "log" / AUDIT)
         opened = OpenRun(master)
         page.actions |= actions_of(opened.order, opened.choices)
         page.dashboards |= opened.dashboards

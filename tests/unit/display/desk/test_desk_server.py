@@ -17,7 +17,7 @@ from websockets.sync.client import connect as dial
 
 from camlink import connect
 from camlink.display.client import LETTER, Letter
-from camlink.display.desk.records import STARTED, Started
+from camlink.display.desk.records import AUDIT, STARTED, Started
 from camlink.display.desk.runs import Runs
 from camlink.display.desk.server import DeskServer
 from camlink.display.live import Live
@@ -210,6 +210,7 @@ def test_a_page_that_does_not_answer_holds_nobody_up_and_one_of_another_address_
     monkeypatch.setattr("camlink.display.desk.runs.ASK_S", 0.2)
     log = desk.folder / "stopped/log"
     log.mkdir(parents=True)
+    (log / AUDIT).touch()
     (log.parent / "events.jsonl").write_text('{"at":1.5,"event":{}}')
     with socket.create_server(("127.0.0.1", 0)) as deaf, connect(desk.folder) as client:
         (log / LETTER).write_bytes(msgspec.json.encode(Letter(f"http://127.0.0.1:{deaf.getsockname()[1]}/", "t")))
@@ -224,6 +225,7 @@ def test_a_page_that_does_not_answer_holds_nobody_up_and_one_of_another_address_
 def test_a_run_that_was_killed_is_lost_and_its_page_leads_nowhere(desk):
     log = desk.folder / "gone/log"
     log.mkdir(parents=True)
+    (log / AUDIT).touch()
     (log.parent / "events.jsonl").write_text('{"at":1764000000.5,"event":{}}')
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         letter = Letter(f"http://127.0.0.1:{stranger.getsockname()[1]}/", "old token")

@@ -39,13 +39,17 @@ def test_words_of_a_command_line_are_no_parameters(key):
         sets({key: 1})
 
 
-@given(name=st.text(max_size=20) | st.sampled_from(["..", ".", "a/../..", "log", "a\0", "one/", "/etc", ".hidden"]))
+OTHERS = ("..", "within-a-program", "a/../..", "log", "a\0", "one/", ".hidden")
+
+
+@given(name=st.text(max_size=20) | st.sampled_from(OTHERS))
 def test_only_a_run_in_the_folder_is_found(tmp_path_factory, name):
     folder = tmp_path_factory.getbasetemp() / "runs"
-    (folder / "one").mkdir(parents=True, exist_ok=True)
-    (folder / "one/events.jsonl").touch()
-    (folder / ".hidden").mkdir(exist_ok=True)
-    (folder / ".hidden/events.jsonl").touch()
+    for each in ("one", ".hidden"):
+        (folder / each / "log").mkdir(parents=True, exist_ok=True)
+        (folder / each / "log/page.jsonl").touch()
+    (folder / "within-a-program").mkdir(exist_ok=True)
+    (folder / "within-a-program/events.jsonl").touch()  # it has no page, and will have no report
     runs = Runs(folder)
     assert runs.find("one") == folder / "one"
     assert (runs.find(name) is None) == (name != "one")
