@@ -108,10 +108,10 @@ class ThreadExecutor:
         """Cancel what has not begun; what runs on a thread ends by itself."""
         with self._wake:
             self._closing = True
-            for _, _, handle, _, _ in self._heap:
-                handle.cancel()
             self._heap.clear()
             self._wake.notify_all()
+        for handle in reversed(self._held.waiting):  # before what it waits for, whose end would call it and so on
+            handle.cancel()
         for thread in self._threads:
             thread.join(5)
 

@@ -88,6 +88,17 @@ def test_work_waits_for_its_arguments_and_holds_up_nobody_else():
         late.result(5)
 
 
+def test_a_long_chain_that_waits_is_cancelled_whole_at_the_close(one, caplog):
+    go = threading.Event()
+    chain = [one.submit(go.wait, 5)]
+    for _ in range(1500):
+        chain.append(one.submit(double, chain[-1]))
+    threading.Timer(0.05, go.set).start()
+    one.close()
+    assert one.tally() == (0, 1, 0, 1500)
+    assert not caplog.records  # what callbacks raise is only logged
+
+
 def test_a_closed_executor_takes_nothing():
     executor = ThreadExecutor(2)
     executor.close()
