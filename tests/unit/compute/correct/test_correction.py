@@ -89,6 +89,16 @@ def test_the_fused_pass_equals_the_steps_in_numpy(first, size, overscan):
     assert (~close).sum() <= 2  # a value on the very threshold may round to either side
 
 
+def test_outside_the_sensor_there_is_no_value():
+    layout = Layout(40, 48)
+    correction = Correction(layout, Gain(), **OPTIONS)
+    window = correction.photons(flat(), field(layout), (-2, 36), 8)  # the sensor is 40 x 40
+    np.testing.assert_allclose(window[0, 2:, :4], 160, rtol=1e-5)
+    assert np.isnan(window[0, :2]).all()
+    assert np.isnan(window[0, :, 4:]).all()
+    assert np.isnan(correction.photons(flat(), field(layout), (50, 50), 8)).all()
+
+
 def test_read_only_and_strided_frames_are_taken():
     layout = Layout(40, 48)
     raw = flat(n=4)

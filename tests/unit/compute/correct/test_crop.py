@@ -84,12 +84,3 @@ def test_a_centre_near_a_whole_pixel_always_gives_the_same_window():
     for method in ("fourier", "bin"):
         for centre in ((90.1, 41.3), (89.9, 40.7), (90.0, 41.0)):
             assert crop.corner(centre, 32, 16, method) == (74, 25)
-
-
-def test_outside_the_sensor_there_is_no_value():
-    image = np.ones((1, 10, 12), dtype=np.float32)
-    window = cut(image, (-2, 8), 8)
-    assert np.isnan(window[0, :2]).all()
-    assert np.isnan(window[0, :, 4:]).all()
-    assert (window[0, 2:, :4] == 1).all()
-    assert np.isnan(cut(image, (50, 50), 8)).all()
