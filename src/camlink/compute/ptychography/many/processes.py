@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -93,6 +94,8 @@ class Processes:
                 self._start(desk)
         except BaseException:  # whatever it was, no process may outlive it; it goes on to the caller
             self.kill()
+            for desk in others:
+                desk.leave()
             raise
 
     @property
@@ -156,7 +159,9 @@ class Processes:
         """End all ranks at once and let go of everything."""
         for process in self._processes.values():
             process.kill()
-            process.wait()
+        for process in self._processes.values():
+            with suppress(subprocess.TimeoutExpired):  # the kernel ends it when it comes back, from a disk for example
+                process.wait(LAST_WORD_S)
         for chair in self._chairs.values():
             for descriptor in (chair.orders, chair.replies, chair.sheet):
                 os.close(descriptor)
@@ -172,6 +177,7 @@ class Processes:
         orders_in, orders = os.pipe()
         replies, replies_out = os.pipe()
         sheet = new_sheet(f"camlink-orders-{desk.rank}")
+        self._chairs[desk.rank] = Chair(self._desk, orders, replies, sheet, self._patience_s)
         given = Chair(desk, orders_in, replies_out, sheet, self._patience_s)
         command = [sys.executable, "-m", "camlink.compute.ptychography.many.rank", msgspec.json.encode(given).decode()]
         try:
@@ -182,7 +188,6 @@ class Processes:
             os.close(orders_in)
             os.close(replies_out)
             desk.leave()
-        self._chairs[desk.rank] = Chair(self._desk, orders, replies, sheet, self._patience_s)
         self._sheets[desk.rank] = Sheet(sheet)
 
     def _last_words(self) -> list[str]:
