@@ -1,8 +1,10 @@
 """Nursery: a process of one thread that has imported what workers import, and forks into those that it is asked for.
 
 It is asked by a line, one end of a pair of sockets: a Birth in msgpack, with a file of what the new process reads
-first; it answers with the process id. Who holds the other end becomes the parent, so that the new process ends with it
-whatever becomes of the nursery. A nursery that an import left with more threads or files cannot fork and ends.
+first, and a pipe; it answers with the process id. Who holds the other end becomes the parent, so that the new process
+ends with it whatever becomes of the nursery. One whose birth was never told, since the nursery was killed then, must
+not live: the new process waits until the parent has said in the pipe that it knows of it, and ends when that is closed.
+A nursery that an import left with more threads or files cannot fork and ends.
 """
 
 from __future__ import annotations
@@ -72,7 +74,7 @@ def nurse(line: socket.socket, parent: int) -> Birth | None:
     """Serve until the other end of the line is gone; returns in each child of `parent` what that is to become."""
     fds = _fds()
     while True:
-        said, files, *_ = socket.recv_fds(line, MOST_BYTES, 1)
+        said, files, *_ = socket.recv_fds(line, MOST_BYTES, 2)
         if not said:
             return None
         birth = msgspec.msgpack.decode(said, type=Birth)
@@ -84,7 +86,7 @@ def nurse(line: socket.socket, parent: int) -> Birth | None:
         pid = _bear() if birth.words else -1
         if pid == 0:
             line.close()
-            return _grow(birth, files[0], parent)
+            return _grow(birth, files[0], files[1], parent)
         for file in files:
             os.close(file)
         line.send(msgspec.msgpack.encode((birth.name, pid)))
@@ -142,11 +144,14 @@ def _bear() -> int:
     return int.from_bytes(told, "little") if told else -1
 
 
-def _grow(birth: Birth, file: int, parent: int) -> Birth:
-    """In the new process: take its log, environment and what it reads first."""
+def _grow(birth: Birth, file: int, go: int, parent: int) -> Birth:
+    """In the new process: once the parent knows of it, take its log, environment and what it reads first."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if birth.mortal:
         end_with_parent(parent, signal.SIGKILL)
+    if not os.read(go, 1):
+        os._exit(0)
+    os.close(go)
     os.environ.update(birth.environment)
     if birth.log:
         log = os.open(birth.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)

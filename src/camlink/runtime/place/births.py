@@ -24,7 +24,9 @@ PATIENCE_S: Final = 30.0
 LOOK_S: Final = 1.0
 MOST_DEATHS: Final = 3  # one after the other, nobody was born, and no import was the reason
 LOST: Final = -256
-"""Code of a process whose end its parent alone was told."""
+"""Code of a process of which nobody tells how it ended."""
+UNBORN: Final = -257
+"""Code of one that could not be started."""
 
 
 class Births:
@@ -37,11 +39,12 @@ class Births:
 
     def __init__(self, log: Path | None = None, *, here: bool = True, born: tuple[socket.socket, int] | None = None,
                  ) -> None:
-        self._log, self._here = log, here
+        self.log, self._here = log, here
         if here:
             adopt()
         self._epoll = select.epoll()
         self._asked: dict[str, Birth] = {}
+        self._unsaid: dict[str, int] = {}
         self._running: dict[str, tuple[int, int]] = {}
         self._ended: dict[str, int] = {}
         self._doomed: set[str] = set()
@@ -61,12 +64,15 @@ class Births:
 
     def ask(self, birth: Birth) -> None:
         """Ask for a process; a Birth without words lets the nursery import something."""
-        if birth.where:
-            self._known[birth.where] = None
-        if not self._asked:
-            self._heard_s = time.monotonic()
-        self._asked[birth.name] = msgspec.structs.replace(birth, plain=birth.plain or birth.where in self._plain)
-        self._send(self._asked[birth.name])
+        with self._lock:
+            if birth.where:
+                self._known[birth.where] = None
+            if self._line.fileno() < 0:
+                self._begin()
+            if not self._asked:
+                self._heard_s = time.monotonic()
+            self._asked[birth.name] = msgspec.structs.replace(birth, plain=birth.plain or birth.where in self._plain)
+            self._send(self._asked[birth.name])
 
     def look(self) -> None:
         """See who was born and who has ended, so that the alarm ends; it is looked for in `ended` and `pid` too."""
@@ -154,6 +160,10 @@ class Births:
             birth = self._asked.pop(name, None)
             if birth is not None and birth.words:
                 self._born(name, pid)
+                go = self._unsaid.pop(name)
+                with suppress(BrokenPipeError):  # it was killed before
+                    os.write(go, b"!")
+                os.close(go)
 
     def _born(self, name: str, pid: int) -> None:
         doomed = name in self._doomed
@@ -163,7 +173,7 @@ class Births:
         except ProcessLookupError:
             watched = -1
         if watched < 0:
-            self._ended[name] = LOST
+            self._ended[name] = UNBORN
             return
         self._deaths = 0
         self._epoll.register(watched, select.EPOLLIN)
@@ -172,25 +182,33 @@ class Births:
             self.kill(name)
 
     def _start_again(self) -> None:
-        """Another nursery; what the lost one worked on when it ended is not imported there a second time."""
+        """Another nursery; what the lost one worked on when it ended is not imported there a second time.
+
+        After MOST_DEATHS there is none until somebody is asked for.
+        """
         self._end_nursery()
         first = next(iter(self._asked.values()), None)
         if first is not None and first.where and first.where not in self._plain:
             self._plain.add(first.where)
-        elif first is not None:
+        else:
             self._deaths += 1
         asked = [birth for birth in self._asked.values() if birth.words and birth.name not in self._doomed]
         for birth in self._asked.values():
             if birth.words and (birth.name in self._doomed or self._deaths > MOST_DEATHS):
-                self._ended[birth.name] = LOST
+                self._ended[birth.name] = UNBORN
         self._asked, self._doomed = {}, set()
+        if self._deaths <= MOST_DEATHS:
+            self._begin()
+            for birth in asked:
+                self.ask(birth)
+
+    def _begin(self) -> None:
+        """Start a nursery that knows what those before it knew."""
         self._line, self._pid = self._spawn()
         self._open()
         for where in self._known:
             if where not in self._plain:
                 self.ask(Birth(where, where=where))
-        for birth in asked if self._deaths <= MOST_DEATHS else ():
-            self.ask(birth)
 
     def _spawn(self) -> tuple[socket.socket, int]:
         """Start a nursery with an interpreter of its own."""
@@ -199,8 +217,8 @@ class Births:
         words = [sys.executable, "-m", MODULE, "nursery", str(os.getpid()), str(theirs.fileno()),
                  "ours" if self._here else "its own", repr(origin_s()), ROOM]
         actions: list[tuple[int, int, str, int, int]] = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
-        if self._log is not None:
-            actions += [(os.POSIX_SPAWN_OPEN, 1 + error, str(self._log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        if self.log is not None:
+            actions += [(os.POSIX_SPAWN_OPEN, 1 + error, str(self.log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
                         for error in (False, True)]
         try:
             with theirs:
@@ -217,21 +235,28 @@ class Births:
 
     def _send(self, birth: Birth) -> None:
         """Hand over a birth; a nursery that does not take it is looked after at the next look."""
-        file = os.memfd_create("birth")
-        with os.fdopen(file, "wb") as said:
+        files = [os.memfd_create("birth")]
+        if birth.words:
+            waits, self._unsaid[birth.name] = os.pipe()
+            files.append(waits)
+        with os.fdopen(files[0], "wb", closefd=False) as said:
             said.write(birth.said)
             said.flush()
             said.seek(0)
-            with suppress(OSError):
-                socket.send_fds(self._line, [msgspec.msgpack.encode(msgspec.structs.replace(birth, said=b""))], [file])
+        with suppress(OSError):
+            socket.send_fds(self._line, [msgspec.msgpack.encode(msgspec.structs.replace(birth, said=b""))], files)
+        for file in files:
+            os.close(file)
 
     def _end_nursery(self) -> None:
         if self._line.fileno() < 0:
             return  # no other one could be started
-        with suppress(ProcessLookupError, ChildProcessError):
+        with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+        _code(self._pid, LOOK_S)
         self._hear()  # whom it bore before must not be born again
+        while self._unsaid:  # nor live, when we were not told
+            os.close(self._unsaid.popitem()[1])
         self._epoll.unregister(self._line.fileno())
         self._line.close()
 
@@ -252,12 +277,18 @@ def _environment() -> dict[str, str]:
     return {**fixed, **os.environ, "PYTHONPATH": paths}
 
 
-def _code(pid: int) -> int:
+def _code(pid: int, patience_s: float = 0.0) -> int:
+    """How a process ended; LOST when it is no child of ours, or nobody tells in time.
+
+    That happens when it waits for a disk, so that SIGKILL has to wait too, or when somebody else traces it.
+    """
+    deadline_s = time.monotonic() + patience_s
     try:
-        _, status = os.waitpid(pid, 0)
+        while not (ended := os.waitpid(pid, os.WNOHANG))[0] and time.monotonic() < deadline_s:
+            time.sleep(0.001)
     except ChildProcessError:
         return LOST
-    return os.waitstatus_to_exitcode(status)
+    return os.waitstatus_to_exitcode(ended[1]) if ended[0] else LOST
 
 
 def _is_stopped(pid: int) -> bool:

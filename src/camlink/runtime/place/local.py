@@ -13,7 +13,7 @@ import msgspec
 from camlink.runtime.agent import Ending
 from camlink.runtime.messages import Message, WorkerSpec
 from camlink.runtime.nursery import Birth
-from camlink.runtime.place.births import LOST, Births
+from camlink.runtime.place.births import LOST, UNBORN, Births
 from camlink.runtime.work.hand import read_hand
 from camlink.settings import read_settings
 from camlink.signals import signal_name
@@ -51,7 +51,10 @@ class LocalPlacer:
 
     def lost(self) -> str:
         """Why the agent is gone, or nothing while it runs."""
-        if self._births.ended(self._site) is not None:
+        if (code := self._births.ended(self._site)) is not None:
+            if code == UNBORN:
+                why = f"{_tail(self._births.log)} (more in {self._births.log})" if self._births.log is not None else ""
+                return f"the agent of site '{self._site}' could not be started: {why}".removesuffix(": ")
             return f"the agent of site '{self._site}' is gone: {_tail(self._log)}".removesuffix(": ")
         if self._walltime_s and time.monotonic() - self._started_s > self._walltime_s:
             self.kill()
@@ -137,8 +140,8 @@ class Processes:
 
 
 def _meaning(code: int) -> str:
-    if code == LOST:
-        return "no process could be started for it:"
+    if code in (LOST, UNBORN):
+        return "no process could be started for it:" if code == UNBORN else "nobody tells how it ended:"
     return f"killed by {signal_name(-code)}" if code < 0 else f"exit code {code}"
 
 

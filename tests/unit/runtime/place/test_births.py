@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 import psutil
 import pytest
+from held import held
 
 from camlink.errors import PeerLost
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.nursery import MOST_BYTES, Birth
 from camlink.runtime.place import births as under_test
-from camlink.runtime.place.births import LOST, MOST_DEATHS, Births
-from camlink.runtime.place.local import Processes
+from camlink.runtime.place.births import LOST, MOST_DEATHS, UNBORN, Births
+from camlink.runtime.place.local import LocalPlacer, Processes
 
 pytestmark = pytest.mark.slow
 LINE = "camera/0/0"
@@ -115,7 +116,7 @@ def test_where_no_nursery_lives_it_is_said(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(under_test, "MODULE", "camlink.no_such_module")
     births = Births(tmp_path / "nursery.log")
     ask(births, tmp_path)
-    assert until(lambda: births.ended(LINE)) == LOST
+    assert until(lambda: births.ended(LINE)) == UNBORN
     assert "no_such_module" in (tmp_path / "nursery.log").read_text()
     births.close()
 
@@ -153,7 +154,7 @@ def test_who_was_born_before_a_nursery_was_stopped_is_not_born_again(births: Bir
 def test_who_ends_every_nursery_is_given_up_and_imports_that_succeed_do_not_hide_it(births: Births) -> None:
     births.ask(Birth("odd", where="camlink.testing.toys:camera"))
     births.ask(Birth(LINE, ("worker", "x" * MOST_BYTES)))  # more than a nursery takes in
-    assert until(lambda: births.ended(LINE)) == LOST
+    assert until(lambda: births.ended(LINE)) == UNBORN
 
 
 def test_many_who_cannot_be_imported_ahead_do_not_count_as_one_that_ends_every_nursery(
@@ -198,3 +199,69 @@ def test_a_nursery_that_ends_while_nobody_runs_wakes_its_agent_once(births: Birt
     assert select.select([workers.alarm], [], [], 20)[0]
     workers.reap()
     assert not select.select([workers.alarm], [], [], 0)[0]
+
+
+def test_who_was_born_when_the_nursery_was_killed_and_could_not_tell_does_not_live(
+        births: Births, tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(f"""
+import os
+from camlink.runtime import nursery
+bear = nursery._bear
+def bear_and_end():
+    if pid := bear():
+        open({str(tmp_path / "told")!r}, "w").write(str(pid))
+        os.kill(os.getpid(), 9)
+    return pid
+nursery._bear = bear_and_end
+""")
+    ask(births, tmp_path, "killed:camera")
+    second = until(lambda: births.pid(LINE))
+    first = int((tmp_path / "told").read_text())
+    assert first != second
+    until(lambda: births.look() or not psutil.pid_exists(first) or None)
+    assert births.pid(LINE) == second
+
+
+def test_where_every_nursery_ends_at_once_no_more_are_started_until_somebody_is_asked_for(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[int] = []
+    spawn = os.posix_spawn
+    monkeypatch.setattr(os, "posix_spawn", lambda *a, **k: started.append(1) or spawn(*a, **k))
+    monkeypatch.setattr(under_test, "MODULE", "camlink.no_such_module")
+    births = Births(tmp_path / "nursery.log")
+    until(lambda: births.look() or len(started) > MOST_DEATHS or None)
+    end_s = time.monotonic() + 2
+    while time.monotonic() < end_s:
+        births.look()
+        time.sleep(0.01)
+    assert len(started) == MOST_DEATHS + 1
+    monkeypatch.undo()
+    births.ask(Birth("x", ("worker", "inproc://x", "x"), mortal=True, said=b"\x01"))
+    assert until(lambda: births.ended("x")) == 1
+    births.close()
+
+
+def test_nobody_waits_for_ever_for_one_that_was_killed(births: Births, tmp_path: Path) -> None:
+    ask(births, tmp_path)
+    first = until(lambda: births.pid(LINE))
+    (nursery,) = [child.pid for child in psutil.Process().children() if child.pid != first]
+    with held(nursery), held(first):
+        os.kill(nursery, signal.SIGKILL)
+        births.ask(Birth("x", ("worker", "inproc://x", "x"), mortal=True, said=b"\x01"))
+        assert until(lambda: births.ended("x")) == 1
+        births.kill(LINE)
+        assert until(lambda: births.ended(LINE)) == LOST
+    until(lambda: births.look() or not (psutil.pid_exists(first) or psutil.pid_exists(nursery)) or None)
+
+
+def test_an_agent_that_could_not_be_started_says_what_the_nursery_said(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(under_test, "MODULE", "camlink.no_such_module")
+    births = Births(tmp_path / "nursery.log", here=False)
+    placer = LocalPlacer("here", tmp_path, tmp_path, births)
+    placer.start("ipc://nobody")
+    said = until(lambda: placer.lost() or None)
+    assert "'here' could not be started: " in said
+    assert "No module named camlink.no_such_module" in said
+    assert str(tmp_path / "nursery.log") in said
+    births.close()
