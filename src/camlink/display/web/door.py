@@ -17,16 +17,19 @@ from starlette.types import Scope
 
 from camlink.display.web.access import LONGEST_NAME, PASS_S, Access, Pass, Role
 from camlink.display.web.audit import Audit
+from camlink.errors import InputError
 
 LOGIN: Final = "/login"
 FOR: Final = "Camlink-For"  # for whom a program of the run's user asks: ROLE NAME, the name percent-encoded
 HOLDER: Final = "camlink.pass"  # where the guard leaves the pass in the scope of a request
 WRONG_TOKEN_S: Final = 0.3
-FORM: Final = """<!doctype html><meta charset=utf-8><title>camlink: login</title>
+MOST_FIELDS: Final = 8
+FORM: Final = """<!doctype html><html lang=en><meta charset=utf-8><title>camlink: login</title>
+<meta name=viewport content="width=device-width, initial-scale=1"><meta name=color-scheme content="light dark">
 <h1>camlink</h1><p>{text}</p>
 <form method=post action=/login><input type=hidden name=to value="{to}">
-<p><label>Token <input name=token type=password autofocus></label>
-<label>Your name <input name=who maxlength=40></label> <button>Come in</button></p></form>
+<p><label>Token <input name=token type=password autofocus required></label></p>
+<p><label>Your name <input name=who maxlength=40></label></p><p><button>Come in</button></p></form>
 """
 _RUN: Final = re.compile(r"/runs/[A-Za-z0-9_][A-Za-z0-9_.-]*/")
 WELCOME: Final = "The command that runs this workflow has printed an address with a token: open it, or give it here."
@@ -63,7 +66,10 @@ class Door:
 
     async def come_in(self, request: Request) -> Response:
         """Take the token of the form."""
-        fields = parse_qs((await request.body()).decode("utf8", "replace"), max_num_fields=8)
+        try:
+            fields = parse_qs((await request.body()).decode("utf8", "replace"), max_num_fields=MOST_FIELDS)
+        except ValueError as error:
+            raise InputError(f"{LOGIN}: {error}; at most {MOST_FIELDS} are taken") from None
         token, who, to = (fields.get(name, [""])[0] for name in ("token", "who", "to"))
         return await self._enter(request, token, who, wanted(to))
 

@@ -126,18 +126,18 @@ def _same_origin(origin: str, host: str) -> bool:
 
 async def _read_body(receive: Receive) -> bytes | Refusal:
     """The whole body, bounded in size and time."""
-    parts: list[bytes] = []
+    body = bytearray()
     try:
         async with asyncio.timeout(BODY_S):
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return Refusal(400, "the request ended before its body")
-                parts.append(message.get("body", b""))
-                if sum(map(len, parts)) > LARGEST_BODY_BYTES:
+                body += message.get("body", b"")
+                if len(body) > LARGEST_BODY_BYTES:
                     return Refusal(413, f"at most {LARGEST_BODY_BYTES} bytes are taken")
                 if not message.get("more_body", False):
-                    return b"".join(parts)
+                    return bytes(body)
     except TimeoutError:
         return Refusal(408, f"the body did not arrive in {BODY_S:g} s")
 

@@ -106,6 +106,12 @@ def test_a_wrong_token_is_refused_and_noted_without_itself(page, token, monkeypa
     assert not token or token not in page.notes
 
 
+def test_a_form_of_many_fields_is_refused_with_the_reason(page):
+    answer = page.client().post("/login", content="a=1&" * 9, headers=OURS)
+    assert answer.status_code == 400
+    assert "at most 8" in answer.text
+
+
 def test_no_secret_stands_in_the_audit(page):
     token = page.access.invite(Role.OWNER)
     client = page.client()
