@@ -117,8 +117,8 @@ def _import(name: str) -> Operator:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"operator '{name}': {error}; write module:name of something that can be imported") from None
+    except Exception as why:  # the code of somebody else
+        raise InputError(f"operator '{name}': {type(why).__name__}: {why}; try python -c 'import {module}'") from None
     if not isinstance(found, Operator):
         raise InputError(f"operator '{name}' is a {type(found).__name__}; decorate it with @operator")
     return found

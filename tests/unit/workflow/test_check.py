@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -231,3 +232,17 @@ def test_turns_travel_from_the_replicas_to_those_who_take_frames_in_order(find: 
 ])
 def test_an_order_that_cannot_be_is_refused_with_its_place(find: Find, was: str, becomes: str, told: str) -> None:
     assert problems(ORDERED.replace(was, becomes), find) == [told]
+
+
+@pytest.mark.parametrize(("text", "why"), [
+    ("raise OSError('no light')", "OSError: no light"), ("def x(:", "SyntaxError"), ("", "'camera'"),
+    ("import nowhere_at_all", "No module named 'nowhere_at_all'")])
+def test_a_module_that_cannot_be_imported_is_a_problem_of_its_operator(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    name = f"ours_{len(text)}"
+    (tmp_path / f"{name}.py").write_text(text)
+    (problem,) = check(parse_workflow(f'workflow: t\noperators: {{c: {{use: "{name}:camera"}}}}')).problems
+    assert why in problem
+    assert f"python -c 'import {name}'" in problem
+    assert "line 2" in problem
