@@ -16,7 +16,7 @@ import msgspec
 
 from camlink.display.client import LETTER
 from camlink.display.desk.menu import Menu
-from camlink.display.desk.records import STARTED, Start, Started
+from camlink.display.desk.records import AUDIT, REPORT, STARTED, Start, Started
 from camlink.errors import InputError, OperatorFailed, PeerLost, StorageError
 
 START_S: Final = 60.0
@@ -78,6 +78,8 @@ class Starter:
         deadline_s = time.monotonic() + START_S
         while not (folder / "log" / LETTER).exists():
             if (code := child.poll()) is not None:
+                if (folder / REPORT).exists():
+                    return  # it came to its end between two looks
                 self._give_up(folder, code)
             if time.monotonic() > deadline_s:
                 child.kill()
@@ -87,9 +89,10 @@ class Starter:
             time.sleep(LOOK_S)
 
     def _give_up(self, folder: Path, code: int) -> None:
-        """Say what the run said; when it was not even begun its folder goes."""
+        """Say what the run said; its folder goes when it had no page yet, so that it cannot have begun."""
         said = (folder / "log" / ERRORS).read_text(encoding="utf8", errors="replace")[-MOST_WORDS:].strip()
-        shutil.rmtree(folder, ignore_errors=True)
+        if not (folder / "log" / AUDIT).exists():
+            shutil.rmtree(folder, ignore_errors=True)
         text = said.removeprefix("error: ").removeprefix("failed: ") or f"it ended with {code} at once"
         raise InputError(text) if code == WRONG_INPUT else OperatorFailed(text)
 

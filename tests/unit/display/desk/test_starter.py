@@ -1,11 +1,17 @@
 """What comes over the wire to a desk: whatever it is, it becomes the value that was meant, or no run at all."""
 
+import subprocess
+import sys
+from contextlib import nullcontext
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from camlink.display.desk.menu import Menu
+from camlink.display.desk.records import AUDIT, REPORT
 from camlink.display.desk.runs import Runs
-from camlink.display.desk.starter import sets
+from camlink.display.desk.starter import Starter, sets
 from camlink.display.terminal.options import read_sets
 from camlink.errors import InputError
 
@@ -55,3 +61,18 @@ def test_only_a_run_in_the_folder_is_found(tmp_path_factory, name):
     assert (runs.find(name) is None) == (name != "one")
     runs.close()
 
+
+
+@pytest.mark.parametrize("left", ["", f"log/{AUDIT}", REPORT])
+def test_a_folder_goes_only_when_its_run_cannot_have_begun(tmp_path, left):
+    folder = tmp_path / "one"
+    (folder / "log").mkdir(parents=True)
+    (folder / "log/errors.log").touch()
+    if left:
+        (folder / left).touch()
+    with subprocess.Popen([sys.executable, "-S", "-c", "raise SystemExit(2)"]) as child:
+        child.wait()
+        starter = Starter(Menu([], {}), tmp_path, 1, lambda: 0)
+        with nullcontext() if left == REPORT else pytest.raises(InputError, match="ended with 2"):
+            starter._await_page(folder, child)
+    assert folder.exists() == bool(left)
