@@ -129,6 +129,46 @@ def test_controls_change_the_picture(page):
         assert page.complaints == []
 
 
+def test_on_a_phone_the_picture_comes_first_and_nothing_is_cut_off(browser):
+    live = Live()
+    feed = Feed(live, seconds=0.2).start()
+    feed.thread.join(20)
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    with PageServer(live) as server:
+        page.goto(server.url)
+        wait_drawn(page, "object")
+        shot(page, "phone")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        ends = page.evaluate("""[...document.querySelectorAll('.panel > header > *, .panel td')]
+            .map((e) => e.getBoundingClientRect()).filter((box) => box.width && box.right > 390).length""")
+        assert ends == 0
+        assert page.get_by_role("heading", name="Object").bounding_box()["width"] > 40
+        canvas = page.get_by_test_id("object-canvas").bounding_box()
+        assert canvas["y"] + canvas["height"] < 844
+    feed.close()
+    page.close()
+
+
+def test_a_reading_is_of_the_pixel_that_it_stands_beside(page):
+    live = Live()
+    feed = Feed(live, seconds=0.2).start()
+    feed.thread.join(20)
+    with PageServer(live) as server:
+        page.goto(server.url)
+        wait_drawn(page, "map")
+        box = page.get_by_test_id("map-canvas").bounding_box()
+        middle = box["y"] + box["height"] / 2
+        for part in (0.4, 0.5, 0.6):  # faster than it is read
+            page.mouse.move(box["x"] + box["width"] * part, middle)
+        page.wait_for_timeout(800)
+        said = page.get_by_test_id("map-reading").inner_text()
+        y, x = map(int, re.match(r"\[(\d+), (\d+)\]", said).groups())
+        label, value = live.value("stxm/map", y, x)
+        assert x > label.shape[1] / 2
+        assert float(said.split("µm")[1].split()[0]) == pytest.approx(value, rel=1e-3)
+    feed.close()
+
+
 def test_the_page_comes_back_when_the_server_does(page):
     live = Live()
     feed = Feed(live, seconds=25, verdict="degraded", lost=3).start()

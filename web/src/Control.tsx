@@ -98,7 +98,7 @@ function Values({ choices }: { choices: Record<string, Field[]> }) {
         </legend>
         {choices[name]?.map((field) => (
           <label className="line" key={field.name} title={`${field.help} ${field.bounds}`}>
-            <span>{field.name.replaceAll("_", " ")}{field.unit && <em> [{field.unit}]</em>}</span>
+            <Name field={field} />
             <Input field={field} value={changed[field.name] ?? now(field)} put={(value) => setChanged({ ...changed, [field.name]: value })} />
           </label>
         ))}
@@ -106,6 +106,12 @@ function Values({ choices }: { choices: Record<string, Field[]> }) {
       </fieldset>
     </form>
   );
+}
+
+/** A name as people say it: its unit stands behind it, and once. */
+export function Name({ field: { name, unit } }: { field: Field }) {
+  const told = unit && name.toLowerCase().endsWith(`_${unit.toLowerCase()}`) ? name.slice(0, -unit.length - 1) : name;
+  return <span>{told.replaceAll("_", " ")}{unit && <em> [{unit}]</em>}</span>;
 }
 
 export function Input({ field, value, put, id = `set-${field.name}` }: {

@@ -33,9 +33,9 @@ export function CurvePanel() {
     <section className="panel curve" aria-label="Curve" data-testid="panel-curve">
       <header>
         <h2>Progress</h2>
-        <select aria-label="which curve" value={choice?.key ?? ""} onChange={(e) => setWanted(e.target.value)}>
+        {choices.length > 0 && <select aria-label="which curve" value={choice?.key ?? ""} onChange={(e) => setWanted(e.target.value)}>
           {choices.map((c) => <option key={c.key} value={c.key}>{c.name.replaceAll("_", " ")}</option>)}
-        </select>
+        </select>}
         <span className="grow" />
         <button className="small" onClick={() => setAxis(across === "iteration" ? "time_s" : "iteration")}
           disabled={!columns?.["iteration"]}>over {across === "iteration" ? "iterations" : "time"}</button>
@@ -74,7 +74,7 @@ function Plot({ points, isLog, unit }: { points: Point[]; isLog: boolean; unit: 
   return (
     <div className="plot" ref={box}>
       <svg width={width} height={height} role="img" aria-label={`curve of ${points.length} points`} data-testid="curve-svg">
-        {(isLog ? logTicks(y0, y1, rows) : ticks(y0, y1, rows)).map((y) => (
+        {points.length > 0 && (isLog ? logTicks(y0, y1, rows) : ticks(y0, y1, rows)).map((y) => (
           <g key={y}>
             <line x1={MARGIN.left} x2={width - MARGIN.right} y1={py(y)} y2={py(y)} className="grid" />
             <text x={MARGIN.left - 7} y={py(y) + 4} textAnchor="end">{short(y, 2)}</text>
@@ -83,7 +83,7 @@ function Plot({ points, isLog, unit }: { points: Point[]; isLog: boolean; unit: 
         {points.length > 0 && ticks(x0, x1, Math.max(2, Math.floor(width / 90))).map((x) => (
           <text key={x} x={px(x)} y={height - MARGIN.bottom + 16} textAnchor="middle">{short(x)}</text>
         ))}
-        <text x={width - MARGIN.right} y={height - 2} textAnchor="end" className="unit">{unit}</text>
+        {last && <text x={width - MARGIN.right} y={height - 2} textAnchor="end" className="unit">{unit}</text>}
         <polyline points={points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" ")} />
         {last && <circle cx={px(last[0])} cy={py(last[1])} r={4} />}
       </svg>

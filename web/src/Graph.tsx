@@ -14,6 +14,7 @@ type LinkEdge = Edge<{ link: LinkStatus; at: number; lanes: Place[] }, "link">;
 const NODE_TYPES = { operator: OperatorBox };
 const EDGE_TYPES = { link: LinkLine };
 const MOST_FACTS = 2;
+const FIRST_FACTS = ["fourier_error", "iteration"]; // the last of these comes first, then the others as they were told
 
 export function Graph() {
   const operators = usePage((page) => page.status?.operators) ?? [];
@@ -87,7 +88,8 @@ function along(x0: number, y0: number, x1: number, y1: number, t: number): [numb
 }
 
 function OperatorBox({ data: { operator } }: NodeProps<OperatorNode>) {
-  const facts = Object.entries(operator.facts).filter(([, v]) => typeof v === "number").slice(0, MOST_FACTS);
+  const facts = Object.entries(operator.facts).filter(([, v]) => typeof v === "number")
+    .sort(([a], [b]) => FIRST_FACTS.indexOf(b) - FIRST_FACTS.indexOf(a)).slice(0, MOST_FACTS);
   return (
     <div className={`operator ${operator.state}`} data-testid={`operator-${operator.name}`} title={operator.text}>
       <Handle type="target" position={Position.Left} isConnectable={false} />

@@ -19,11 +19,17 @@ interface Props {
 }
 
 const READ_WAIT_MS = 120;
+const READ_MOST_MS = 3000;
 const SIXTH_TURN = 24;
 
 interface Reading {
   at: Pair;
   text: string;
+}
+
+interface Value {
+  value: number | null;
+  phase_rad?: number;
 }
 
 export function PicturePanel({ id, panel, title, label: first, choices = [], empty, scale: firstScale = "linear", map: firstMap = "viridis",
@@ -166,20 +172,23 @@ function Stage({ id, title, label, part, picture, empty, children }: {
   empty: string; children: React.ReactNode;
 }) {
   const [reading, setReading] = useState<Reading | null>(null);
-  const asked = useRef(0);
+  const wanted = useRef<Pair | null>(null);
+  const isAsking = useRef(false);
   const read = async (at: Pair | null) => {
+    wanted.current = at;
     if (!at || !label) return setReading(null);
-    setReading((before) => ({ at, text: before?.text ?? "" }));
-    const now = performance.now();
-    if (now - asked.current < READ_WAIT_MS) return;
-    asked.current = now;
+    if (isAsking.current) return; // one question at a time; the answer is for the pixel that it is shown with
+    isAsking.current = true;
     const query = new URLSearchParams({ name: label.name, y: String(at[0]), x: String(at[1]) });
+    let text = ""; // the connection banner says why
     try {
-      const answer = await (await fetch(`api/value?${query}`)).json() as { value: number | null; phase_rad?: number };
-      setReading({ at, text: valueText(answer, part, label.unit) });
-    } catch {
-      setReading({ at, text: "" }); // the connection banner says why
-    }
+      const answer = await fetch(`api/value?${query}`, { signal: AbortSignal.timeout(READ_MOST_MS) });
+      text = valueText(await answer.json() as Value, part, label.unit);
+    } catch { /* as above */ }
+    if (wanted.current) setReading({ at, text });
+    await new Promise((resolve) => setTimeout(resolve, READ_WAIT_MS));
+    isAsking.current = false;
+    if (wanted.current && wanted.current !== at) void read(wanted.current);
   };
   const down = (event: PointerEvent<HTMLCanvasElement>) => {
     event.currentTarget.setPointerCapture(event.pointerId);
@@ -209,10 +218,10 @@ function Stage({ id, title, label, part, picture, empty, children }: {
     <>
       <div className="stage">
         <div className="screen">
-          <canvas ref={picture.canvas} tabIndex={0} role="img" data-testid={`${id}-canvas`}
+          <canvas ref={picture.canvas} tabIndex={0} className={picture.isZoomed ? "zoomed" : ""} role="img" data-testid={`${id}-canvas`}
             aria-label={`${title}, ${part}; plus and minus zoom, arrows move, 0 shows all`}
             onPointerDown={down} onPointerMove={move} onPointerUp={() => (picture.drag.current = null)}
-            onPointerLeave={() => setReading(null)} onDoubleClick={picture.reset} onKeyDown={key} />
+            onPointerLeave={() => void read(null)} onDoubleClick={picture.reset} onKeyDown={key} />
           {!label && <p className="empty">{empty}</p>}
         </div>
         {children}
@@ -242,7 +251,7 @@ function placeText([y, x]: Pair, label: Label): string {
   return `${pixel}  y ${um(0, y)}  x ${um(1, x)} µm`;
 }
 
-function valueText(answer: { value: number | null; phase_rad?: number }, part: Part, unit: string): string {
+function valueText(answer: Value, part: Part, unit: string): string {
   if (answer.value === null || answer.value === undefined) return "no value";
   const phase = answer.phase_rad === undefined ? "" : `${short(answer.phase_rad)} rad`;
   if (part === "phase") return phase;

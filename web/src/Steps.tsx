@@ -15,7 +15,7 @@ export function Steps() {
             <span className="number" aria-hidden="true">{step.state === "done" ? "✓" : step.state === "failed" ? "✕" : k + 1}</span>
             <span className="what">
               <b>{step.title}</b>
-              <span>{step.text || step.state}{step.total > 0 && step.state !== "done" ? ` · ${step.done} of ${step.total}` : ""}</span>
+              <span>{step.text || step.state}</span>
             </span>
             <progress max={100} value={part} aria-label={`${step.title}: ${step.state}`} />
           </li>

@@ -18,7 +18,7 @@ export function Desk() {
           <p className="banner bad" role="alert" data-testid="banner" onClick={() => usePage.setState({ complaint: "" })}>{complaint}</p>
         )}
         <span className="grow" />
-        {me?.who && <span className="scan"><b>{me.who}</b>, {me.role}</span>}
+        {me?.who && <span className="scan"><b>{me.who}</b>{me.who !== me.role && `, ${me.role}`}</span>}
         {me?.role === "viewer" && <a className="lever" href="login">Log in to act</a>}
       </header>
       <div className="columns">

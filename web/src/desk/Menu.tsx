@@ -1,6 +1,6 @@
 import { useState, type FormEvent } from "react";
 import { words } from "../act";
-import { Input } from "../Control";
+import { Input, Name } from "../Control";
 import { usePage } from "../store";
 import { choose, readRuns, useDesk } from "./store";
 import type { Part } from "./types";
@@ -48,7 +48,7 @@ function Start({ name, parts, problem }: { name: string; parts: Part[]; problem:
             const key = `${operator}.${field.name}`;
             return (
               <label className={`line ${key in changed ? "changed" : ""}`} key={key} title={`${field.help} ${field.bounds}`}>
-                <span>{field.name.replaceAll("_", " ")}{field.unit && <em> [{field.unit}]</em>}</span>
+                <Name field={field} />
                 <Input id={`set-${key}`} field={field} value={key in changed ? changed[key] : field.value}
                   put={(value) => setChanged({ ...changed, [key]: value })} />
               </label>
