@@ -18,6 +18,7 @@ from camlink.display.live import Live
 from camlink.display.web.ordering import actions_of
 from camlink.display.web.server import PageServer
 from camlink.errors import Closed, OperatorFailed, PeerLost
+from camlink.runtime.cluster import side
 from camlink.runtime.cluster.certificates import make_certificates
 from camlink.runtime.cluster.client import open_executor
 from camlink.runtime.cluster.clusters import ROLES
@@ -164,6 +165,22 @@ def test_a_worker_that_is_killed_costs_time_and_a_task_that_kills_is_given_up(cl
     with pytest.raises(OperatorFailed, match="ended every process"):
         cluster.submit(die, 0).result(90)
     assert cluster.submit(nap, 0.0).result(60)
+
+
+def test_a_worker_whose_end_nobody_tells_is_replaced_and_holds_nobody_up(
+        cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    from held import held  # the workers import this file too
+
+    is_whole(cluster)
+    monkeypatch.setattr(side, "SILENT_S", 3.0)
+    first = cluster.pids[0]
+    with held(first):
+        os.kill(first, signal.SIGKILL)
+        deadline = time.monotonic() + 30
+        while cluster.pids[0] == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    os.waitpid(first, 0)  # told at last
 
 
 def test_work_that_goes_down_with_its_scheduler_is_said_to_be_lost(cluster: Cluster) -> None:

@@ -14,8 +14,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from held import held
 
 from camlink.errors import FormatError, OperatorFailed
+from camlink.runtime.program import child
+from camlink.runtime.program.child import Child
 from camlink.runtime.program.operator import FramesProgram, program
 from camlink.runtime.program.parameters import ProgramParameters
 from camlink.runtime.run import run
@@ -182,6 +185,15 @@ def test_a_program_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, 
     assert_gone(tmp_path / "pids")
 
 
+def test_a_program_whose_end_nobody_tells_is_given_up_with_the_reason(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child, "KILLED_S", 0.2)
+    with Child(["sleep", "300"], tmp_path, os.environ, tmp_path / "out", lambda _: None) as sleeps:
+        with held(sleeps._process.pid), pytest.raises(OperatorFailed, match="does not end though it was killed"):
+            sleeps.end(0.0)
+        assert sleeps.ended(5)
+
+
 def assert_gone(pids: Path) -> None:
     deadline = time.monotonic() + 5
     wanted = [int(line) for line in pids.read_text().split()]
@@ -230,8 +242,6 @@ def test_a_program_does_not_outlive_a_worker_that_is_killed(tmp_path: Path) -> N
 
 
 def test_its_output_is_kept_and_bounded(tmp_path: Path) -> None:
-    import camlink.runtime.program.child as child
-
     before, child.MOST_KEPT_BYTES = child.MOST_KEPT_BYTES, 100_000
     try:
         play(tmp_path, counted(1), command=("sh", "-c", "yes | head -c 1000000; head -c 300000 /dev/zero"))

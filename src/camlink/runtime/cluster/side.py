@@ -25,6 +25,7 @@ from camlink.workflow.needs import ANY
 
 LOOPBACK: Final = "127.0.0.1"
 PAUSE_S: Final = 1.0
+KILLED_S: Final = 0.5
 
 
 def entrance_of(sockets: Path, site: str) -> Path:
@@ -55,20 +56,19 @@ class _Child:
         return self._said.partition(b"\n")[0].decode() if b"\n" in self._said else ""
 
     def is_gone(self) -> bool:
-        """Whether it has ended, or was silent for too long and was ended."""
+        """Whether it has ended, or was silent for so long that it has to."""
         said = self._out.read(4096) if self.process.poll() is None else b""
         if said:
             self._said = (self._said + said)[:200]
             self._heard_s = time.monotonic()
-        if time.monotonic() - self._heard_s > (SILENT_S if self.address else START_S):
-            self.process.kill()
-            self.process.wait()
-        return self.process.poll() is not None
+        silent_s = time.monotonic() - self._heard_s
+        return self.process.poll() is not None or silent_s > (SILENT_S if self.address else START_S)
 
     def end(self) -> None:
         """End it now: it has nothing to keep, and nobody may wait for it."""
         self.process.kill()
-        self.process.wait()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a disk ends when that comes back
+            self.process.wait(KILLED_S)
         self._out.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -14,6 +15,7 @@ from camlink.runtime.place.script import script
 
 POLL_S: Final = 1
 CALL_S: Final = 30.0
+KILLED_S: Final = 1.0
 
 
 class PsijSubmitter:
@@ -103,7 +105,8 @@ async def _call(*argv: str) -> str:
         said, _ = await asyncio.wait_for(process.communicate(), CALL_S)
     except TimeoutError:
         process.kill()
-        await process.wait()
+        with suppress(TimeoutError):  # whose disk does not answer either
+            await asyncio.wait_for(process.wait(), KILLED_S)
         return ""
     return said.decode("utf8", "replace").strip()
 

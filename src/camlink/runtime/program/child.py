@@ -28,6 +28,7 @@ from camlink.signals import signal_name
 FACTS: Final = b"camlink: "
 MOST_KEPT_BYTES: Final = 64 << 20
 REMOVAL_S: Final = 30.0
+KILLED_S: Final = 5.0
 _LONGEST_LINE: Final = 65_536
 _LAST_LINES: Final = 5
 
@@ -96,14 +97,22 @@ class Child:
             self._process.poll()
             time.sleep(0.02)
         self._signal(signal.SIGKILL)
-        if self._process.wait() and self._removal:
+        if not self.ended(KILLED_S):
+            raise OperatorFailed(f"{self._name} (process {self._process.pid}) does not end though it was killed: it "
+                                 "waits for a disk that does not answer, or somebody traces it")
+        if self._process.returncode and self._removal:
             self._remove()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.end(0.0 if self.ended() else 2.0)
+        try:
+            self.end(0.0 if self.ended() else 2.0)
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
         for listener in self._listeners:
             listener.join(2.0)
         if not any(listener.is_alive() for listener in self._listeners):  # else somebody who left the group holds on
