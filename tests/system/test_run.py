@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from camlink.carry.disk.journal import read_blocks
-from camlink.errors import InputError
+from camlink.errors import InputError, PeerLost
+from camlink.runtime.place.local import LocalPlacer
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, open_run, run
 from camlink.runtime.status import RunStatus
@@ -244,3 +245,20 @@ def test_the_log_of_a_run_replays_to_its_end(tmp_path: Path) -> None:
 def test_ten_runs_in_a_row_in_one_process(tmp_path: Path) -> None:
     for number in range(10):
         assert run(flow("inline", frames=20), folder=tmp_path / str(number)).verdict == "complete"
+
+
+def test_what_cannot_be_closed_keeps_nothing_else_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    close, before = LocalPlacer.close, sockets()
+
+    def close_without_a_nursery(placer: LocalPlacer) -> bool:
+        """The nursery ends, and no other one can be started."""
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
+        (nursery,) = psutil.Process().children()
+        nursery.kill()
+        psutil.wait_procs([nursery], timeout=5)
+        return close(placer)
+
+    monkeypatch.setattr(LocalPlacer, "close", close_without_a_nursery)
+    with pytest.raises(PeerLost, match="cannot start a process"):
+        run(flow(), folder=tmp_path)
+    assert sockets() == before

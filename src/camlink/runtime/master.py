@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -289,26 +290,32 @@ class Master:
         placer.start(address)
 
     def close(self) -> None:
-        """Leave nothing behind; `run` does it at its end, so this is for a master that never ran."""
+        """Leave nothing behind; `run` does it at its end, so this is for a master that never ran.
+
+        What cannot be closed keeps nothing else open: its error goes on when all the rest is done.
+        """
         if self.status is None and not (log := self._folder / EVENTS).stat().st_size:
             log.unlink()
         with ThreadPoolExecutor(len(self._placers) + 1) as pool:  # each may wait for a machine of its own
-            ended = list(pool.map(lambda placer: placer.close(), self._placers.values()))
-        if self._births is not None:
-            self._births.close()
-        self._log.close()
-        for words in (self._folder / "log").glob("*.done"):
-            words.unlink()
-        self._control.close()
-        self._local.close()
-        if self._host.crossing is not None:
-            self._host.crossing.close_admission()
-            self._host.crossing.close()
-        if self._harbour is not None:
-            self._harbour.close()
-        if all(ended):  # sockets of a thread that does not end must not be closed under it
-            self._context.destroy(linger=0)
-        shutil.rmtree(self._sockets, ignore_errors=True)
+            closing = [pool.submit(placer.close) for placer in self._placers.values()]
+        with ExitStack() as rest:  # from the last to the first
+            rest.callback(shutil.rmtree, self._sockets, ignore_errors=True)
+            if all(one.exception() or one.result() for one in closing):  # else a thread still has sockets
+                rest.callback(self._context.destroy, linger=0)
+            if self._harbour is not None:
+                rest.callback(self._harbour.close)
+            if self._host.crossing is not None:
+                rest.callback(self._host.crossing.close)
+                rest.callback(self._host.crossing.close_admission)
+            rest.callback(self._local.close)
+            rest.callback(self._control.close)
+            for words in (self._folder / "log").glob("*.done"):
+                rest.callback(words.unlink)
+            rest.callback(self._log.close)
+            if self._births is not None:
+                rest.callback(self._births.close)
+            for one in closing:
+                rest.callback(one.result)
 
 
 def _make_folder(folder: Path) -> None:
