@@ -21,7 +21,8 @@ class Judged(NamedTuple):
 def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus, ...]) -> Judged:
     """The verdict over the state of a run."""
     frames = count_frames(operators, links, ended=state.phase == "over" and not state.stopped)
-    failed = [*state.troubles, *(f"{o.name}: {o.text}" for o in operators if o.state == "failed" and o.kind != "view")]
+    failed = [*state.troubles, *(f"{o.name}: {o.text}" for o in operators
+                                 if o.state == "failed" and o.kind != "view" and (o.text or not state.troubles))]
     failed = list(dict.fromkeys(failed))
     if state.phase == "over":
         failed += _broken_law(links)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from camlink.runtime.states import RunState
@@ -73,3 +74,10 @@ def test_no_frame_at_all_is_a_failure() -> None:
 
 def test_a_stop_is_a_reason() -> None:
     assert judge(over(stopped="Ctrl-C"), operators(), (link(),)).reasons == ("stopped: Ctrl-C",)
+
+
+def test_who_went_down_with_others_is_no_cause_of_its_own() -> None:
+    camera, look = operators()
+    went = msgspec.structs.replace(camera, state="failed")
+    assert judge(over(troubles=["no agent"]), (went, look), (link(),)).reasons == ("no agent",)
+    assert judge(over(), (msgspec.structs.replace(went, text="out of film"), look), (link(),)).verdict == "failed"
