@@ -1,7 +1,7 @@
-"""PBS and LSF by the same interface as Slurm; none of them runs here, so small programs stand in for their commands.
+"""PBS and LSF by the same interface as Slurm, where neither runs: small programs stand in for their commands.
 
-These really run what they are given, so the scripts, their way through psij and the end of a job are tried; that a real
-PBS or LSF takes the scripts is not.
+These really run what they are given, so the scripts, their way through psij and the end of a job are tried; whether a
+real one takes the scripts is not (of PBS: test_pbs).
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ def test_a_job_is_cancelled_with_the_run_and_a_full_queue_is_said(system: str, s
     (standin / "full").touch()
     report = run(flow(system, wait_s=2), folder=tmp_path / "b")
     assert report.verdict == "failed"
-    assert "did not begin in 2 s" in str(report.reasons)
+    assert "did not begin in 2 s: there is no room; " in report.reasons[0]
+    assert not [reason for reason in report.reasons if reason.endswith(": ")]
     nothing_is_left(standin, tmp_path / "b")
     (standin / "full").unlink()
 

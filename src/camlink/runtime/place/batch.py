@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,10 @@ from camlink.errors import InputError, PeerLost
 from camlink.runtime.place.job import SYSTEMS, JobSpec, JobState, JobStatus
 from camlink.runtime.place.script import script
 
+WHY: Final = {
+    "slurm": ("squeue", "--noheader", "--format=%r", "--jobs"), "lsf": ("bjobs", "-noheader", "-o", "pend_reason"),
+    "pbs": ("qstat", "-f"), "pbs_classic": ("qstat", "-f")}
+"""Commands that say why the job that comes after them waits."""
 POLL_S: Final = 1
 CALL_S: Final = 30.0
 KILLED_S: Final = 1.0
@@ -58,7 +63,7 @@ class PsijSubmitter:
         status, states = self._jobs[job].status, self._psij.JobState
         text = str(status.message or "").strip().rpartition("\n")[2]  # of a traceback the exception
         if status.state in (states.NEW, states.QUEUED):
-            return JobStatus(JobState.QUEUED, text or await self._reason(job))
+            return JobStatus(JobState.QUEUED, await self._reason(job) or text)
         known = {states.ACTIVE: JobState.RUNNING, states.COMPLETED: JobState.DONE, states.CANCELED: JobState.CANCELLED}
         if status.state.final and job in self._cancelled:
             return JobStatus(JobState.CANCELLED, "cancelled by us", status.exit_code)
@@ -81,7 +86,11 @@ class PsijSubmitter:
         await asyncio.to_thread(shutil.rmtree, self._folder, True)
 
     async def _reason(self, job: str) -> str:
-        said = await _call("squeue", "--noheader", "--format=%r", "--jobs", job) if self.system == "slurm" else ""
+        """Why a job waits, in the words of the batch system; psij tells only what was known when its state changed."""
+        said = await _call(*WHY[self.system], job)
+        if self.system.startswith("pbs"):  # facts in lines, long ones folded
+            found = re.search(r"^ *comment = (.*)$", said.replace("\n\t", ""), re.MULTILINE)
+            return found[1] if found else ""
         return said.removeprefix("None")
 
     def _job(self, spec: JobSpec) -> Any:

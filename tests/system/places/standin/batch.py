@@ -53,9 +53,9 @@ def tell(jobs: list[str]) -> None:
     """Each state in the words of PBS or LSF."""
     found = {job: (FOLDER / f"{job}.job").read_text().split() for job in jobs if (FOLDER / f"{job}.job").exists()}
     if NAME == "qstat":
-        said = {"Jobs": {job: {"job_state": {"wait": "Q", "run": "R"}.get(state, "F"), **(
-            {"Exit_status": int(rest)} if state == "end" else {"comment": "no room"} if state == "wait" else {})}
-            for job, (state, rest) in found.items()}}
+        said = {"Jobs": {job: {"job_state": {"wait": "Q", "run": "R"}.get(state, "F"),
+                               **({"Exit_status": int(rest)} if state == "end" else {})}
+                         for job, (state, rest) in found.items()}}
     else:
         said = {"RECORDS": [{"JOBID": job, "STAT": {"wait": "PEND", "run": "RUN"}.get(
             state, "DONE" if rest == "0" else "EXIT"), "EXIT_REASON": "", "KILL_REASON": "", "SUSPEND_REASON": ""}
@@ -78,6 +78,8 @@ if __name__ == "__main__":
     words = [word for word in sys.argv[1:] if not word.startswith("-") and word != "json" and " " not in word]
     if NAME in MUST:
         submit(Path(words[0]))
+    elif sys.argv[1:-1] in (["-f"], ["-noheader", "-o", "pend_reason"]):
+        print(f"Job Id: {words[-1]}\n    comment = there is no\n\t room" if NAME == "qstat" else "there is no room")  # noqa: T201
     elif NAME in ("qstat", "bjobs"):
         tell(words)
     else:
