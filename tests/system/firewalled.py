@@ -1,4 +1,7 @@
-"""A link in a network namespace of its own: a firewall drops its direct way, before it begins or in the middle."""
+"""A link in a network of its own: a firewall drops its direct way, before it begins or in the middle.
+
+Its sender can be dialled there (`outward`) or only its receiver (`inward`). All ports but the relay's are dropped.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,18 @@ def nft(*words: str) -> None:
     subprocess.run(["nft", *words], check=True, timeout=20)
 
 
+def drop_all_but(relay: Relay) -> None:
+    port = relay.address.rpartition(":")[2]
+    for end in ("dport", "sport"):
+        nft("add", "rule", "inet", "fw", "in", "tcp", end, port, "accept")
+    nft("add", "rule", "inet", "fw", "in", "meta", "l4proto", "tcp", "drop")
+
+
 def say(*words: object) -> None:
     sys.stdout.write(" ".join(map(str, words)) + "\n")
 
 
-def main(drop_at: int) -> None:
+def main(drop_at: int, side: str) -> None:
     """Send 200 blocks; the direct way is dropped when `drop_at` of them have arrived."""
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True, timeout=20)
     nft("add", "table", "inet", "fw")
@@ -45,16 +55,15 @@ def main(drop_at: int) -> None:
     admission = Admission(context)
     with TemporaryDirectory() as folder:
         outlet = FarOutlet(context, f"ipc://{folder}/out", "a->b", keys[SENDER], admission, limit_bytes=400_000)
-        direct = outlet.listen("127.0.0.1")
-        rule = ("add", "rule", "inet", "fw", "in", "tcp", "dport", direct.rpartition(":")[2], "drop")
+        direct = [Way("direct", outlet.listen("127.0.0.1"))] if side == "outward" else []
         if not drop_at:
-            nft(*rule)
+            drop_all_but(relay)
         with ExitStack() as stack:
             gate = stack.enter_context(CallGate(call, "l", Path(folder) / "in"))
-            if not drop_at:
+            if not drop_at or side == "inward":  # which is told by this way where to dial
                 stack.enter_context(OfferGate(offer, "l", f"{folder}/out"))
-            inlet = FarInlet(context, [Way("direct", direct), Way("relay", f"ipc://{gate.path}")], "a->b",
-                             keys[RECEIVER], "b")
+            inlet = FarInlet(context, [*direct, Way("relay", f"ipc://{gate.path}")], "a->b", keys[RECEIVER], "b",
+                             listen=[] if direct else ["127.0.0.1"])
             got, sent, deadline_s = [], 0, time.monotonic() + 45
             while (len(got) < 200 or outlet.account.kept) and time.monotonic() < deadline_s:
                 outlet.pump()
@@ -68,8 +77,9 @@ def main(drop_at: int) -> None:
                     got.append(taken.header.sequence)
                     inlet.release()
                     if len(got) == drop_at:
-                        stack.enter_context(OfferGate(offer, "l", f"{folder}/out"))  # this way is there by now
-                        nft(*rule)
+                        if direct:
+                            stack.enter_context(OfferGate(offer, "l", f"{folder}/out"))  # this way is there by now
+                        drop_all_but(relay)
                 else:
                     time.sleep(0.0005)
             say("ends by", inlet.account.path.by)
@@ -82,4 +92,4 @@ def main(drop_at: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2])

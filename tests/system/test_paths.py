@@ -13,19 +13,24 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(90)]
 
 
-def run(drop_at: int) -> list[str]:
+def run(drop_at: int, side: str) -> list[str]:
     missing = [program for program in ("unshare", "nft", "ip") if not shutil.which(program)]
     if os.geteuid() or missing:
         pytest.skip(f"needs root and {', '.join(missing) or 'nothing else'} for a network of its own with a firewall")
     done = subprocess.run(["unshare", "--net", sys.executable, str(Path(__file__).parent / "firewalled.py"),
-                           str(drop_at)], capture_output=True, text=True, timeout=80)
+                           str(drop_at), side], capture_output=True, text=True, timeout=80)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 
-def test_a_dropped_way_is_passed_over() -> None:
-    assert run(0) == ["begins by relay", "ends by relay", "whole True {} "]
+sides = pytest.mark.parametrize("side", ["outward", "inward"])
 
 
-def test_a_way_that_is_dropped_in_the_middle_is_left_for_another() -> None:
-    assert run(60) == ["begins by direct", "ends by relay", "whole True {} "]
+@sides
+def test_a_dropped_way_is_passed_over(side: str) -> None:
+    assert run(0, side) == ["begins by relay", "ends by relay", "whole True {} "]
+
+
+@sides
+def test_a_way_that_is_dropped_in_the_middle_is_left_for_another(side: str) -> None:
+    assert run(60, side) == ["begins by direct", "ends by relay", "whole True {} "]

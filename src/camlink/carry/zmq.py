@@ -174,16 +174,23 @@ class ZmqInlet(CountingInlet):
         self._done: list[int] = []
         self._urgent: set[int] = set()
         self._answered_s = 0.0
-        self._socket = context.socket(zmq.DEALER)
-        self._socket.setsockopt(zmq.SNDHWM, 0)
-        self._socket.setsockopt(zmq.RCVHWM, 0)  # the credit bounds the queue, in bytes
-        self._socket.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)
-        self._socket.setsockopt(zmq.LINGER, _LINGER_MS)
-        if prepare is not None:
-            prepare(self._socket)
+        self._socket = self._open(context, prepare)
         if address:
             self._socket.connect(address)
-            self._socket.send(HELLO + write_hello(link, name, attempt))
+            self._say(HELLO + write_hello(link, name, attempt))
+
+    def _open(self, context: zmq.Context[Any], prepare: Prepare | None) -> zmq.Socket[Any]:
+        socket: zmq.Socket[Any] = context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)  # the credit bounds the queue, in bytes
+        socket.setsockopt(zmq.MAXMSGSIZE, _MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.LINGER, _LINGER_MS)
+        if prepare is not None:
+            prepare(socket)
+        return socket
+
+    def _say(self, message: bytes) -> None:
+        self._socket.send(message)
 
     @property
     def pollable(self) -> Any:
@@ -249,19 +256,19 @@ class ZmqInlet(CountingInlet):
         while self._done:
             some, self._done = self._done[:_NUMBERS_AT_ONCE], self._done[_NUMBERS_AT_ONCE:]
             self._urgent.difference_update(some)
-            self._socket.send(DONE + struct.pack(f"<{len(some)}Q", *some))
+            self._say(DONE + struct.pack(f"<{len(some)}Q", *some))
 
     def _refuse(self, number: int) -> None:
         self.account.refused += 1
-        self._socket.send(REFUSED + struct.pack("<Q", number))
+        self._say(REFUSED + struct.pack("<Q", number))
 
     def _say_finished(self) -> None:
         self._answer()
-        self._socket.send(FINISHED)
+        self._say(FINISHED)
 
     def _say_leaving(self) -> None:
         self._answer()
-        self._socket.send(LEAVING)
+        self._say(LEAVING)
 
     def abandon(self) -> None:
         """Close the socket at once; what was received and not released stays with its sender."""

@@ -71,6 +71,7 @@ class Watch:
         past.append((at, sent.sent, sent.bytes))
         while len(past) > 2 and at - past[1][0] > _RATE_S:
             past.popleft()
+        strangers = merge([sent, received]).turned_away if received.turned_away else sent.turned_away
         flows = any(not w.over for w in state.workers.values() if w.spec.operator == spec.source)
         per_s = 1 / max(at - past[0][0], 1e-9) if len(past) > 1 and flows else 0.0
         ages, hops = ({name: round(of(q), 3) for name, q in (("p50", 0.5), ("p99", 0.99))}
@@ -79,13 +80,13 @@ class Watch:
             name=spec.name, source=spec.source, target=spec.target, kind=spec.kind, policy=spec.policy,
             block=spec.block,
             sent=sent.sent, received=received.received, acknowledged=sent.acknowledged, dropped=sent.dropped,
-            lost=sent.lost, turned_away=sent.turned_away, in_flight=sent.in_flight, bytes=sent.bytes,
+            lost=sent.lost, turned_away=strangers, in_flight=sent.in_flight, bytes=sent.bytes,
             frames_per_s=(sent.sent - past[0][1]) * per_s, bytes_per_s=(sent.bytes - past[0][2]) * per_s,
             age_ms={**ages, "max": round(received.max_age_s * 1e3, 3)},
             hop_ms={**hops, "max": round(received.max_hop_s * 1e3, 3)},
             age_histogram=Histogram.of(received.ages, received.age_sum_s),
             hop_histogram=Histogram.of(received.hops, received.hop_sum_s), resent=sent.resent, spilled=sent.spilled,
-            notes=sent.notes, paths=_paths(state, spec), queue_bytes=sent.queue_bytes,
+            notes=(*sent.notes, *received.notes), paths=_paths(state, spec), queue_bytes=sent.queue_bytes,
             peak_queue_bytes=sent.peak_queue_bytes, limit_bytes=spec.limit_bytes,
         )
 

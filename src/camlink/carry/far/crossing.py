@@ -25,7 +25,7 @@ LAST_BYTES_S: Final = 0.5
 class Passage(msgspec.Struct, frozen=True):
     """What a worker gets for its links to other machines; the tickets name the relay as its machine reaches it.
 
-    `listen` names addresses of its own machine where others may dial its links directly; none unless asked.
+    `listen` names addresses of its own machine where others may dial both ends of links directly; none unless asked.
     """
 
     sender: Keys
@@ -83,7 +83,7 @@ class Crossing:
             path = folder / f"{name.replace('/', '-')}.{attempt}-{len(self._gates)}.in"
             self._gates.append(CallGate(self._passage.call, lane, path))
         ways = [*(Way("direct", end) for end in direct), *(Way("ssh", end) for end in led), Way("relay", f"ipc://{path}")]
-        return FarInlet(self._context, ways, link, self._passage.receiver, name, attempt)
+        return FarInlet(self._context, ways, link, self._passage.receiver, name, attempt, self._passage.listen)
 
     def close_admission(self) -> None:
         """Before the context ends: nobody else comes in."""

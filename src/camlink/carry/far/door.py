@@ -13,6 +13,8 @@ import msgspec
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from camlink.carry.zmq import waits
+
 EVERY_S: Final = 5.0
 MOST_HOSTS: Final = 16
 OTHERS, VARIOUS = "other hosts", "various reasons"
@@ -81,22 +83,27 @@ class Door:
         self._dialled: dict[int, tuple[str, bool]] = {}
         self._reason = ""
 
-    def look(self) -> None:
-        """Take in what happened since; for one thread."""
-        while self.events.poll(0):
+    def look(self) -> list[bool]:
+        """Take in what happened since; for one thread. True for who came in, False for who went that was, or may be."""
+        moves = []
+        while waits(self.events):
             told = recv_monitor_message(self.events)
             kind, value = told["event"], told["value"]
             if kind == zmq.EVENT_ACCEPTED:
                 self._dialled[value] = _peer(value), False
             elif kind == zmq.EVENT_HANDSHAKE_SUCCEEDED:  # which of them, it does not say
                 self._dialled = {number: (peer, True) for number, (peer, _) in self._dialled.items()}
+                moves.append(True)
             elif kind == zmq.EVENT_DISCONNECTED:
                 peer, maybe_inside = self._dialled.pop(value, ("", True))
-                if self._reason or not maybe_inside:
+                if peer and (self._reason or not maybe_inside):
                     self.refusals.add(peer, self._reason or _NOISE)
+                else:  # nobody whom we have dialled is turned away
+                    moves.append(False)
                 self._reason = ""
             else:  # the next event tells whose
                 self._reason = _REASONS[kind]
+        return moves
 
     def close(self) -> None:
         """Look no more; before the socket is closed."""

@@ -15,10 +15,14 @@ BURDEN: Final = {"direct": 1.0, "ssh": 1.25, "relay": 1.5}
 
 
 class Way(NamedTuple):
-    """One way: of which kind, and what a socket connects to."""
+    """One way: of which kind, and what a socket connects to: ours, or, where the way is `inward`, the sender's."""
 
     by: str
     endpoint: str
+    inward: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.by} {self.endpoint}" + ", dialled by the sender" * self.inward
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):

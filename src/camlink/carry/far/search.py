@@ -30,20 +30,20 @@ OTHERS_S: Final = 0.25
 OTHERS_TIMES: Final = 4
 ANSWER_S: Final = 1.0
 PAUSE_S: Final = 0.5
+Reach = Callable[["zmq.Socket[Any]", Way], None]  # what makes a socket go a way: gives it keys, connects or binds it
 
 
 class _Trial:
     """One way while it is tried."""
 
-    def __init__(self, context: zmq.Context[Any], way: Way, prepare: Callable[[zmq.Socket[Any]], None]) -> None:
-        self.way = way
+    def __init__(self, context: zmq.Context[Any], way: Way, reach: Reach, invitation: bytes) -> None:
+        self.way, self._invitation = way, invitation
         self.socket = context.socket(zmq.DEALER)
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.MAXMSGSIZE, MOST_ANSWER_BYTES)
-        prepare(self.socket)
         self.events = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.begun_s = time.monotonic()
-        self.socket.connect(way.endpoint)
+        reach(self.socket, way)
         self.handshake_s = self.asked_s = 0.0
         self.times_s: list[float] = []
         self.bytes_per_s = 0.0
@@ -61,6 +61,8 @@ class _Trial:
         recv_monitor_message(self.events)
         if not self.handshake_s:
             self.handshake_s = time.monotonic() - self.begun_s
+            if self._invitation and not self.way.inward:
+                self.socket.send(self._invitation)
             self.ask(1)
 
     def ask(self, nbytes: int) -> None:
@@ -89,13 +91,14 @@ class _Trial:
         self.socket.close()
 
 
-def probe(context: zmq.Context[Any], ways: Sequence[Way], prepare: Callable[[zmq.Socket[Any]], None],
-          closing: threading.Event) -> list[Tried]:
+def probe(context: zmq.Context[Any], ways: Sequence[Way], reach: Reach, closing: threading.Event,
+          invitation: bytes = b"") -> list[Tried]:
     """Try all ways at once for TRY_S at most; when one has done, the others get a few times its time; best first.
 
-    Ways are measured one after the other, so that they do not share a wire while they are.
+    The `invitation` to dial the inward ways goes along those others that work. Ways are measured one after the other,
+    so that they do not share a wire while they are.
     """
-    trials = [_Trial(context, way, prepare) for way in ways]
+    trials = [_Trial(context, way, reach, invitation) for way in ways]
     poller = zmq.Poller()
     for trial in trials:
         poller.register(trial.socket, zmq.POLLIN)
@@ -127,9 +130,8 @@ def probe(context: zmq.Context[Any], ways: Sequence[Way], prepare: Callable[[zmq
 class Search:
     """Looks for a way in a thread, again and again until one works; `found` is what became of all, best first."""
 
-    def __init__(self, context: zmq.Context[Any], ways: Sequence[Way], prepare: Callable[[zmq.Socket[Any]], None]
-                 ) -> None:
-        self._context, self._ways, self._prepare = context, tuple(ways), prepare
+    def __init__(self, context: zmq.Context[Any], ways: Sequence[Way], reach: Reach, invitation: bytes = b"") -> None:
+        self._context, self._ways, self._reach, self._invitation = context, tuple(ways), reach, invitation
         self._closing = threading.Event()
         self.found: list[Tried] = []
         self._thread = threading.Thread(target=self._run, name="paths", daemon=True)
@@ -138,7 +140,7 @@ class Search:
     def _run(self) -> None:
         with suppress(zmq.ContextTerminated):
             while not self._closing.is_set():
-                tried = probe(self._context, self._ways, self._prepare, self._closing)
+                tried = probe(self._context, self._ways, self._reach, self._closing, self._invitation)
                 if tried and tried[0].handshake_s:
                     self.found = tried
                     return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import threading
 import time
@@ -15,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camlink.carry.envelope import encode
-from camlink.carry.far.admission import Admission
+from camlink.carry.far.admission import Admission, as_server
+from camlink.carry.far.door import GONE
+from camlink.carry.far.invitation import Invitation
 from camlink.carry.far.keys import make_keys
 from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
-from camlink.carry.far.path import Tried, Way, read_address, write_address
+from camlink.carry.far.path import Path, Tried, Way, read_address, write_address
 from camlink.carry.far.search import PROBE, QUESTION
 from camlink.errors import InputError
 from camlink.testing.ends import numbered, until
@@ -198,3 +201,94 @@ def test_whatever_is_no_address_is_refused(text: str) -> None:
     with contextlib.suppress(InputError):
         lane, path, direct = read_address(text)
         assert write_address(lane, path, direct) == text
+
+
+def invited(side: Side, relay: Wire, *more: Way) -> tuple[FarInlet, Path]:
+    """An inlet that reaches its sender by a slow relay, and may be dialled."""
+    inlet = FarInlet(side.context, [*more, Way("relay", relay.endpoint)], "a->b", KEYS[RECEIVER], "b",
+                     listen=["127.0.0.1"])
+    side.stack.callback(inlet.abandon)
+    until(lambda: (side.outlet.pump(), inlet.pump(), side.outlet.ready)[2], "the hello")
+    assert inlet.account.path is not None
+    return inlet, inlet.account.path
+
+
+def connections(port: int) -> Iterator[socket.socket]:
+    """What this process dialled at a port of its own."""
+    for number in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as end:
+            if end.family == socket.AF_INET and end.getpeername() == ("127.0.0.1", port):
+                yield end
+
+
+def port_of(endpoint: str) -> int:
+    return int(endpoint.rpartition(":")[2])
+
+
+
+@pytest.mark.slow
+def test_the_sender_dials_where_nobody_can_dial_it(side: Side) -> None:
+    relay = side.wire(0.02)
+    _, path = invited(side, relay)
+    assert (path.by, path.chosen) == ("direct", 1)
+    assert set(path.tried) == {f"direct {path.to}, dialled by the sender", f"relay {relay.endpoint}"}
+    assert path.bytes_per_s > 0
+    assert len(list(connections(port_of(path.to)))) == 1
+
+
+@pytest.mark.slow
+def test_nobody_listens_or_dials_but_on_the_way_that_was_taken(side: Side) -> None:
+    inlet, path = invited(side, side.wire(0.02), Way("direct", side.direct))
+    inward = next(way for way in path.tried if "dialled" in way).removeprefix("direct ").partition(",")[0]
+    wanted = {inward} if path.to == inward else set()
+    until(lambda: (side.outlet.pump(), inlet.pump(), side.outlet._dialled == wanted)[2], "only this way is there")
+    if not wanted:
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port_of(inward)))
+
+
+@pytest.mark.slow
+def test_a_connection_that_breaks_is_made_again_and_nothing_is_lost_or_doubled(side: Side) -> None:
+    inlet, path = invited(side, side.wire(0.02))
+    assert path.by == "direct"
+
+    def cut() -> None:
+        for end in connections(port_of(path.to)):
+            end.shutdown(socket.SHUT_RDWR)
+
+    got = stream(side, inlet, 200, {60: cut, 120: lambda: [end.shutdown(socket.SHUT_RDWR) for end in connections(
+        port_of(inlet.account.path.to if inlet.account.path else ""))]})
+    assert sorted(got) == list(range(200))
+    assert inlet.connections >= 2
+    assert inlet.account.path is not None
+    assert inlet.account.path.by == "direct"
+    assert side.outlet.account.snapshot().fault() == ""
+    assert side.outlet.account.lost == {}
+
+
+@pytest.mark.slow
+def test_strangers_at_the_port_of_a_receiver_are_counted_and_change_nothing(side: Side) -> None:
+    inlet, path = invited(side, side.wire(0.02))
+    other = make_keys("another", {SENDER: [RECEIVER], RECEIVER: [SENDER]})
+    with side.context.socket(zmq.ROUTER) as thief, socket.create_connection(("127.0.0.1", port_of(path.to))) as noise:
+        thief.linger = 0
+        as_server(other[SENDER], "another")(thief)
+        thief.connect(path.to)
+        noise.send(b"GET / HTTP/1.0\r\n\r\n")
+        until(lambda: (inlet.pump(), sum(inlet.account.turned_away.values()) >= 1)[1], "somebody is turned away")
+    assert stream(side, inlet, 20, {}) == list(range(20))
+    assert (inlet.connections, inlet.account.path) == (1, path)
+    inlet.abandon()
+    assert sum(inlet.account.turned_away.values()) >= 2
+    assert {who.partition(": ")[0] for who in inlet.account.turned_away} <= {"127.0.0.1", GONE}
+
+
+def test_only_the_latest_attempt_is_dialled_and_nobody_who_is_dead(side: Side) -> None:
+    first, second = Invitation("b", 0, ("tcp://127.0.0.1:1",)), Invitation("b", 1, ("tcp://127.0.0.1:2",))
+    for one in (first, second, first):
+        side.outlet._follow(one)
+    assert side.outlet._dialled == {"tcp://127.0.0.1:2"}
+    side.outlet.lose("b", "killed", 0)
+    assert side.outlet._dialled == {"tcp://127.0.0.1:2"}
+    side.outlet.lose("b", "killed", 1)
+    assert side.outlet._dialled == set()
