@@ -7,7 +7,8 @@ import pytest
 from camlink.beamline.twin.dataset import simulated_dataset, small_parameters
 from camlink.compute.ptychography.bench import start
 from camlink.compute.ptychography.bench.cases import CASES, measure
-from camlink.compute.ptychography.bench.cpu import ADMM, plain_iteration
+from camlink.compute.ptychography.bench.cost import ADMM, PLAIN, cost
+from camlink.compute.ptychography.bench.cpu import plain_iteration
 from camlink.compute.ptychography.bench.problem import BLEND, Case, Problem, engine_of, gap
 from camlink.compute.ptychography.bench.record import clocked, record
 from camlink.compute.ptychography.evaluate.budget import Budget
@@ -34,6 +35,14 @@ def test_the_plain_loop_is_an_iteration_of_the_engine():
     assert image.shape == engine.image.shape
     assert abs(engine.frames.waves[:, 0] - waves).max() < 1e-5 * abs(waves).max()
     assert probe.shape == problem.probe.shape[1:]
+
+
+@pytest.mark.parametrize("more", [{"rule": ADMM}, {"modes": 2}, {"positions": True}])
+def test_what_more_costs_is_told_beside_plain_raar(more):
+    found = cost("some", SMALL, **more)
+    assert found["checked"]
+    assert found["figure"] > 0
+    assert found["note"].startswith(f"costs {found['figure'] / found['beside'][PLAIN]:.2f} x")
 
 
 def test_works_are_timed_in_turn():

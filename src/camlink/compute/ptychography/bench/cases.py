@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
 
-from camlink.compute.ptychography.bench.cpu import admm_on_cpu, modes_on_cpu, on_cpu, positions_on_cpu
-from camlink.compute.ptychography.bench.gpu import admm_on_gpu, modes_on_gpu, on_gpu, ordered_on_gpu, positions_on_gpu
+from camlink.compute.ptychography.bench.cost import ADMM, cost
+from camlink.compute.ptychography.bench.cpu import on_cpu
+from camlink.compute.ptychography.bench.gpu import on_gpu
 from camlink.compute.ptychography.bench.gpus import on_gpus
 from camlink.compute.ptychography.bench.problem import Case
 from camlink.compute.ptychography.bench.whole import start_on_gpu
@@ -21,11 +23,10 @@ CASES: Final = MappingProxyType({
     "gpu-256": LARGE, "gpu-256-admm": LARGE, "gpu-256-modes": LARGE, "gpu-256-positions": LARGE,
     "gpu-256-ordered": LARGE, "gpu-256-start": LARGE,
     "gpu-256-x2": Case(6400, 256, "cuda"), "gpu-256-x4": Case(6400, 256, "cuda")})
-SPECIAL: Final[dict[str, Callable[[str, Case], dict[str, Any]]]] = {
-    "cpu-128-admm": admm_on_cpu, "cpu-128-modes": modes_on_cpu, "cpu-128-positions": positions_on_cpu,
-    "gpu-256-admm": admm_on_gpu, "gpu-256-modes": modes_on_gpu, "gpu-256-positions": positions_on_gpu,
-    "gpu-256-ordered": ordered_on_gpu, "gpu-256-start": start_on_gpu,
-    "gpu-256-x2": on_gpus(2), "gpu-256-x4": on_gpus(4)}
+MORE: Final[dict[str, Callable[[str, Case], dict[str, Any]]]] = {
+    "admm": partial(cost, rule=ADMM), "modes": partial(cost, modes=2), "positions": partial(cost, positions=True),
+    "ordered": partial(cost, ordered=True), "start": start_on_gpu, "x2": on_gpus(2), "x4": on_gpus(4)}
+"""What is measured where a case has a third part in its name; else it is an iteration of RAAR."""
 
 
 def measure(name: str) -> dict[str, Any]:
@@ -36,4 +37,5 @@ def measure(name: str) -> dict[str, Any]:
     if name not in CASES:
         raise UnknownName("case of ptychography", name, CASES)
     case = CASES[name]
-    return SPECIAL.get(name, on_gpu if case.kernel == "cuda" else on_cpu)(name, case)
+    plain = on_gpu if case.kernel == "cuda" else on_cpu
+    return MORE.get(name.rpartition("-")[2], plain)(name, case)

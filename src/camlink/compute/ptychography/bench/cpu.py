@@ -1,4 +1,4 @@
-"""Measure an iteration on the processor: RAAR with the probe beside plain loops, and what more than that costs."""
+"""Measure an iteration on the processor: RAAR with the probe beside plain loops."""
 
 from __future__ import annotations
 
@@ -7,20 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.compute.ptychography.algorithm import Rule, dm
 from camlink.compute.ptychography.bench.problem import BLEND, REAL, Case, Problem, engine_of, gap
 from camlink.compute.ptychography.bench.record import TOLERANCE, clocked, counted, record
-from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.kernels.choice import choose
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
-from camlink.compute.ptychography.prox import DataTerm
-from camlink.compute.ptychography.refine.positions import Positions
 
 Array = NDArray[Any]
-ADMM = Rule(dm(), DataTerm("poisson", 2.0))
-PLAIN = "plain RAAR"
-FRACTIONS = 4
-
 
 def on_cpu(name: str, case: Case) -> dict[str, Any]:
     """An iteration of RAAR with the probe, beside the reference kernel and a loop as one writes it first."""
@@ -34,42 +26,6 @@ def on_cpu(name: str, case: Case) -> dict[str, Any]:
                       "plain SciPy loop": lambda: plain_iteration(problem, waves)}, 3)
     note = f"{case.frames} frames of {case.side}^2, {1e3 * figure / case.frames:.1f} us a frame; {counted(wrong)}"
     return record(name, figure, beside, note, checked=wrong < TOLERANCE)
-
-
-def admm_on_cpu(name: str, case: Case) -> dict[str, Any]:
-    """An iteration of ADMM with the Poisson data term, the probe too, beside one of plain RAAR."""
-    problem = Problem.of(case)
-    kernel = choose("compiled", (case.side, case.side), 1, REAL)
-    engine, plain = engine_of(problem, kernel), engine_of(problem, kernel)
-    wrong = gap(problem, kernel, ADMM)
-    spent = clocked({name: lambda: engine.iterate(ADMM, refine_probe=True),
-                     PLAIN: lambda: plain.iterate(BLEND, refine_probe=True)})
-    return _cost(name, spent, wrong)
-
-
-def modes_on_cpu(name: str, case: Case) -> dict[str, Any]:
-    """An iteration of RAAR with two modes of the probe, beside one with one mode."""
-    kernel = choose("compiled", (case.side, case.side), 2, REAL)
-    problem = Problem.of(case, modes=2)
-    engine, plain = engine_of(problem, kernel), engine_of(Problem.of(case), kernel)
-    wrong = gap(problem, kernel)
-    spent = clocked({name: lambda: engine.iterate(BLEND, refine_probe=True),
-                     PLAIN: lambda: plain.iterate(BLEND, refine_probe=True)})
-    return _cost(name, spent, wrong)
-
-
-def positions_on_cpu(name: str, case: Case) -> dict[str, Any]:
-    """An iteration of RAAR at quarters of a pixel with positions refined every few, beside one that takes them as told.
-
-    The mean over the iterations from one refinement to the next.
-    """
-    problem = Problem.of(case)
-    kernel = choose("compiled", (case.side, case.side), 1, REAL)
-    positions = Positions(start=0)
-    engine, plain = engine_of(problem, kernel, fractions=FRACTIONS, refinements=[positions]), engine_of(problem, kernel)
-    wrong = gap(problem, kernel)
-    spent = clocked({name: lambda: iterate(engine, positions.every), PLAIN: lambda: iterate(plain, positions.every)})
-    return _cost(name, {who: found / positions.every for who, found in spent.items()}, wrong)
 
 
 def plain_iteration(problem: Problem, waves: Array) -> tuple[Array, Array]:
@@ -92,15 +48,3 @@ def plain_iteration(problem: Problem, waves: Array) -> tuple[Array, Array]:
         probe_total += np.conj(image[here]) * wave
         probe_weight += np.abs(image[here]) ** 2
     return total / (weight + 0.01 * weight.max()), probe_total / (probe_weight + 0.3 * probe_weight.max())
-
-
-def iterate(engine: Engine, times: int) -> None:
-    """So many iterations of RAAR with the probe."""
-    for _ in range(times):
-        engine.iterate(BLEND, refine_probe=True)
-
-
-def _cost(name: str, spent: dict[str, float], wrong: float) -> dict[str, Any]:
-    figure = spent.pop(name)
-    note = f"costs {figure / spent[PLAIN]:.2f} x plain RAAR in the same run; {counted(wrong)}"
-    return record(name, figure, spent, note, checked=wrong < TOLERANCE)

@@ -10,16 +10,14 @@ from typing import Any, Final
 import numpy as np
 
 from camlink.compute.arrays import gpu_trouble
-from camlink.compute.ptychography.algorithm import Rule
-from camlink.compute.ptychography.bench.cpu import ADMM, FRACTIONS, PLAIN, iterate
-from camlink.compute.ptychography.bench.problem import BLEND, REAL, Case, Problem, engine_of, gap
+from camlink.compute.ptychography.bench.problem import BLEND, REAL, RULE, Case, Problem, engine_of, gap
 from camlink.compute.ptychography.bench.record import TOLERANCE, counted, record
 from camlink.compute.ptychography.kernels.choice import GPU_CHUNK, choose
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
-from camlink.compute.ptychography.refine.positions import Positions
 from camlink.errors import InputError
 
 COPY_BYTES: Final = 2 << 30
+TOGETHER: Final = 5
 
 
 def check_gpu(name: str) -> None:
@@ -45,7 +43,7 @@ def on_gpu(name: str, case: Case) -> dict[str, Any]:
     engine = engine_of(problem, kernel)
     plain_engine = engine_of(problem, ReferenceKernel(GPU_CHUNK, kernel.space))
     whole = timed(lambda: engine.iterate(BLEND, refine_probe=True), 30)
-    alone = timed(lambda: kernel.step(engine.frames, engine.estimate, Rule(BLEND), probe_sum=True), 30)
+    alone = timed(lambda: kernel.step(engine.frames, engine.estimate, RULE, probe_sum=True), 30)
     plain = timed(lambda: plain_engine.iterate(BLEND, refine_probe=True), 5)
     bandwidth = _copy_bandwidth()
     moved, flops = traffic_bytes(case), operations(case)
@@ -56,52 +54,6 @@ def on_gpu(name: str, case: Case) -> dict[str, Any]:
             f"{counted(wrong)}")
     return record(name, whole, {"plain CuPy": plain, "memory floor": floor, "kernel alone": alone}, note,
                   checked=wrong < TOLERANCE)
-
-
-def admm_on_gpu(name: str, case: Case) -> dict[str, Any]:
-    """An iteration of ADMM with the Poisson data term, the probe too, beside one of plain RAAR."""
-    return _cost(name, case, ADMM)
-
-
-def modes_on_gpu(name: str, case: Case) -> dict[str, Any]:
-    """An iteration of RAAR with two modes of the probe, beside one with one mode."""
-    return _cost(name, case, Rule(BLEND), modes=2)
-
-
-def positions_on_gpu(name: str, case: Case) -> dict[str, Any]:
-    """An iteration of RAAR at quarters of a pixel with positions refined every few, beside one that takes them as told.
-
-    The mean over the iterations from one refinement to the next.
-    """
-    check_gpu(name)
-    problem = Problem.of(case)
-    kernel = choose("cuda", (case.side, case.side), 1, REAL)
-    positions = Positions(start=0)
-    engine, plain = engine_of(problem, kernel, fractions=FRACTIONS, refinements=[positions]), engine_of(problem, kernel)
-    every = positions.every
-    beside = timed(lambda: iterate(plain, every), 5, 1) / every
-    figure = timed(lambda: iterate(engine, every), 5, 1) / every
-    wrong = gap(problem, kernel)
-    note = f"{card()}: costs {figure / beside:.2f} x plain RAAR in the same run; {counted(wrong)}"
-    return record(name, figure, {PLAIN: beside}, note, checked=wrong < TOLERANCE)
-
-
-def ordered_on_gpu(name: str, case: Case) -> dict[str, Any]:
-    """An iteration of RAAR whose sums are the same in every run, beside one with fast sums."""
-    return _cost(name, case, Rule(BLEND), ordered=True)
-
-
-def _cost(name: str, case: Case, rule: Rule, *, modes: int = 1, ordered: bool = False) -> dict[str, Any]:
-    check_gpu(name)
-    frame = (case.side, case.side)
-    kernel = choose("cuda", frame, modes, REAL, ordered=ordered)
-    problem = Problem.of(case, modes=modes)
-    engine, plain = engine_of(problem, kernel), engine_of(Problem.of(case), choose("cuda", frame, 1, REAL))
-    wrong = gap(problem, kernel, rule)
-    beside = timed(lambda: plain.iterate(BLEND, refine_probe=True), 20)
-    figure = timed(lambda: engine.iterate(rule, refine_probe=True), 20)
-    note = f"{card()}: costs {figure / beside:.2f} x plain RAAR in the same run; {counted(wrong)}"
-    return record(name, figure, {PLAIN: beside}, note, checked=wrong < TOLERANCE)
 
 
 def traffic_bytes(case: Case) -> int:
@@ -115,8 +67,8 @@ def operations(case: Case) -> int:
     return int(case.frames * pixels * (2 * 5 * np.log2(pixels) + 60))
 
 
-def timed(work: Callable[[], Any], times: int, together: int = 5) -> float:
-    """Median time of `work` on the GPU [ms], from events around `together` runs, after some that do not count."""
+def timed(work: Callable[[], Any], times: int) -> float:
+    """Median time of `work` on the GPU [ms], from events around TOGETHER runs, after some that do not count."""
     cuda = importlib.import_module("cupy").cuda
     for _ in range(3):
         work()
@@ -124,11 +76,11 @@ def timed(work: Callable[[], Any], times: int, together: int = 5) -> float:
     for _ in range(times):
         begin, end = cuda.Event(), cuda.Event()
         begin.record()
-        for _ in range(together):
+        for _ in range(TOGETHER):
             work()
         end.record()
         end.synchronize()
-        spent.append(cuda.get_elapsed_time(begin, end) / together)
+        spent.append(cuda.get_elapsed_time(begin, end) / TOGETHER)
     return float(median(spent))
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 
 from camlink.compute.arrays import gpu_count, to_host
+from camlink.compute.ptychography.bench.gpu import card
 from camlink.compute.ptychography.bench.problem import BLEND, REAL, Case, Problem, engine_of
 from camlink.compute.ptychography.bench.record import TOLERANCE, record
 from camlink.compute.ptychography.engine import Engine
@@ -64,9 +65,7 @@ def _measured(name: str, case: Case, ranks: int) -> dict[str, Any]:
             for key, work in (("one", engine), ("all", team)):
                 spent[key].append(_iterated(work))
     figure, single = median(spent["all"]), median(spent["one"])
-    runtime = importlib.import_module("cupy").cuda.runtime
-    device = runtime.getDeviceProperties(0)["name"].decode()
-    note = (f"{ranks} x {device}: {case.frames} frames of {case.side}^2, {single / figure:.2f} times as fast as one; "
+    note = (f"{ranks} x {card()}: {case.frames} frames of {case.side}^2, {single / figure:.2f} times as fast as one; "
             f"after one iteration object and probe differ by {wrong:.1e} of the largest number")
     return record(name, figure, {"one GPU": single}, note, checked=wrong < TOLERANCE)
 
