@@ -11,6 +11,7 @@ from camlink.compute.arrays import to_host
 from camlink.compute.ptychography.algorithm import Rule, raar
 from camlink.compute.ptychography.engine import Engine
 from camlink.compute.ptychography.geometry import Geometry
+from camlink.compute.ptychography.kernels.choice import KernelName
 from camlink.compute.ptychography.kernels.kernel import Estimate, Kernel
 from camlink.compute.ptychography.kernels.reference import ReferenceKernel
 from camlink.compute.ptychography.probe import Constraints
@@ -28,7 +29,7 @@ class Case(NamedTuple):
 
     frames: int
     side: int
-    kernel: str
+    kernel: KernelName
 
 
 class Problem(NamedTuple):

@@ -7,18 +7,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.block import ELECTRONVOLT_J, PLANCK_TIMES_C_J_M, Scan
 from camlink.compute.arrays import to_host
 from camlink.compute.ptychography.bench.problem import Case
-from camlink.compute.ptychography.evaluate.dataset import DataSet
+from camlink.compute.ptychography.evaluate.dataset import DataSet, in_pixels
 
 Array = NDArray[Any]
 PHOTONS: Final = 2e6
 RIM: Final = 4
 TOGETHER: Final = 64
-ENERGY_EV: Final = 800.0
-DETECTOR_PIXEL_M: Final = 30e-6
-OBJECT_PIXEL_M: Final = 1e-8
 OUTER, STOP, SPREAD = 0.17, 0.45, 0.36
 """Radius of the zone plate's pupil and of its stop as parts of the window and of the radius; the beam's diameter."""
 WRONG_DEFOCUS: Final = 0.85
@@ -40,16 +36,9 @@ def simulated(case: Case, space: Any = np, seed: int = 0) -> DataSet:
     truth = phantom((int(height), int(width)), random)
     start = zone_plate(side, WRONG_DEFOCUS) * np.exp(1j * WRONG_PHASE_RAD * random.standard_normal((side, side)))
     counts = _counts(truth, zone_plate(side), corners, space, seed)
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    wavelength_m = PLANCK_TIMES_C_J_M / (ENERGY_EV * ELECTRONVOLT_J)
-    scan = Scan(id=f"simulated-{case.frames}-{side}", expected=case.frames, points=case.frames, shape=(side, side),
-                energy_eV=ENERGY_EV, pixel_m=(DETECTOR_PIXEL_M, DETECTOR_PIXEL_M),
-                distance_m=OBJECT_PIXEL_M * side * DETECTOR_PIXEL_M / wavelength_m,
-                span_m=(float(low[0]) * OBJECT_PIXEL_M, float(low[1]) * OBJECT_PIXEL_M,
-                        float(high[0]) * OBJECT_PIXEL_M, float(high[1]) * OBJECT_PIXEL_M))
-    return DataSet(name=scan.id, scan=scan, counts=counts, position_m=corners * OBJECT_PIXEL_M,
-                   probe=_bright(start)[None].astype(np.complex64), truth=truth,
-                   truth_corner=(int(low[0]), int(low[1])), in_metres=False)
+    low_y, low_x = corners.min(axis=0).tolist()
+    return in_pixels(f"simulated-{case.frames}-{side}", counts, corners,
+                     _bright(start)[None].astype(np.complex64), truth, (low_y, low_x))
 
 
 def zone_plate(side: int, defocus: float = 1.0) -> Array:

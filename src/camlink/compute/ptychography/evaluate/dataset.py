@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.block import CountFrames, FrameKind, Header, Scan
+from camlink.block import ELECTRONVOLT_J, PLANCK_TIMES_C_J_M, CountFrames, FrameKind, Header, Scan
 from camlink.carry.formats.recorded import Recorded, playable, span_m
 from camlink.compute.ptychography.model import MASKED
 from camlink.errors import FormatError
@@ -17,6 +18,10 @@ from camlink.errors import FormatError
 Array = NDArray[Any]
 MOST_BYTES: Final = 8 << 30
 FEWEST_FRAMES: Final = 2
+ENERGY_EV: Final = 800.0
+DETECTOR_PIXEL_M: Final = 30e-6
+OBJECT_PIXEL_M: Final = 1e-8
+"""A set that counts in pixels: energy and pixels are chosen, the distance follows from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +115,19 @@ def from_recorded(recorded: Recorded, *, in_metres: bool = True) -> DataSet:
     scan = msgspec.structs.replace(recorded.scan, expected=len(lit), points=len(lit), span_m=span_m(position))
     return DataSet(name=recorded.path.name, scan=scan, counts=counts, position_m=position, probe=recorded.probe,
                    in_metres=in_metres)
+
+
+def in_pixels(name: str, counts: Array, corners: Array, probe: Array | None, truth: Array | None,
+              truth_corner: tuple[int, int]) -> DataSet:
+    """A set whose windows have their top-left `corners` (n, 2) in pixels of the object; see DataSet for the others."""
+    (y0, x0), (y1, x1) = ((OBJECT_PIXEL_M * end).tolist() for end in (corners.min(axis=0), corners.max(axis=0)))
+    count, ny, nx = counts.shape
+    scan = Scan(id=Path(name).stem, expected=count, points=count, shape=(ny, nx), energy_eV=ENERGY_EV,
+                pixel_m=(DETECTOR_PIXEL_M, DETECTOR_PIXEL_M * ny / nx), span_m=(y0, x0, y1, x1),
+                distance_m=OBJECT_PIXEL_M * ny * DETECTOR_PIXEL_M * ENERGY_EV * ELECTRONVOLT_J / PLANCK_TIMES_C_J_M)
+    return DataSet(name=name, scan=scan, counts=counts, position_m=corners * OBJECT_PIXEL_M, probe=probe,
+                   truth=None if truth is None else truth.astype(np.complex64), truth_corner=truth_corner,
+                   in_metres=False)
 
 
 def check_room(count: int, frame: tuple[int, ...], where: str) -> None:

@@ -8,20 +8,15 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.block import ELECTRONVOLT_J, PLANCK_TIMES_C_J_M, Scan
 from camlink.carry.formats.any_file import open_recorded
 from camlink.carry.formats.hdf5 import check_readable, open_hdf5, reading
 from camlink.carry.formats.superblock import SIGNATURE
-from camlink.compute.ptychography.evaluate.dataset import DataSet, check_room, from_recorded
+from camlink.compute.ptychography.evaluate.dataset import DataSet, check_room, from_recorded, in_pixels
 from camlink.errors import FormatError
 
 Array = NDArray[Any]
 NEEDED: Final = ("data", "pos")
 LARGEST_ITEMS: Final = 1 << 28
-ENERGY_EV: Final = 800.0
-DETECTOR_PIXEL_M: Final = 30e-6
-OBJECT_PIXEL_M: Final = 1e-8
-"""A set counts in pixels: energy and pixels are chosen, the distance follows from them."""
 
 
 def open_dataset(path: Path | str) -> DataSet:
@@ -59,29 +54,17 @@ def read_set(path: Path) -> DataSet:
         truth = _array(file, "obj", "c", 2, path) if "obj" in file else None
         name = next((name for name in ("probe0", "probe") if name in file), None)
         probe = _modes(file, name, counts.shape[1:], path) if name else None
-    low, high = corners.min(axis=0), corners.max(axis=0)
-    first = np.rint(low).astype(int)
+    high = corners.max(axis=0)
+    first = np.rint(corners.min(axis=0)).astype(int)
     if truth is not None and ((first < 0).any() or (np.rint(high) + counts.shape[1:] > truth.shape).any()):
         raise FormatError(f"{path}: windows reach from {first.tolist()} to {(high + counts.shape[1:]).tolist()}, "
                           f"but obj has {truth.shape[0]} x {truth.shape[1]} pixels")
-    return DataSet(name=path.name, scan=_scan(path.stem, counts.shape, low, high), counts=counts,
-                   position_m=corners * OBJECT_PIXEL_M, probe=probe,
-                   truth=None if truth is None else truth.astype(np.complex64),
-                   truth_corner=(int(first[0]), int(first[1])), in_metres=False)
+    return in_pixels(path.name, counts, corners, probe, truth, (int(first[0]), int(first[1])))
 
 
 def _is_set(path: Path) -> bool:
     with open_hdf5(path) as file, reading(path, "its root"):
         return all(name in file and hasattr(file[name], "shape") for name in NEEDED)
-
-
-def _scan(name: str, shape: tuple[int, ...], low: Array, high: Array) -> Scan:
-    count, ny, nx = shape
-    wavelength_m = PLANCK_TIMES_C_J_M / (ENERGY_EV * ELECTRONVOLT_J)
-    y0, x0, y1, x1 = (float(v) * OBJECT_PIXEL_M for v in (*low, *high))
-    return Scan(id=name, expected=count, points=count, shape=(ny, nx), energy_eV=ENERGY_EV,
-                pixel_m=(DETECTOR_PIXEL_M, DETECTOR_PIXEL_M * ny / nx),
-                distance_m=OBJECT_PIXEL_M * ny * DETECTOR_PIXEL_M / wavelength_m, span_m=(y0, x0, y1, x1))
 
 
 def _array(file: Any, name: str, kinds: str, rank: int, path: Path) -> Array:
