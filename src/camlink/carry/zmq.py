@@ -152,8 +152,8 @@ class ZmqOutlet(KeepingOutlet):
         try:
             self._socket.send(identity, zmq.SNDMORE)
             self._socket.send(first, zmq.SNDMORE if arrays else 0)
-            for array in arrays:
-                self._socket.send(array, 0 if array is arrays[-1] else zmq.SNDMORE, copy=False)
+            for left, array in enumerate(arrays, 1 - len(arrays)):
+                self._socket.send(array, zmq.SNDMORE if left else 0, copy=False)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise

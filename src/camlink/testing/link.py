@@ -68,6 +68,20 @@ def check_oversize(make: Make) -> None:
     assert receive(ends, inlet) == 1
 
 
+def check_two_names(make: Make) -> None:
+    """A block that has one large array under two names arrives with both, and the next one after it."""
+    ends = make("block", 100 * NBYTES, 1)
+    inlet = joined(ends)
+    block = numbered(0, 10 * NBYTES)
+    twice = Result(block.header, {"a": block.arrays["a"], "b": block.arrays["a"]})
+    assert ends.outlet.offer(twice, encode(twice))
+    assert offer(ends, 1, 10 * NBYTES)
+    assert {name: array.nbytes for name, array in taken(ends, inlet).arrays.items()} == {
+        "a": 10 * NBYTES, "b": 10 * NBYTES}
+    assert receive(ends, inlet, PATIENCE_S) == 1
+    lawful(ends)
+
+
 def check_latest(make: Make) -> None:
     """`latest` never says no, keeps the newest, counts the rest, and delivers the last before the end."""
     ends = make("latest", 4 * NBYTES, 1)
@@ -321,8 +335,8 @@ def check_age(make: Make) -> None:
 
 LINK_CHECKS: Final[dict[str, Callable[[Make], None]]] = {
     check.__name__.removeprefix("check_"): check for check in (
-        check_order, check_credit, check_oversize, check_latest, check_drop_oldest, check_sample, check_end,
-        check_detach, check_cut, check_replaced, check_takeover, check_shared, check_end_after_loss,
+        check_order, check_credit, check_oversize, check_two_names, check_latest, check_drop_oldest, check_sample,
+        check_end, check_detach, check_cut, check_replaced, check_takeover, check_shared, check_end_after_loss,
         check_latest_after_loss, check_age, check_answers)
 }
 
