@@ -102,6 +102,8 @@ class ZmqOutlet(KeepingOutlet):
         identity, kind, body = message[0], message[1][:1], message[1][1:]
         if kind == HELLO:
             hello = read_hello(body, self._link)
+            if self._names.get(identity, hello.name) != hello.name:
+                raise WireError(f"link {self._link}: '{self._names[identity][:80]}' says hello as somebody else")
             self._ledger.join(hello.name, hello.attempt)
             self._forget(hello.name)
             self._names[identity] = hello.name

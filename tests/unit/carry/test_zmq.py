@@ -58,6 +58,27 @@ def test_a_receiver_that_lies_about_what_it_has_is_counted(context: zmq.Context[
     outlet.close()
 
 
+def test_a_receiver_cannot_be_two(context: zmq.Context[Any]) -> None:
+    outlet = ZmqOutlet(context, "inproc://g", "l", receivers=2)
+    liar = context.socket(zmq.DEALER)
+    liar.connect("inproc://g")
+    for name in ("one", "two"):
+        liar.send(b"H" + write_hello("l", name, 0))
+    ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))
+    until(lambda: outlet.pump() or outlet.account.refused == 1, "the second hello")
+    assert outlet.receivers == ("one",)
+    assert offer(ends, 0)
+    outlet.lose("one", "it lies")
+    liar.send(b"D" + struct.pack("<Q", 0))
+    until(lambda: outlet.pump() or outlet.account.refused == 2, "the answer of a stranger")
+    good = joined(ends, "good")
+    assert receive(ends, good, 5) == 0
+    lawful(ends)
+    good.abandon()
+    liar.close()
+    outlet.close()
+
+
 def test_blocks_that_go_one_by_one_are_answered_at_once(context: zmq.Context[Any]) -> None:
     outlet = ZmqOutlet(context, "inproc://g", "l")
     ends = Ends(outlet, lambda name, attempt: ZmqInlet(context, "inproc://g", "l", name, attempt))
