@@ -88,7 +88,8 @@ class Switchboard:
     def turn(self, timeout_s: float) -> None:
         """Wait for something at most `timeout_s` and deal with it."""
         for key, _ in self._selector.select(timeout_s):
-            if key.fd in self._selector.get_map():  # else it was closed earlier in this round
+            now = self._selector.get_map().get(key.fd)
+            if now is not None and now.fileobj is key.fileobj:  # else it was closed earlier in this round
                 key.data()
         now_s = time.monotonic()
         for wait in [wait for wait in self._waits.values() if now_s > wait.until_s]:
