@@ -71,14 +71,22 @@ class Flow:
 
 
 class Splice:
-    """Both directions between `a` and `b`, which it closes when both have ended or one is broken."""
+    """Both directions between `a` and `b`, which it closes when both have ended or one is broken.
+
+    Raises OSError, with all closed, when too many files are open.
+    """
 
     def __init__(self, a: socket.socket, b: socket.socket) -> None:
         self.ends = (a, b)
-        for end in self.ends:
-            end.setblocking(False)
-        self._flows = (Flow(a, b), Flow(b, a))
+        self._flows: list[Flow] = []
         self.ended = False
+        try:
+            for source, sink in ((a, b), (b, a)):
+                source.setblocking(False)
+                self._flows.append(Flow(source, sink))
+        except OSError:
+            self.close()
+            raise
 
     @property
     def moved(self) -> int:
