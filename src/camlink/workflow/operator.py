@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, get_args, get_origin
 
@@ -240,7 +241,7 @@ def _describe(body: Any, name: str, kind: Kind | str | None, out: str,
     outputs = _outputs(hints.get("return", type(None)), name)
     if len(outputs) == 1:
         outputs = (Port(out, outputs[0].block),)
-    record, make = (_class_maker if is_class else _function_maker)(body, name)
+    record, make = _maker(body, name)
     if inputs and len({port.streams for port in inputs}) == 2:
         raise InputError(f"operator '{name}': either every input is an Inflow or none is")
     if inputs and all(port.optional for port in inputs):
@@ -311,54 +312,22 @@ def _outputs(hint: Any, name: str) -> tuple[Port, ...]:
                      "use a Block type, Iterator[Block], a NamedTuple of Blocks or None")
 
 
-def _extras(call: Any, name: str) -> tuple[type[Parameters], bool, bool, bool]:
-    """The parameter record of a callable; whether it is spread over keywords; whether it and the context are taken."""
-    hints = _hints(call, name)
-    takes_context = "context" in hints
-    if "parameters" in hints:
-        return hints["parameters"], False, True, takes_context
-    loose = []
+def _maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters, Context], Body]]:
+    """The parameter record of a function or class, made of its keywords if it takes none; and what makes the body."""
+    is_class = inspect.isclass(body)
+    call = body.__init__ if is_class else body
+    hints, loose = _hints(call, name), []
     for arg in inspect.signature(call).parameters.values():
-        if arg.kind is inspect.Parameter.KEYWORD_ONLY and arg.name != "context":
+        if arg.kind is inspect.Parameter.KEYWORD_ONLY and arg.name not in ("parameters", "context"):
             if arg.default is inspect.Parameter.empty:
                 raise InputError(f"operator '{name}': the parameter '{arg.name}' needs a default")
             loose.append((arg.name, hints[arg.name], arg.default))
-    record = msgspec.defstruct("Parameters", loose, bases=(Parameters,), frozen=True, kw_only=True,
-                               forbid_unknown_fields=True)
-    return typing.cast("type[Parameters]", record), True, bool(loose), takes_context
-
-
-def _arguments(record: Parameters, context: Context, *, spread: bool, takes: bool, contextual: bool) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if takes:
-        found = msgspec.structs.asdict(record) if spread else {"parameters": record}
-    if contextual:
-        found["context"] = context
-    return found
-
-
-def _function_maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters, Context], Body]]:
-    record, spread, takes, contextual = _extras(body, name)
+    record = typing.cast("type[Parameters]", hints.get("parameters") or msgspec.defstruct(
+        "Parameters", loose, bases=(Parameters,), frozen=True, kw_only=True, forbid_unknown_fields=True))
 
     def make(parameters: Parameters, context: Context) -> Body:
-        fixed = _arguments(parameters, context, spread=spread, takes=takes, contextual=contextual)
-
-        def call(*blocks: Any) -> Any:
-            return body(*blocks, **fixed)
-
-        return call
+        given = {"parameters": parameters} if "parameters" in hints else msgspec.structs.asdict(parameters)
+        given |= {"context": context} if "context" in hints else {}
+        return typing.cast("Body", body(**given) if is_class else partial(body, **given))
 
     return record, make
-
-
-def _class_maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters, Context], Body]]:
-    if body.__init__ is object.__init__:
-        return Parameters, lambda parameters, context: typing.cast("Body", body())
-    record, spread, takes, contextual = _extras(body.__init__, name)
-
-    def make(parameters: Parameters, context: Context) -> Body:
-        return typing.cast(
-            "Body", body(**_arguments(parameters, context, spread=spread, takes=takes, contextual=contextual)))
-
-    return record, make
-
