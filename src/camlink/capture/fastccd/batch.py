@@ -1,4 +1,4 @@
-"""Batches of datagrams: many per system call (recvmmsg, sendmmsg) where the machine can, one by one elsewhere."""
+"""Batches of datagrams: many per system call (recvmmsg, sendmmsg of Linux)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import errno
 import os
 import socket
 import struct
-import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -23,18 +22,22 @@ DEFAULT_BUFFER_BYTES: Final = 64 << 20
 BUSY: Final = (errno.EAGAIN, errno.EINTR, errno.ENOBUFS, errno.ECONNREFUSED)
 
 
-def system_call(name: str) -> Callable[..., int] | None:
-    """The libc function recvmmsg or sendmmsg, None where there is none (the structures are those of 64-bit Linux)."""
-    if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != 8:
-        return None
-    found = getattr(ctypes.CDLL(None, use_errno=True), name, None)
-    if found is None:
-        return None
-    found.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
-    if name == "recvmmsg":
-        found.argtypes = [*found.argtypes, ctypes.c_void_p]
-    found.restype = ctypes.c_int
-    return found  # type: ignore[no-any-return]
+def _call(name: str, *more: type[Any]) -> Callable[..., int]:
+    function = getattr(ctypes.CDLL(None, use_errno=True), name)
+    function.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, *more]
+    function.restype = ctypes.c_int
+    return function  # type: ignore[no-any-return]
+
+
+_recvmmsg, _sendmmsg = _call("recvmmsg", ctypes.c_void_p), _call("sendmmsg")
+
+
+def _went(got: int) -> int:
+    """How many datagrams went through a call, 0 when it has to be tried again; raises OSError."""
+    code = ctypes.get_errno() if got < 0 else 0
+    if code and code not in BUSY:
+        raise OSError(code, os.strerror(code))
+    return max(got, 0)
 
 
 def sender_key(host: str, port: int) -> int:
@@ -56,12 +59,11 @@ class ReceiveBatch:
     their first rows; a datagram longer than the stride has a length above it.
     """
 
-    def __init__(self, count: int, stride: int, *, plain: bool = False) -> None:
+    def __init__(self, count: int, stride: int) -> None:
         self.datagrams: NDArray[np.uint8] = np.zeros((count, stride), np.uint8)
         self.lengths: NDArray[np.int64] = np.zeros(count, np.int64)
         self._names = np.zeros((count, SOCKADDR_BYTES // 8), np.int64)
         self.senders: NDArray[np.int64] = np.zeros(count, np.int64)
-        self._call = None if plain else system_call("recvmmsg")
         self._iov = np.zeros(count, IOVEC)
         self._iov["base"] = self.datagrams.ctypes.data + stride * np.arange(count, dtype=np.uint64)
         self._iov["len"] = stride
@@ -75,36 +77,19 @@ class ReceiveBatch:
 
         Raises OSError when the socket is closed or broken.
         """
-        if self._call is None:
-            return self._receive_plain(sock)
         self._heads["namelen"] = SOCKADDR_BYTES
-        got = self._call(sock.fileno(), self._heads.ctypes.data, len(self._heads),
-                         socket.MSG_DONTWAIT | socket.MSG_TRUNC, None)
-        if got < 0:
-            code = ctypes.get_errno()
-            if code in BUSY:
-                return 0
-            raise OSError(code, os.strerror(code))
+        got = _went(_recvmmsg(sock.fileno(), self._heads.ctypes.data, len(self._heads),
+                              socket.MSG_DONTWAIT | socket.MSG_TRUNC, None))
         self.lengths[:got] = self._heads["len"][:got]
         self.senders[:got] = self._names[:got, 0]
         return got
-
-    def _receive_plain(self, sock: socket.socket) -> int:
-        for row in range(len(self.lengths)):
-            try:
-                self.lengths[row], (host, port) = sock.recvfrom_into(self.datagrams[row])
-            except (BlockingIOError, InterruptedError, ConnectionRefusedError):
-                return row
-            self.senders[row] = sender_key(host, port)
-        return len(self.lengths)
 
 
 class SendBatch:
     """Sends rows of one array of datagrams (n, stride) u8, many per system call."""
 
-    def __init__(self, datagrams: NDArray[np.uint8], *, plain: bool = False) -> None:
+    def __init__(self, datagrams: NDArray[np.uint8]) -> None:
         self._datagrams = datagrams
-        self._call = None if plain else system_call("sendmmsg")
         self._iov = np.zeros(len(datagrams), IOVEC)
         self._heads = np.zeros(len(datagrams), MMSGHDR)
         self._heads["iov"] = self._iov.ctypes.data + IOVEC.itemsize * np.arange(len(datagrams), dtype=np.uint64)
@@ -118,7 +103,6 @@ class SendBatch:
         count, stride = len(rows), self._datagrams.strides[0]
         if count > len(self._iov):
             raise ValueError(f"{count} datagrams do not fit a batch of {len(self._iov)}")
-        self._rows, self._lengths, self._target = rows, lengths, target
         self._iov["base"][:count] = self._datagrams.ctypes.data + stride * rows.astype(np.uint64)
         self._iov["len"][:count] = lengths
         self._name[0] = sender_key(*target)
@@ -128,21 +112,5 @@ class SendBatch:
 
         Raises OSError when the socket is closed or the target cannot be reached.
         """
-        if self._call is None:
-            return self._send_plain(sock, start)
-        got = self._call(sock.fileno(), self._heads.ctypes.data + MMSGHDR.itemsize * start, stop - start,
-                         socket.MSG_DONTWAIT)
-        if got < 0:
-            code = ctypes.get_errno()
-            if code in BUSY:
-                return 0
-            raise OSError(code, os.strerror(code))
-        return got
-
-    def _send_plain(self, sock: socket.socket, start: int) -> int:
-        view = self._datagrams[self._rows[start], :self._lengths[start]].data
-        try:
-            sock.sendto(view, socket.MSG_DONTWAIT, self._target)
-        except (BlockingIOError, InterruptedError, ConnectionRefusedError):
-            return 0
-        return 1
+        return _went(_sendmmsg(sock.fileno(), self._heads.ctypes.data + MMSGHDR.itemsize * start, stop - start,
+                               socket.MSG_DONTWAIT))

@@ -41,13 +41,6 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults = NO_FAULTS
 
 
-class Sent(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sending process did, and how long its sending took [s]."""
-
-    counts: SentCounts
-    wall_s: float
-
-
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One measured run: rates are those of the receiver, from the first to the last datagram."""
 
@@ -82,8 +75,7 @@ def serve(task: Task) -> None:
         for number in range(task.frames):
             time.sleep(max(0.0, begun_s + number * task.period_s - time.perf_counter()))
             camera.send(number, images[number % PATTERNS])
-        done = Sent(counts=camera.counts, wall_s=time.perf_counter() - begun_s)
-    sys.stdout.write(msgspec.json.encode(done).decode() + "\n")
+    sys.stdout.write(msgspec.json.encode(camera.counts).decode() + "\n")
 
 
 def run_camlink(task: Task, *, check: bool = False) -> Run:
@@ -217,7 +209,7 @@ def _against(task: Task, listen: Callable[[str], Run]) -> Run:
                 sender.kill()
     if sender.returncode:
         raise PeerLost(f"the sending process of the measurement ended with code {sender.returncode}; see its output")
-    sent = msgspec.json.decode(out, type=Sent).counts
+    sent = msgspec.json.decode(out, type=SentCounts)
     return msgspec.structs.replace(run, sent=sent, lost_packets=sent.packets - run.packets)
 
 

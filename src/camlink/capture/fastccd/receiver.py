@@ -51,11 +51,11 @@ class Receiver:
 
     def __init__(self, geometry: Geometry, *, address: str = "", host: str = "127.0.0.1", port: int = 0,
                  receive_buffer_bytes: int = DEFAULT_BUFFER_BYTES, first_number: int | None = 0,
-                 deadline_s: float = 0.1, allocate: Allocate | None = None, plain: bool = False) -> None:
+                 deadline_s: float = 0.1, allocate: Allocate | None = None) -> None:
         self._target = parse_address(address) if address else None
         self.assembler = Assembler(geometry, first_number=first_number, deadline_s=deadline_s, allocate=allocate,
                                    sender=sender_key(*self._target) if self._target else 0)
-        self._batch = ReceiveBatch(BATCH, MAX_DATAGRAM_BYTES, plain=plain)
+        self._batch = ReceiveBatch(BATCH, MAX_DATAGRAM_BYTES)
         self._socket = bound(host, port, "the receiver of the detector")
         self.host, self.port = self._socket.getsockname()
         self.receive_buffer_bytes = widen(self._socket, receive_buffer_bytes)

@@ -21,40 +21,40 @@ from camlink.errors import PeerLost
 
 __all__ = ["Faults", "SentCounts", "Simulator"]
 
+HOST: Final = "127.0.0.1"
+BURST_PACKETS: Final = 16
 SEND_TIMEOUT_S: Final = 5.0
 GARBAGE_BYTES: Final = 200
 SHORT_SLEEP_S: Final = 50e-6
 
 
 class Simulator:
-    """Sends frames to the receiver that registered by a datagram; binds loopback and a free port unless asked.
+    """Sends frames to the receiver that registered by a datagram; binds loopback, and a free port unless asked.
 
-    The packets of a frame are spread over time: `burst_packets` at once, `packet_gap_s` [s] for each on average
+    The packets of a frame are spread over time: BURST_PACKETS at once, `packet_gap_s` [s] for each on average
     (0: as fast as possible). The default, 18 us, is 100 frames of the COSMIC camera per second. Raises AddressInUse
-    when `port` is held by somebody else. `plain` turns off the sending of many datagrams per system call.
+    when `port` is held by somebody else.
     """
 
-    def __init__(self, geometry: Geometry, *, host: str = "127.0.0.1", port: int = 0, payload_bytes: int = 4096,
-                 style: Style = "camera", faults: Faults = NO_FAULTS, seed: int = 0, packet_gap_s: float = 18e-6,
-                 burst_packets: int = 16, plain: bool = False) -> None:
+    def __init__(self, geometry: Geometry, *, port: int = 0, payload_bytes: int = 4096, style: Style = "camera",
+                 faults: Faults = NO_FAULTS, seed: int = 0, packet_gap_s: float = 18e-6) -> None:
         self.geometry, self.faults = geometry, faults
         self.layout = Layout(geometry, payload_bytes)
-        self._socket = bound(host, port, "the camera simulator")
-        self._other = bound(host, 0, "the camera simulator")
-        self._host, self._port = self._socket.getsockname()
+        self._socket = bound(HOST, port, "the camera simulator")
+        self._other = bound(HOST, 0, "the camera simulator")
+        self._port = self._socket.getsockname()[1]
         self._encoder = Encoder(self.layout, style=style, port=self._port)
-        self._batch = SendBatch(self._encoder.datagrams, plain=plain)
-        self._style, self._gap_s, self._burst = style, packet_gap_s, max(1, burst_packets)
+        self._batch = SendBatch(self._encoder.datagrams)
+        self._style, self._gap_s = style, packet_gap_s
         self._faulty = np.random.default_rng([seed, 0xFA])
         self._receiver: tuple[str, int] | None = None
         self._counts = SentCounts()
-        self._plain = plain
         self._encoder.encode(0, np.zeros(geometry.shape, np.uint16))  # compile now, not in the first frame
 
     @property
     def address(self) -> str:
         """Where a receiver registers, as udp://host:port."""
-        return f"udp://{self._host}:{self._port}"
+        return f"udp://{HOST}:{self._port}"
 
     @property
     def first_number(self) -> int:
@@ -116,12 +116,12 @@ class Simulator:
     def _transmit(self, plan: Script, target: tuple[str, int], number: int) -> None:
         batch = self._batch
         if len(plan.rows) > self.layout.datagrams:
-            batch = SendBatch(np.ascontiguousarray(self._encoder.datagrams[plan.rows]), plain=self._plain)
+            batch = SendBatch(np.ascontiguousarray(self._encoder.datagrams[plan.rows]))
             batch.load(np.arange(len(plan.rows)), plan.lengths, target)
         else:
             batch.load(plan.rows, plan.lengths, target)
         spoil = dict(plan.garbage)
-        cuts = sorted({*range(0, len(plan.rows), self._burst), *spoil, len(plan.rows)})
+        cuts = sorted({*range(0, len(plan.rows), BURST_PACKETS), *spoil, len(plan.rows)})
         begun_s = time.perf_counter()
         for start, stop in pairwise(cuts):
             self._pace(begun_s + start * self._gap_s)
