@@ -140,3 +140,36 @@ def test_ctrl_c_while_the_job_is_queued_takes_it_out(tmp_path: Path) -> None:
         assert steps() == set()
     finally:
         subprocess.run(["scancel", said.stdout.strip()], check=True, timeout=20)
+
+
+STEPS = """
+import asyncio, subprocess, sys
+from pathlib import Path
+from camlink.runtime.place.job import JobSpec
+from camlink.runtime.place.srun import SrunSubmitter
+
+async def follow(name, cpus):
+    folder, submitter, seen = Path.cwd(), SrunSubmitter("cluster.1"), []
+    spec = JobSpec(argv=("sleep", "1"), name=name, folder=folder, output=folder / name, cpus=cpus)
+    job = await submitter.submit(spec)
+    while True:
+        status = await submitter.status(job)
+        if (said := f"{status.state}: {status.text}") not in seen:
+            seen.append(said)
+        if status.state.over:
+            return print(name, *seen, sep="|", flush=True)
+        await asyncio.sleep(0.1)
+
+with subprocess.Popen(["srun", "--nodes=2", "sleep", "4"]):  # all cores of both nodes
+    asyncio.run(follow("waits", 1))
+    asyncio.run(follow("large", 1000))
+"""
+
+
+@pytest.mark.usefixtures("slurm")
+def test_a_step_that_waits_for_cores_is_queued_and_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
+    done = subprocess.run(["salloc", "--quiet", "--nodes=2", "--exclusive", "--time=5", sys.executable, "-c", STEPS],
+                          cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    waits, large = done.stdout.splitlines()
+    assert re.fullmatch(r"waits\|queued: it waits for cores of this allocation.*\|running: \|done: .*", waits), waits
+    assert re.fullmatch(r"large\|.*failed: srun ended with code 1: .*More processors requested than permitted", large)

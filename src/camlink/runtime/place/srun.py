@@ -6,6 +6,7 @@ import asyncio
 import os
 from asyncio.subprocess import DEVNULL, Process
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from camlink.errors import PeerLost
@@ -13,6 +14,8 @@ from camlink.runtime.place.job import JobSpec, JobState, JobStatus
 from camlink.settings import read_settings
 
 END_S: Final = 10.0
+SAID: Final = ".srun"
+"""What srun itself says lies beside the output of its step."""
 
 
 class SrunSubmitter:
@@ -22,6 +25,7 @@ class SrunSubmitter:
         number = agent.partition(".")[2].partition(".")[0]
         self._number = int(number) - 1 if number.isdecimal() else 0
         self._steps: dict[str, Process] = {}
+        self._outputs: dict[str, Path] = {}
         self._cancelled: set[str] = set()
 
     async def submit(self, spec: JobSpec) -> str:
@@ -33,22 +37,28 @@ class SrunSubmitter:
                  f"--mem={spec.memory_bytes // 1024}K" if spec.memory_bytes else "--mem=0",  # 0: what the job has
                  *([f"--gpus-per-task={spec.gpus}"] if spec.gpus else [])]
         try:
-            step = await asyncio.create_subprocess_exec("srun", *words, *spec.argv, stdin=DEVNULL, stdout=DEVNULL,
-                                                        stderr=DEVNULL, env={**os.environ, **spec.environment})
+            with spec.output.with_suffix(SAID).open("wb") as said:
+                step = await asyncio.create_subprocess_exec("srun", *words, *spec.argv, stdin=DEVNULL, stdout=DEVNULL,
+                                                            stderr=said, env={**os.environ, **spec.environment})
         except OSError as error:
             raise PeerLost(f"srun does not start: {error.strerror}; is Slurm on this node?") from None
         name = f"{settings.batch_job} (step by srun, process {step.pid})"
-        self._steps[name] = step
+        self._steps[name], self._outputs[name] = step, spec.output
         return name
 
     async def status(self, job: str) -> JobStatus:
         """Where the step is now."""
-        code = self._steps[job].returncode
+        code, output = self._steps[job].returncode, self._outputs[job]
+        if code is None and not output.exists():  # srun makes it when the step begins
+            return JobStatus(JobState.QUEUED, "it waits for cores of this allocation; squeue --steps says who has them")
         if code is None:
             return JobStatus(JobState.RUNNING)
         if job in self._cancelled:
             return JobStatus(JobState.CANCELLED, "cancelled by us", code)
-        return JobStatus(JobState.DONE if code == 0 else JobState.FAILED, f"srun ended with code {code}", code)
+        if code == 0:
+            return JobStatus(JobState.DONE, "srun ended with code 0", code)
+        said = output.with_suffix(SAID).read_text(errors="replace").strip().rpartition("\n")[2]
+        return JobStatus(JobState.FAILED, f"srun ended with code {code}: {said}".removesuffix(": "), code)
 
     async def cancel(self, job: str) -> None:
         """End a step: srun passes SIGTERM on; who does not end is killed with it."""
@@ -64,3 +74,4 @@ class SrunSubmitter:
     async def close(self) -> None:
         """Forget the steps."""
         self._steps.clear()
+        self._outputs.clear()
