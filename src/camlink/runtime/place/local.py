@@ -19,6 +19,9 @@ from camlink.settings import read_settings
 from camlink.signals import signal_name
 
 END_S: Final = 3.0
+LOOK_S: Final = 0.5
+LOOKS: Final = 3
+"""At so many looks an agent has to be found stopped: a short stop costs less than its end, and we may be away too."""
 _TAIL_BYTES: Final = 2000
 
 
@@ -42,6 +45,7 @@ class LocalPlacer:
     def __init__(self, site: str, sockets: Path, folder: Path, births: Births, walltime_s: float = 0.0) -> None:
         self._site, self._sockets, self._log = site, sockets, folder / f"agent-{site}.log"
         self._walltime_s, self._started_s, self._births = walltime_s, 0.0, births
+        self._looked_s, self._stops = 0.0, 0
 
     def start(self, master: str) -> None:
         """Start the agent; it dials the master's address."""
@@ -56,11 +60,22 @@ class LocalPlacer:
                 why = f"{_tail(self._births.log)} (more in {self._births.log})" if self._births.log is not None else ""
                 return f"the agent of site '{self._site}' could not be started: {why}".removesuffix(": ")
             return f"the agent of site '{self._site}' is gone: {_tail(self._log)}".removesuffix(": ")
+        if self._is_stopped():
+            self.kill()
+            self._births.wait(self._site, END_S)
+            return f"the agent of site '{self._site}' was stopped (SIGSTOP), and was ended"
         if self._walltime_s and time.monotonic() - self._started_s > self._walltime_s:
             self.kill()
             self._births.wait(self._site, END_S)
             return f"the agent of site '{self._site}' was ended: its walltime of {self._walltime_s:g} s is over"
         return ""
+
+    def _is_stopped(self) -> bool:
+        if time.monotonic() - self._looked_s < LOOK_S:
+            return False
+        self._looked_s = time.monotonic()
+        self._stops = self._stops + 1 if self._site in self._births.stopped() else 0
+        return self._stops >= LOOKS
 
     def news(self, *, last: bool = False) -> list[Message]:
         """Nothing: it is there at once, and no port is open for it."""

@@ -23,7 +23,7 @@ from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.nursery import MOST_BYTES, Birth
 from camlink.runtime.place import births as under_test
 from camlink.runtime.place.births import LOST, MOST_DEATHS, UNBORN, Births
-from camlink.runtime.place.local import LocalPlacer, Processes
+from camlink.runtime.place.local import LOOKS, LocalPlacer, Processes
 
 pytestmark = pytest.mark.slow
 LINE = "camera/0/0"
@@ -264,4 +264,20 @@ def test_an_agent_that_could_not_be_started_says_what_the_nursery_said(
     assert "'here' could not be started: " in said
     assert "No module named camlink.no_such_module" in said
     assert str(tmp_path / "nursery.log") in said
+    births.close()
+
+
+def test_an_agent_that_stays_stopped_is_ended_and_a_short_stop_is_borne(tmp_path: Path) -> None:
+    births = Births(tmp_path / "nursery.log", here=False)
+    placer = LocalPlacer("here", tmp_path, tmp_path, births)
+    placer.start(f"ipc://{tmp_path}/nobody")
+    agent = psutil.Process(until(lambda: births.pid("here")))
+    agent.suspend()
+    until(lambda: placer.lost() or placer._stops == LOOKS - 1 or None)
+    agent.resume()
+    until(lambda: placer.lost() or not placer._stops or None)
+    assert placer.lost() == ""
+    agent.suspend()
+    assert until(lambda: placer.lost() or None) == "the agent of site 'here' was stopped (SIGSTOP), and was ended"
+    assert not agent.is_running()
     births.close()
