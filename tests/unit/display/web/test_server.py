@@ -33,3 +33,10 @@ def test_a_port_that_is_taken_is_said_so():
 def test_an_address_that_cannot_be_is_an_input_error(host, port):
     with pytest.raises(InputError):
         PageServer(Live(), host=host, port=port)
+
+
+def test_nonsense_at_the_port_is_refused_and_says_nothing_on_the_terminal(caplog):
+    with PageServer(Live()) as server, socket.create_connection(("127.0.0.1", server.port), timeout=5) as line:
+        line.sendall(b"\x16\x03\x01 nonsense\r\n\r\n")
+        assert line.recv(100).startswith(b"HTTP/1.1 400")
+    assert caplog.records == []
