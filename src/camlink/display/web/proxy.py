@@ -73,8 +73,11 @@ class Proxy:
                 return
             await send({"type": "http.response.start", "status": answer.status_code,
                         "headers": list(self._coming(answer.headers))})
-            while isinstance(part := await _next(line, reader), h11.Data):
-                await send({"type": "http.response.body", "body": bytes(part.data), "more_body": True})
+            try:
+                while isinstance(part := await _next(line, reader), h11.Data):
+                    await send({"type": "http.response.body", "body": bytes(part.data), "more_body": True})
+            except (OSError, TimeoutError, h11.RemoteProtocolError):
+                return  # the server closes the line of an answer without an end: nobody takes a part for the whole
             await send({"type": "http.response.body", "body": b""})
 
     async def _ask(self, scope: Scope, receive: Receive, writer: asyncio.StreamWriter, way: str) -> h11.Connection:

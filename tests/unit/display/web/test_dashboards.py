@@ -2,6 +2,7 @@
 
 import http.client
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,8 @@ def answer(line, request):
     if request.path.endswith("/ws"):
         return None
     told = {"Location": f"{BELOW}/status"} if request.path == f"{BELOW}/" else {}
-    made = Headers({"Content-Type": "text/html", "Set-Cookie": "a=b", "Content-Length": "4", **told})
+    size = "100" if request.path.endswith("/cut") else "4"
+    made = Headers({"Content-Type": "text/html", "Set-Cookie": "a=b", "Content-Length": size, **told})
     return Response(302 if told else 200, "", made, b"task")
 
 
@@ -63,13 +65,17 @@ def page(tmp_path, asked):
 
 
 def ask(page, path, role=None, method="GET"):
-    line = http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)
     token = {"Authorization": f"Bearer {page.access.invite(role)}"} if role else {}
-    line.request(method, path, headers={"Cookie": "secret=1", "X-Other": "y", **token})
-    got = line.getresponse()
-    data = got.read()
-    line.close()
-    return got, data
+    with closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=10)) as line:
+        line.request(method, path, headers={"Cookie": "secret=1", "X-Other": "y", **token})
+        with line.getresponse() as got:
+            return got, got.read()
+
+
+def test_an_answer_that_breaks_off_does_so_here_too_and_leaves_no_trace(page, caplog):
+    with pytest.raises(http.client.IncompleteRead):
+        ask(page, f"{BELOW}/cut", Role.OPERATOR)
+    assert [record.exc_info for record in caplog.records if record.name == "uvicorn.error"] == [None]
 
 
 def test_an_operator_is_led_on_with_a_policy_of_its_own_and_without_secrets(page, asked):
