@@ -117,9 +117,9 @@ def _grid(frame: _Frame, axes: Axes) -> list[str]:
     return found
 
 
-def _ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values between `low` and `high`, roughly `about` of them."""
-    rough = (high - low) / about
+def _ticks(low: float, high: float) -> list[float]:
+    """Round values between `low` and `high`, roughly five of them."""
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next((m * power for m in (*_TICKS, 10) if m * power >= rough), 10 * power)
     first = math.ceil(low / step - 1e-9)

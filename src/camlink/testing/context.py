@@ -29,13 +29,13 @@ class RecordingScreen:
 class RecordingContext:
     """A Context for tests; `stop()` makes the operator come to its end."""
 
-    def __init__(self, folder: Path, name: str = "tested", provenance: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, name: str = "tested") -> None:
         self.name = name
         self.site = "here"
         self.folder = folder
         self.replica = self.attempt = 0
         self.given: frozenset[int] = frozenset()
-        self.provenance: Mapping[str, str] = provenance or {}
+        self.provenance: Mapping[str, str] = {}
         self.screen = RecordingScreen()
         self.facts: dict[str, FactValue] = {}
         self.checkpoint: Result | None = None

@@ -14,7 +14,7 @@ from camlink.carry.formats.format import HEAD_BYTES, Format
 from camlink.carry.formats.recorded import Recorded
 from camlink.errors import CamlinkError, FormatError
 from camlink.testing.hostile import PAYLOADS
-from camlink.testing.manners import PATIENCE_S, bounded, said
+from camlink.testing.manners import bounded, said
 
 CUTS: Final = 24
 FLIPS: Final = 60
@@ -130,7 +130,7 @@ def _survives(file: File, content: bytes, what: str) -> None:
             pass
 
     try:
-        bounded(read, f"{file.format.title} with {what}", PATIENCE_S)
+        bounded(read, f"{file.format.title} with {what}")
     except Exception as error:  # whatever a plug-in raises instead of FormatError is the finding
         raise AssertionError(f"{file.format.title} with {what}: {type(error).__name__}: {error}; raise FormatError "
                              "with what, where and what to do") from error

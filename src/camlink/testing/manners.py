@@ -23,8 +23,8 @@ PATIENCE_S: Final = 30.0
 T = TypeVar("T")
 
 
-def bounded(work: Callable[[], T], what: str, patience_s: float) -> T:
-    """What `work()` gives or raises; raises AssertionError that names `what` when it does not end in `patience_s`."""
+def bounded(work: Callable[[], T], what: str) -> T:
+    """What `work()` gives or raises; raises AssertionError that names `what` when it does not end in PATIENCE_S."""
     told: list[T] = []
     raised: list[BaseException] = []
 
@@ -36,8 +36,8 @@ def bounded(work: Callable[[], T], what: str, patience_s: float) -> T:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(patience_s)
-    assert not thread.is_alive(), f"{what} did not end in {patience_s:g} s"
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive(), f"{what} did not end in {PATIENCE_S:g} s"
     if raised:
         raise raised[0]
     return told[0]

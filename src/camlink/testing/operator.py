@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from camlink.block import Block, Frames
 from camlink.runtime.work.work import blocks_of
 from camlink.testing.context import RecordingContext
-from camlink.testing.manners import PATIENCE_S, Kept, bounded, check_block, check_described, frames_of, frozen, said
+from camlink.testing.manners import Kept, bounded, check_block, check_described, frames_of, frozen, said
 from camlink.workflow.operator import Kind, Operator
 from camlink.workflow.port import Listed
 
@@ -48,7 +48,7 @@ class Tried(NamedTuple):
                 for _, block in blocks_of(given, operator.outputs[0].name if operator.outputs else ""):
                     kept.add(block)
 
-        bounded(run, f"operator {self.name}", PATIENCE_S)
+        bounded(run, f"operator {self.name}")
         return kept, context
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from camlink.block import Block, Frames
 from camlink.runtime.work.work import blocks_of
 from camlink.testing.context import RecordingContext
-from camlink.testing.manners import PATIENCE_S, Kept, bounded, check_block, check_described, frames_of
+from camlink.testing.manners import Kept, bounded, check_block, check_described, frames_of
 from camlink.workflow.operator import Kind, Operator
 from camlink.workflow.port import Listed
 
@@ -53,8 +53,7 @@ class Source(NamedTuple):
                 if len(kept.blocks) >= stop_after:
                     context.stop()
 
-        bounded(run, f"source {self.name}" + (" after it was asked to stop" if stop_after < 1 << 60 else ""),
-                PATIENCE_S)
+        bounded(run, f"source {self.name}" + (" after it was asked to stop" if stop_after < 1 << 60 else ""))
         return kept, context
 
 

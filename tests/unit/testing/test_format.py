@@ -16,6 +16,7 @@ from camlink.carry.formats.format import Format
 from camlink.carry.formats.recorded import Recorded, Stack, plain_columns
 from camlink.errors import FormatError
 from camlink.testing import format as suite
+from camlink.testing import manners
 from camlink.testing.format import File
 
 MAGIC = b"TOY "
@@ -120,7 +121,7 @@ def test_a_well_mannered_format_passes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)
 def test_a_broken_format_is_found_out(broken: Format, check: str, says: str, tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(manners, "PATIENCE_S", 0.1)
     with pytest.raises(AssertionError, match=says):
         suite.FORMAT_CHECKS[check](file_of(broken, tmp_path))
 

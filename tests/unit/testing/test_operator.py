@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from camlink.block import CountFrames, Header, RawFrames, Result
+from camlink.testing import manners, toys
 from camlink.testing import operator as suite
-from camlink.testing import toys
 from camlink.testing.operator import Tried, check_operator
 from camlink.testing.toys import toy_frames, toy_scan
 from camlink.workflow.operator import Context, operator
@@ -139,7 +139,7 @@ BROKEN = [
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)
 def test_a_broken_operator_is_found_out(broken: object, check: str, says: str, tmp_path: Path,
                                         monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(manners, "PATIENCE_S", 0.1)
     with pytest.raises(Exception, match=says):
         suite.OPERATOR_CHECKS[check](tried(broken, tmp_path))
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from camlink.block import CountFrames, RawFrames, Scan
+from camlink.testing import manners, toys
 from camlink.testing import source as suite
-from camlink.testing import toys
 from camlink.testing.source import Source, check_source
 from camlink.testing.toys import toy_frames, toy_scan
 from camlink.workflow.operator import Context, operator
@@ -108,7 +108,7 @@ BROKEN = [
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)
 def test_a_broken_source_is_found_out(broken: object, check: str, says: str, tmp_path: Path,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(manners, "PATIENCE_S", 0.1)
     with pytest.raises(Exception, match=says) as caught:
         suite.SOURCE_CHECKS[check](Source(broken, tmp_path))  # type: ignore[arg-type]
     assert type(caught.value).__name__ in ("AssertionError", "FormatError")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from camlink.compute.ptychography.prox import DataTerm
-
-Name = Literal["raar", "dm", "ap"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +52,3 @@ def dm() -> Blend:
 def ap() -> Blend:
     """Alternating projections, P_a P_o: the polish at the end."""
     return Blend(0.0, 1.0, 1.0)
-
-
-def blend(name: Name, beta: float) -> Blend:
-    """The member called `name`; only RAAR looks at `beta`."""
-    return {"raar": raar(beta), "dm": dm(), "ap": ap()}[name]

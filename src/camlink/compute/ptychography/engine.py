@@ -187,15 +187,15 @@ class Engine:
         """Object, probe and background as a kernel wants them."""
         return Estimate(self._table(shifted=self._slots.shifted), self.image, self.background)
 
-    def looks(self, frames: int = SCRATCH_FRAMES, limit: int | None = None) -> Iterator[tuple[Active, Array]]:
-        """Frames, `frames` at a time, with the amplitudes (n, y, x) that object and probe predict for them.
+    def looks(self, limit: int | None = None) -> Iterator[tuple[Active, Array]]:
+        """Frames, some at a time, with the amplitudes (n, y, x) that object and probe predict for them.
 
         Both arranged and without gain and background; of all active frames, or of `limit` of them spread evenly.
         """
         step = max(1, -(-self.active // limit)) if limit else 1
         probes = self.estimate.probes
-        for start in range(0, self.active, frames * step):
-            part = self._slots.part(slice(start, start + frames * step, step))
+        for start in range(0, self.active, SCRATCH_FRAMES * step):
+            part = self._slots.part(slice(start, start + SCRATCH_FRAMES * step, step))
             field = self.kernel.propagator.forward(exit_waves(probes[part.shifts], self.image, part.corners))
             yield part, self.kernel.arrange(magnitude(field))
 

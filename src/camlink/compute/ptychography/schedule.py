@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from camlink.compute.ptychography.algorithm import Rule, ap, blend, dm
+from camlink.compute.ptychography.algorithm import Rule, ap, dm, raar
 from camlink.compute.ptychography.minibatch import Manner
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.prox import DataTerm
@@ -105,8 +105,8 @@ class Schedule:
         if sweep is not None:
             return sweep
         calm = condition.restless or outlook.progress >= 0.5
-        return Rule(blend("dm" if name == "dm" else "ap" if name == "ap" else "raar",
-                          known.beta_end if calm else known.beta))
+        alone = {"dm": dm(), "ap": ap()}
+        return Rule(alone.get(name) or raar(known.beta_end if calm else known.beta))
 
     def _sweep(self, condition: Condition) -> Sweep | None:
         """The sweep that the algorithm asks for, if it is one of those."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
 from camlink.compute.ptychography.bench.record import record
@@ -22,8 +21,7 @@ BUDGET: Final = Budget(iterations=300, seconds=10.0, samples=100)
 OF_PEERS: Final = Budget(iterations=40, seconds=40.0, samples=40)
 
 
-def time_to_error(name: str, dataset: DataSet, *, kernel: KernelName, target: float,
-                  heard: Callable[[str, float], None] = lambda who, done: None) -> dict[str, Any]:
+def time_to_error(name: str, dataset: DataSet, *, kernel: KernelName, target: float) -> dict[str, Any]:
     """Seconds from counts in memory to an error of `target`, first guess included, with the default parameters.
 
     Beside it the single algorithms, and the peers that are installed. Raises FormatError for a set without truth.
@@ -33,9 +31,9 @@ def time_to_error(name: str, dataset: DataSet, *, kernel: KernelName, target: fl
                           "for a simulated one")
     ours: list[Contestant] = [Own(OURS, SolveParameters(kernel=kernel)), *entries(OTHERS, [kernel], {})]
     peers = [peer for peer in pty_chi_contestants() if not peer.missing]
-    outcomes = [standing.outcome for standing in hold(dataset, ours, BUDGET, target, heard)]
+    outcomes = [standing.outcome for standing in hold(dataset, ours, BUDGET, target)]
     if peers:
-        outcomes += [standing.outcome for standing in hold(dataset, peers, OF_PEERS, target, heard)]
+        outcomes += [standing.outcome for standing in hold(dataset, peers, OF_PEERS, target)]
     first = outcomes[0]
     beside = {one.name: one.seconds_to_target for one in outcomes[1:] if one.seconds_to_target is not None}
     never = [one.name for one in outcomes if one.seconds_to_target is None]

@@ -79,11 +79,11 @@ class DataSet:
             arrays["probe"] = self.probe
         return CountFrames.checked(Header(scan=self.scan, made_s=0.0), arrays)
 
-    def halves(self, seed: int = 0) -> tuple[DataSet, DataSet]:
+    def halves(self) -> tuple[DataSet, DataSet]:
         """Two data sets of half the frames each, drawn by lot, on the same grid; raises FormatError below 4 frames."""
         if len(self) < 2 * FEWEST_FRAMES:
             raise FormatError(f"'{self.name}' has {len(self)} frames, too few to be split in two halves")
-        order = np.random.default_rng(seed).permutation(len(self))
+        order = np.random.default_rng(0).permutation(len(self))
         middle = len(self) // 2
         return self._only(np.sort(order[:middle]), "first half"), self._only(np.sort(order[middle:]), "second half")
 
