@@ -29,7 +29,8 @@ FAR_FRAMES: Final = 64
 NO_TAIL: Final = -1
 BLURB_LENGTH: Final = 48
 
-IS_DATA, IS_TAIL, IS_BLURB, IS_SHORT, IS_MALFORMED = 0, 1, 2, 3, 4
+IS_DATA: Final = -1
+"""What a datagram is, or else the place where it is counted."""
 
 
 class Rules(NamedTuple):
@@ -151,19 +152,19 @@ def _classify(packet: Any, length: int, index: int, rules: Any) -> tuple[int, in
     got = length - 8
     tailed = _tailed(packet, length)
     if tailed and _is_blurb(packet, length):
-        return IS_BLURB, 0, False
+        return BLURBS_SEEN, 0, False
     if index == rules.packets:
-        return (IS_TAIL, 0, True) if (tailed and got == 8) or 0 < got < 8 else (IS_MALFORMED, 0, False)
+        return (TAILS, 0, True) if (tailed and got == 8) or 0 < got < 8 else (MALFORMED, 0, False)
     need = rules.last_bytes if index == rules.packets - 1 else rules.payload
     if got == need:
         return IS_DATA, need, False
     if need < got < need + 8 or (tailed and got == need + 8):
         return IS_DATA, need, tailed
     if got > need:
-        return IS_MALFORMED, 0, False
+        return MALFORMED, 0, False
     if tailed and got >= 8:
         return IS_DATA, (got - 8) & ~1, True
-    return IS_SHORT, 0, False
+    return SHORT, 0, False
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -206,22 +207,10 @@ def _settle(packet: Any, length: int, slot: int, rules: Any, slots: Any) -> Any:
 def _after_close(packet: Any, length: int, slot: int, known: bool, rules: Any, slots: Any, counts: Any) -> None:
     """Count a datagram of a frame that was closed before: tail, blurb, duplicate or late."""
     index = _index(packet[0], slots.expected[slot] if known else 0, rules.packets)
-    if index < 0:
-        counts[MALFORMED] += 1
-        return
-    kind, _, _ = _classify(packet, length, index, rules)
-    if kind == IS_TAIL:
-        counts[TAILS] += 1
-    elif kind == IS_BLURB:
-        counts[BLURBS_SEEN] += 1
-    elif kind == IS_SHORT:
-        counts[SHORT] += 1
-    elif kind == IS_MALFORMED:
-        counts[MALFORMED] += 1
-    elif known and slots.have[slot, index]:
-        counts[DUPLICATE] += 1
-    else:
-        counts[LATE] += 1
+    kind, _, _ = _classify(packet, length, index, rules) if index >= 0 else (MALFORMED, 0, False)
+    if kind == IS_DATA:
+        kind = DUPLICATE if known and slots.have[slot, index] else LATE
+    counts[kind] += 1
 
 
 @njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -274,16 +263,10 @@ def _take(packet: Any, length: int, slot: int, number: int, rules: Any, slots: A
     """Put one datagram of frame `number` to its place in `slot`; the event that follows from it."""
     fresh = slots.state[slot] != OPEN or slots.number[slot] != number
     index = _index(packet[0], 0, rules.packets) if fresh else _settle(packet, length, slot, rules, slots)
-    kind, size, tailed = _classify(packet, length, index, rules) if index >= 0 else (IS_MALFORMED, 0, False)
-    if kind == IS_BLURB:
-        counts[BLURBS_SEEN] += 1
-    elif kind == IS_SHORT:
-        counts[SHORT] += 1
-    elif kind == IS_MALFORMED:
-        counts[MALFORMED] += 1
-    elif kind == IS_TAIL:
-        counts[TAILS] += 1
-    if (kind == IS_TAIL or tailed) and not fresh and slots.tail[slot] == NO_TAIL:
+    kind, size, tailed = _classify(packet, length, index, rules) if index >= 0 else (MALFORMED, 0, False)
+    if kind != IS_DATA:
+        counts[kind] += 1
+    if (kind == TAILS or tailed) and not fresh and slots.tail[slot] == NO_TAIL:
         slots.tail[slot] = memo[MEMO_SERIAL]
     if kind != IS_DATA:
         return NOTHING
