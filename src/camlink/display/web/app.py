@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
@@ -33,6 +33,8 @@ from camlink.display.web.openapi import RUN, SCHEMA, Described, Graph, describe
 from camlink.display.web.viewer import Viewer
 from camlink.errors import CamlinkError, InputError, ParameterError, UnknownName
 from camlink.runtime.messages import Dashboard
+
+T = TypeVar("T")
 
 STATIC: Final = Path(__file__).with_name("static")
 LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
@@ -108,11 +110,11 @@ class Routes:
             _, image = self._live.image(request.path_params["name"], lens)
             return png(image, colour_map)
 
-        return Response(await run_in_threadpool(make), media_type="image/png", headers={"Cache-Control": "no-store"})
+        return Response(await self._make(make), media_type="image/png", headers={"Cache-Control": "no-store"})
 
     async def best_picture(self, request: Request) -> Response:
         """The picture that says most now, as PNG."""
-        data = await run_in_threadpool(best_picture, self._live)
+        data = await self._make(best_picture, self._live)
         if not data:
             return Response(status_code=204)  # the page asks again, and a browser does not complain
         return Response(data, media_type="image/png", headers={"Cache-Control": "no-store"})
@@ -121,13 +123,17 @@ class Routes:
         """The value of one pixel as JSON: ?name=&y=&x=; a complex one as amplitude and phase [rad] too."""
         query = request.query_params
         y, x = _integer(query.get("y", ""), "y"), _integer(query.get("x", ""), "x")
-        label, value = await run_in_threadpool(self._live.value, query.get("name", ""), y, x)
+        label, value = await self._make(self._live.value, query.get("name", ""), y, x)
         answer: dict[str, Any] = {"name": label.name, "y": y, "x": x, "unit": label.unit, "version": label.version}
         if isinstance(value, complex):
             import cmath
 
             return json_answer({**answer, "value": abs(value), "phase_rad": cmath.phase(value)})
         return json_answer({**answer, "value": value})
+
+    async def _make(self, make: Callable[..., T], *given: Any) -> T:
+        """In the threads that all pictures are made in: however many ask, the run keeps the rest of the machine."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, make, *given)
 
     async def live(self, socket: WebSocket) -> None:
         """The socket of an open page."""

@@ -1,4 +1,5 @@
 import struct
+import threading
 import warnings
 
 import msgspec
@@ -118,6 +119,17 @@ def test_a_wrong_question_gets_a_clear_answer(client, query, status):
     assert answer.status_code == status
     assert answer.json()["error"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_however_many_ask_few_threads_make_pictures(client, live, monkeypatch):
+    made, here = [], threading.current_thread
+    for name in ("image", "value"):
+        make = getattr(live, name)
+        monkeypatch.setattr(live, name, lambda *given, make=make: made.append(here().name) or make(*given))
+    for path in ("/picture.png", "/api/picture/solve/map.png", "/api/value?name=solve/map&y=1&x=2"):
+        assert client.get(path).status_code == 200
+    assert len(made) == 3
+    assert all(name.startswith("camlink-picture") for name in made)
 
 
 def test_an_unknown_picture_is_404(client):
