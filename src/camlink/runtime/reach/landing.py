@@ -87,7 +87,7 @@ class Landing:
             poller.register(socket, zmq.POLLIN)
         while self._closing not in (ready := dict(poller.poll(TEND_MS))):
             try:
-                if self._far in ready:
+                if self._far in ready and self._near.poll(TEND_MS, zmq.POLLOUT):  # else the master has much to hear
                     self._hear(*self._far.recv_multipart())
                 if self._near in ready:
                     words = self._near.recv_multipart()
