@@ -20,7 +20,6 @@ from camlink.errors import FormatError, StorageError, WireError
 
 MAGIC: Final = b"CLB1"
 _HEAD: Final = struct.Struct("<4sIQI")
-_MOST_PARTS_A_WRITE: Final = 512
 SUFFIX: Final = ".blocks"
 
 
