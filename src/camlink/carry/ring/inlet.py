@@ -89,7 +89,7 @@ class RingInlet(CountingInlet):
         if self._socket.fileno() < 0:
             return False
         try:
-            data, ancillary, _, _ = self._socket.recvmsg(RECEIVE_BYTES, _ROOM_FOR_FDS)
+            data, ancillary, _, _ = self._socket.recvmsg(RECEIVE_BYTES, _ROOM_FOR_FDS, socket.MSG_CMSG_CLOEXEC)
         except BlockingIOError:
             return False
         except OSError:

@@ -136,6 +136,14 @@ def test_what_was_handed_on_outlives_the_one_in_the_middle(make_kind: Callable[[
     lawful(chain.first)
 
 
+def test_programs_that_a_receiver_starts_do_not_get_the_memory(ends: Ends) -> None:
+    inlet = joined(ends)
+    assert offer(ends, 1, BIG)
+    taken(ends, inlet)
+    (mapping,) = inlet._arenas.values()  # type: ignore[attr-defined]
+    assert not os.get_inheritable(mapping.fd)
+
+
 def test_nothing_is_left_open_or_named(tmp_path: Path) -> None:
     before, shm = open_files(), sorted(os.listdir("/dev/shm"))
     outlet = RingOutlet(str(tmp_path / "s"), "l", limit_bytes=4 * BIG)
