@@ -81,6 +81,7 @@ class RingInlet(CountingInlet):
                     return self._took(self._open(kind, arena, number, offset, nbytes), number, again, sent_s)
                 except WireError:
                     self.account.refused += 1
+                    self._dropped.append(number)  # nobody may have looked at it yet
                     self._say(b"R", number)
         return None
 
@@ -120,6 +121,7 @@ class RingInlet(CountingInlet):
 
     def _open(self, kind: bytes, arena: int, number: int, offset: int, nbytes: int) -> Block:
         """The block of a record, as views of shared memory."""
+        self._roots[number] = []
         if kind == b"P":
             mapping = Mapping(self._next_fd(), nbytes, foreign=True)  # too many of them to be handed on
         elif kind == b"B":
@@ -133,7 +135,6 @@ class RingInlet(CountingInlet):
             roots.append(self._known(arena).root())
             return roots[-1]
 
-        self._roots[number] = []
         try:
             return decode(read_extent(root, offset, nbytes, number, other))
         finally:

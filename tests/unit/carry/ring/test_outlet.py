@@ -261,6 +261,18 @@ def test_garbage_from_a_sender_is_counted(tmp_path: Path, payload: bytes) -> Non
     inlet.abandon()
 
 
+def test_the_memory_of_a_block_that_could_not_be_opened_comes_back(ends: Ends) -> None:
+    inlet = joined(ends)
+    arena = ends.outlet._arena  # type: ignore[attr-defined]
+    before = arena.free_bytes
+    assert offer(ends, 0, BIG)
+    assert inlet._listen()  # type: ignore[attr-defined]
+    inlet._records.popleft()  # type: ignore[attr-defined]  # the arena cannot be mapped
+    until(lambda: inlet.receive() or ends.outlet.pump() or ends.outlet.account.lost, "the loss")
+    until(lambda: inlet.receive() or ends.outlet.pump() or arena.free_bytes == before, "the memory")
+    lawful(ends)
+
+
 def test_a_corrupted_arena_costs_a_block_and_says_so(ends: Ends) -> None:
     inlet = joined(ends)
     assert offer(ends, 0, BIG)
