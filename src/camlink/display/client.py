@@ -113,9 +113,9 @@ class Client:
         """Keep a word about the scan with its record."""
         self._order("tag", Tag(text=text))
 
-    def invite(self, role: str = "viewer") -> str:
-        """An address that lets its holder in with a role; only the owner may."""
-        return str(self._act("invite", {"role": role}).answer)
+    def invite(self, role: str = "viewer", who: str = "") -> str:
+        """An address that lets its holder in with a role, as `who` if that is said; only the owner may."""
+        return str(self._act("invite", {"role": role, "who": who}).answer)
 
     def workflows(self) -> list[Entry]:
         """What a desk may start."""

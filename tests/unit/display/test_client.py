@@ -58,6 +58,9 @@ def test_each_role_may_what_it_may(page):
             assert client.status().workflow == "w"
             if role is Role.OWNER:
                 assert "/login?token=" in client.invite("operator")
+                address = client.invite("operator", "Anna")
+                with connect(page.url, address.partition("=")[2]) as invited:
+                    assert (invited.me().who, invited.me().role) == ("Anna", "operator")
             else:
                 with pytest.raises(InputError, match="owner"):
                     client.invite("owner")

@@ -44,15 +44,15 @@ class Access:
         self._passes: dict[bytes, Pass] = {}
 
     def invite(self, role: Role, life_s: float = PASS_S, who: str = "", *, speaks: bool = False) -> str:
-        """A new token that lets in with `role` for `life_s`; nobody can ask for it again."""
-        return self._make(self._tokens, Pass(who or role.name.lower(), role, self._clock() + life_s, speaks))
+        """A new token that lets in with `role` for `life_s`, as `who` if that is said; nobody can ask for it again."""
+        return self._make(self._tokens, Pass(_clean(who) or role.name.lower(), role, self._clock() + life_s, speaks))
 
     def enter(self, token: str, who: str = "") -> str:
-        """A new cookie for the holder of `token`, who may give a name; empty when the token lets nobody in."""
+        """A new cookie for the holder of `token`, who may give a name if it has none; empty when it lets nobody in."""
         invited = self._find(self._tokens, token)
         if invited is None:
             return ""
-        name = "".join(c for c in who if c.isprintable())[:LONGEST_NAME].strip()
+        name = _clean(who) if invited.who == invited.role.name.lower() else ""
         until_s = min(invited.until_s, self._clock() + PASS_S)
         return self._make(self._passes, Pass(name or invited.who, invited.role, until_s))
 
@@ -84,6 +84,10 @@ class Access:
             del where[key]
             return None
         return held
+
+
+def _clean(who: str) -> str:
+    return "".join(c for c in who if c.isprintable())[:LONGEST_NAME].strip()
 
 
 def _hash(secret: str) -> bytes:

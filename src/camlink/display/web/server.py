@@ -128,12 +128,12 @@ class Server:
         self.close()
 
     def _invite(self, who: str, wanted: dict[str, str]) -> str:
-        """The address that lets in with the role `wanted["role"]`."""
+        """The address that lets in with the role `wanted["role"]`, as `wanted["who"]` if that is said."""
         names = {role.name.lower(): role for role in Role}
         role = names.get(wanted.get("role", "viewer"))
         if role is None:
             raise UnknownName("role", wanted["role"][:40], names)
-        return f"{self.url.rstrip('/')}{LOGIN}?token={self.access.invite(role)}"
+        return f"{self.url.rstrip('/')}{LOGIN}?token={self.access.invite(role, who=wanted.get('who', ''))}"
 
     def _wait_until_started(self) -> None:
         end_s = time.monotonic() + START_S

@@ -60,6 +60,12 @@ def test_names_are_short_and_printable(access):
     assert access.by_cookie(access.enter(token, "\n")).who == "viewer"
 
 
+def test_who_was_invited_by_name_comes_in_by_no_other(access):
+    token = access.invite(Role.OPERATOR, who="Anna\n")
+    assert access.by_token(token).who == "Anna"
+    assert access.by_cookie(access.enter(token, "Bo")).who == "Anna"
+
+
 def test_passes_are_bounded_and_those_without_an_end_stay(access):
     owner, letter = access.invite(Role.OWNER, math.inf), access.invite(Role.OPERATOR, math.inf)
     for _ in range(MOST_PASSES + 5):
