@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -170,7 +171,8 @@ def pause(role: str, seconds: float) -> Act:
         pid = pid_of(role)
         os.kill(pid, signal.SIGSTOP)
         time.sleep(seconds)
-        os.kill(pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # it was taken for stopped, and replaced
+            os.kill(pid, signal.SIGCONT)
     return act
 
 
@@ -264,7 +266,7 @@ CASES: Final = [
     Case("never starts", "writer", "failed", "keep and went no further", whole=False, values={"keep.start_s": 60.0},
          short=True),
     Case("never starts", "viewer", "failed", "waited 3 s for look", whole=False, values={"look.start_s": 8.0}),
-    Case("never starts", "agent", "failed", "for the agents of here", whole=False, begin=stop_at_birth("agent")),
+    Case("never starts", "agent", "failed", "was stopped (SIGSTOP)", whole=False, begin=stop_at_birth("agent")),
     Case("spoiled blocks", "transform", "complete", graph="taped_raw", values={"faults": ALL_WRONG}),
     Case("spoiled blocks", "solver", "complete", graph="taped_counts", values={"faults": ALL_WRONG}, short=True),
     Case("spoiled blocks", "source", "degraded", "frames lost: corrupt and refused", graph="taped_raw", whole=False,

@@ -59,7 +59,6 @@ def play(case: Case, folder: Path) -> Report:
 def test_a_fault_ends_as_it_should(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
                                    record_property: Any) -> None:
     if case.fault == "never starts":
-        monkeypatch.setitem(states.PATIENCE_S, "resources", 3.0)
         monkeypatch.setitem(states.PATIENCE_S, "services", 3.0)
     if case.fault == "full disk" and case.role != "source":
         full = tmp_path / ("kept.txt" if case.role == "writer" else "journal/add-0-frames.blocks")
