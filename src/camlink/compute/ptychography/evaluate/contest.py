@@ -167,8 +167,7 @@ def _resolution(dataset: DataSet, contestant: Contestant, budget: Budget, pictur
         return None, []
     true = judge.truth_of(dataset)
     if true is not None:
-        found = judge.half_set_crossing(true, picture)
-        return found, judge.correlation_curve(true, picture)
+        return judge.resolution(true, picture)
     pictures = []
     only_last = Budget(budget.iterations, budget.seconds, samples=1)
     for done, half in enumerate(dataset.halves()):
@@ -178,7 +177,7 @@ def _resolution(dataset: DataSet, contestant: Contestant, budget: Budget, pictur
     one, other = pictures
     if one is None or other is None or not (np.isfinite(one).all() and np.isfinite(other).all()):
         return None, []
-    return judge.half_set_crossing(one, other), judge.correlation_curve(one, other)
+    return judge.resolution(one, other)
 
 
 def _short(value: float) -> float:

@@ -79,18 +79,15 @@ def fourier_error(dataset: DataSet, snapshot: Snapshot, limit: int | None = None
     return float(np.sqrt(gap / seen)) if seen > 0 else None
 
 
-def half_set_crossing(one: Array, other: Array) -> float:
-    """Where the ring correlation of two pictures from half the frames each crosses half a bit [fraction of Nyquist]."""
-    turned = aligned(other, one)
-    inner = (slice(RIM_PX, -RIM_PX), slice(RIM_PX, -RIM_PX))
-    return half_bit_crossing(turned[inner], one[inner])
+def resolution(one: Array, other: Array) -> tuple[float, list[float]]:
+    """Where two pictures, the second one brought onto the first, agree by half a bit no more [fraction of Nyquist].
 
-
-def correlation_curve(one: Array, other: Array) -> list[float]:
-    """Ring correlation of two pictures up to Nyquist, the second one brought onto the first."""
+    And their whole ring correlation, up to Nyquist.
+    """
     inner = (slice(RIM_PX, -RIM_PX), slice(RIM_PX, -RIM_PX))
-    found, _ = ring_correlation(aligned(other, one)[inner], one[inner])
-    return [round(float(value), 4) for value in found]
+    turned, still = aligned(other, one)[inner], one[inner]
+    found, _ = ring_correlation(turned, still)
+    return half_bit_crossing(turned, still), [round(float(value), 4) for value in found]
 
 
 def half_period_nm(dataset: DataSet, half_bit: float | None) -> float | None:

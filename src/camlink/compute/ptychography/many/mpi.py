@@ -21,7 +21,6 @@ from camlink.compute.ptychography.many.orders import (
     End,
     Failed,
     Letter,
-    Meeting,
     Order,
     Reply,
     read_letter,
@@ -92,8 +91,6 @@ class MpiSeat:
 
 class MpiSeats:
     """The other ranks, for the leader (many.team.Seats); they serve one reconstruction after another."""
-
-    here: Meeting = "mpi"
 
     def __init__(self, mpi: Any, world: Any, beside: int, patience_s: float) -> None:
         self.ranks: int = world.Get_size()
@@ -181,7 +178,7 @@ class MpiCourier:
 
 
 def _courier(mpi: Any, world: Any, begin: Begin, patience_s: float) -> Courier:
-    if begin.meeting == "nccl":
+    if begin.key:
         return NcclCourier(world.Get_rank(), world.Get_size(), begin.key, patience_s, lambda: None)
     return MpiCourier(mpi, world)
 

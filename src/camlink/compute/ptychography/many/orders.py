@@ -17,7 +17,6 @@ from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.errors import WireError
 
 Array = NDArray[Any]
-Meeting = Literal["shared", "nccl", "mpi"]
 Number = Literal["bool", "int64", "float32", "float64", "complex64", "complex128"]
 MAX_ORDER_BYTES = 1 << 16
 
@@ -32,7 +31,7 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     """Start an engine on a tile. Arrays: probe (mode, y, x), object of the tile (h, w), two masks if there are some.
 
     `refined` says what is refined, and which steps follow every update of the object. `capacity` is the number of
-    frames that there is room for at first, `threads` how many cores a rank may use.
+    frames that there is room for at first, `threads` how many cores a rank may use; with a `key` ranks meet by NCCL.
     """
 
     tiles: Tiles
@@ -44,7 +43,6 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     threads: int
     fractions: int
     refined: SolveParameters
-    meeting: Meeting
     key: bytes = b""
 
 

@@ -20,7 +20,6 @@ from camlink.compute.ptychography.many.orders import (
     End,
     Failed,
     Letter,
-    Meeting,
     Order,
     Reply,
     read_letter,
@@ -102,11 +101,6 @@ class Processes:
     def pids(self) -> dict[int, int]:
         """The process of every rank but the leader."""
         return {rank: process.pid for rank, process in self._processes.items()}
-
-    @property
-    def here(self) -> Meeting:
-        """How ranks without GPUs meet."""
-        return "shared"
 
     def courier(self, begin: Begin) -> Courier:
         """The leader's courier to the other ranks."""
@@ -215,7 +209,7 @@ class Processes:
 
 def courier_of(begin: Begin, desk: Desk, patience_s: float) -> Courier:
     """The courier of a rank on this host."""
-    if begin.meeting == "nccl":
+    if begin.key:
         return NcclCourier(desk.rank, begin.tiles.ranks, begin.key, patience_s, desk.anybody_gone)
     return SharedCourier(desk, patience_s)
 

@@ -17,7 +17,7 @@ from camlink.compute.ptychography.kernels.kernel import Kernel
 from camlink.compute.ptychography.many.halo import Courier
 from camlink.compute.ptychography.many.member import Member, limit_threads
 from camlink.compute.ptychography.many.nccl import new_key, take_gpu
-from camlink.compute.ptychography.many.orders import Begin, Centre, Iterate, Meeting, Misfit, Order, Prepare, Put, Show
+from camlink.compute.ptychography.many.orders import Begin, Centre, Iterate, Misfit, Order, Prepare, Put, Show
 from camlink.compute.ptychography.many.tiles import Tiles
 from camlink.compute.ptychography.model import MASKED
 from camlink.compute.ptychography.parameters import SolveParameters
@@ -42,11 +42,6 @@ class Seats(Protocol):
     @property
     def beside(self) -> int:
         """How many share the cores of this host."""
-        ...
-
-    @property
-    def here(self) -> Meeting:
-        """How ranks without GPUs meet."""
         ...
 
     def courier(self, begin: Begin) -> Courier:
@@ -102,7 +97,7 @@ class Team:
         share = -(-expected // ranks)
         begin = Begin(self._tiles, geometry, kernel, "float64" if real == np.float64 else "float32", constraints.power,
                       min(expected, share + share // 4), max(1, limit_threads(1 << 16) // seats.beside), fractions,
-                      refined or SolveParameters(), "nccl" if gpu else seats.here, new_key() if gpu else b"")
+                      refined or SolveParameters(), new_key() if gpu else b"")
         masks = constraints.masks(frame)
         arrays = [[probe, np.ascontiguousarray(image[box]), *masks] for box in self._boxes]
         self._tell(begin, arrays)

@@ -15,7 +15,7 @@ from camlink.errors import WireError
 
 TILES = Tiles.even(5, (300, 200), (16, 16), 4)
 BEGIN = Begin(TILES, Geometry((16, 16), (300, 200), (1e-9, 2e-9), (0.0, 1.0), 8), "compiled", "float32", 1e5, 30, 2, 1,
-              SolveParameters(modes=2), "shared", b"key")
+              SolveParameters(modes=2), b"key")
 
 
 @pytest.mark.parametrize("order", [BEGIN, Put(), Iterate(Rule(raar(0.9), DataTerm("poisson", 2.0)), True)])
