@@ -17,7 +17,7 @@ import zmq
 
 from camlink.carry.far.admission import as_client
 from camlink.carry.far.door import GONE, NEAR
-from camlink.carry.far.keys import Keys, make_keys
+from camlink.carry.far.keys import LIFE_S, Keys, make_keys
 from camlink.runtime.messages import Beat, decode, encode
 from camlink.runtime.reach.dial import AGENT, MASTER, Dial
 from camlink.runtime.reach.landing import Landing
@@ -38,11 +38,11 @@ def first_words() -> list[bytes]:
 class Port:
     """A landing with the socket of its master."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, life_s: float = LIFE_S) -> None:
         self.context: zmq.Context[Any] = zmq.Context()
         self.master = self.context.socket(zmq.ROUTER)
         self.master.bind(f"ipc://{folder}/master")
-        self.keys = make_keys("r", {MASTER: [AGENT], AGENT: [MASTER]})
+        self.keys = make_keys("r", {MASTER: [AGENT], AGENT: [MASTER]}, life_s)
         self.landing = Landing("far", f"ipc://{folder}/master", self.keys[MASTER])
 
     def say(self, prepare: Callable[[zmq.Socket[Any]], None] = lambda _: None) -> zmq.Socket[Any]:
@@ -71,8 +71,8 @@ class Port:
 
 
 @pytest.fixture
-def port(tmp_path: Path) -> Iterator[Port]:
-    made = Port(tmp_path)
+def port(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Port]:
+    made = Port(tmp_path, getattr(request, "param", LIFE_S))
     yield made
     made.landing.close()
     made.master.close(linger=0)
@@ -98,6 +98,17 @@ def with_our_server(port: Port) -> Keys:
     other = another_run()
     return Keys(run=other.run, role=other.role, public=other.public, secret=other.secret, until_s=other.until_s,
                 pins=port.keys[AGENT].pins)
+
+
+@pytest.mark.parametrize("port", [1.5], indirect=True)
+@pytest.mark.parametrize("heard", [True, False])
+def test_the_key_of_an_agent_ends_unless_it_is_heard(port: Port, heard: bool) -> None:
+    if heard:
+        goes_on(port)
+    time.sleep(1.6)
+    late = port.say(as_client(port.keys[AGENT], MASTER))
+    assert port.hears(10_000 if heard else 500) is heard
+    late.close()
 
 
 @pytest.mark.parametrize("name", list(RAW))

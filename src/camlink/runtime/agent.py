@@ -25,6 +25,7 @@ from camlink.runtime.messages import (
     Launch,
     Message,
     Progress,
+    Renew,
     Save,
     StartScheduler,
     WorkerSpec,
@@ -183,6 +184,11 @@ class Agent:
             self._workers.kill(f"{message.operator}/{message.replica}/{message.attempt}")
         elif isinstance(message, StartScheduler | JoinCluster) and self._cluster is not None:
             self._cluster.obey(message)
+        elif isinstance(message, Renew):
+            for line in self._workers.running:
+                self._down.send_multipart([line.encode(), payload])
+            if self._dial is not None:
+                self._dial.renew(message.passage)
         elif isinstance(message, Bye):
             self.bye = message
         return self.bye is None

@@ -27,8 +27,7 @@ FAR_WAIT_S: Final = 30.0
 _ON_THIS_HOST: Final = ("inline", "local")
 
 
-def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str, str],
-            passage: bytes = b"") -> RunState:
+def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str, str]) -> RunState:
     """The state of a run before its beginning; who hosts whom is settled when all agents are there."""
     used = {host for name in checked.operators for host in checked.hosts(name)}
     sites = {agent: site for site in checked.workflow.sites.values() for agent in site.names if agent in used}
@@ -45,8 +44,8 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),
                 folder=str(folder), sockets=str(sockets), provenance=provenance, needs=checked.needs[name], hosts=hosts,
-                site=node.at, first_sequence=replica * REPLICA_SEQUENCES, passage=passage,
-                join=node.join, order_wait_s=_order_wait_s(checked, name))
+                site=node.at, first_sequence=replica * REPLICA_SEQUENCES, join=node.join,
+                order_wait_s=_order_wait_s(checked, name))
             workers[name, replica] = WorkerState(spec, hosts[0], killable=hosts != (MASTER,))
     agents = {agent: site.name for agent, site in sites.items()} | ({MASTER: ""} if MASTER in used else {})
     queue_s = max((_wait_s(sites[agent]) for agent in far), default=0.0)

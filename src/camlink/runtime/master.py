@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import zmq
+from msgspec.structs import replace
 
 from camlink.clock import now_s
 from camlink.errors import InputError, StorageError, WireError
@@ -32,6 +33,7 @@ from camlink.runtime.messages import (
     Launch,
     Message,
     Progress,
+    Renew,
     decode,
     encode,
 )
@@ -107,8 +109,7 @@ class Master:
         self._asked: list[Message] = []
         self._wake = threading.Event()
         self._harbour = open_harbour(checked.workflow, folder.name)
-        self.state = lay_out(checked, folder, self._sockets, self._provenance,
-                             self._harbour.passage if self._harbour else b"")
+        self.state = lay_out(checked, folder, self._sockets, self._provenance)
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
         self._load = Load({n.name: n.elastic for n in checked.workflow.nodes.values() if n.elastic})
         self._log = EventLog(folder / EVENTS)
@@ -209,6 +210,9 @@ class Master:
         while self._asked:
             self._handle(self._asked.pop(0))
         self._hear_news()
+        if self._harbour is not None and self._harbour.renew():
+            for site in self._placers:
+                self._send(site, "", Renew(passage=self._harbour.passage))
         if self._births is not None:
             self._births.look()
         for site, placer in list(self._placers.items()):
@@ -229,7 +233,7 @@ class Master:
         site = self.state.agents.get(message.site, "")
         sent = self._clusters.joined(message, site) if isinstance(message, Joined) else self._clusters.up(message, site)
         for agent, said in sent:
-            self._control.send_multipart([agent.encode(), b"", encode(said)])
+            self._send(agent, "", said)
 
     def _handle(self, event: Message) -> None:
         at = now_s()
@@ -267,15 +271,20 @@ class Master:
             message = instruction.message
             if isinstance(message, Launch):
                 message = self._clusters.complete(message, self.state.agents.get(instruction.site, ""))
+                if self._harbour is not None:
+                    message = replace(message, spec=replace(message.spec, passage=self._harbour.passage))
             if isinstance(message, Connect) and self._harbour is not None:
                 hosts = {address: w.site for w in self.state.workers.values() for address in w.addresses.values()}
                 message = self._leads.complete(message, instruction.site, hosts, self.state.far)
-            socket = self._local if instruction.site == MASTER else self._control
-            socket.send_multipart([instruction.site.encode(), instruction.worker.encode(), encode(message)])
+            self._send(instruction.site, instruction.worker, message)
         elif isinstance(instruction, EndAgent) and instruction.site in self._placers:
             self._placers[instruction.site].kill()
         elif isinstance(instruction, Over):
             self._over = True
+
+    def _send(self, agent: str, worker: str, message: Message) -> None:
+        socket = self._local if agent == MASTER else self._control
+        socket.send_multipart([agent.encode(), worker.encode(), encode(message)])
 
     def _start(self, site: str) -> None:
         if site == MASTER:

@@ -1,10 +1,11 @@
 """The messages of the control network: small, typed, never on the way of a frame.
 
 master -> agent    Launch, Kill, Bye,               agent -> master    Joined, Beat, Exited, ClusterUp
-                   StartScheduler, JoinCluster
+                   StartScheduler, JoinCluster,
+                   Renew
 master -> worker   Connect, Go, Stop, Leave,        worker -> master   Ready, Linked, Parted, Progress, Done,
                    Hold, Change, Detach, Cut,                          Failed
-                   Lose, Expect, SetAside           agent -> worker    Save
+                   Lose, Expect, SetAside           agent -> worker    Save, Renew
 Every message of a worker carries its attempt, so that what an earlier attempt still had to say is told apart.
 """
 
@@ -206,6 +207,12 @@ class SetAside(Message):
     reason: str
 
 
+class Renew(Message):
+    """Use this passage (as in a WorkerSpec) from now on: the keys and tickets of the one before soon end."""
+
+    passage: bytes
+
+
 class Save(Message):
     """The master is gone: put what your links keep on the disk, and end."""
 
@@ -327,7 +334,7 @@ class Failed(Progress, kw_only=True):
 
 
 AnyMessage = (
-    Launch | Kill | Bye | StartScheduler | JoinCluster | ClusterUp
+    Launch | Kill | Bye | StartScheduler | JoinCluster | ClusterUp | Renew
     | Connect | Go | Stop | Leave | Hold | Change | Detach | Cut | Lose | Expect | SetAside | Save
     | Joined | Beat | Exited | Ready | Linked | Parted | Progress | Done | Failed
 )

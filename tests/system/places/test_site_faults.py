@@ -20,6 +20,7 @@ import psutil
 import pytest
 from apart import Apart, until
 
+from camlink.runtime.reach import harbour
 from camlink.runtime.report import Report
 from camlink.runtime.run import open_run
 from camlink.runtime.status import RunStatus
@@ -170,6 +171,32 @@ def test_a_source_that_resumes_outlives_its_agent(sshd: Any, tmp_path: Path) -> 
     assert report.operators["add"]["total"] == sum(range(FRAMES))
     assert_law(list(report.links))
     until(lambda: not agents_of("--site beamline"), 20, "no agent is left")
+
+
+def test_who_comes_after_the_first_life_of_the_keys_is_linked(
+        sshd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker there is replaced when the keys that the run began with are over; those ends that lived on admit it."""
+    pytest.importorskip("asyncssh", reason="asyncssh is not installed: pip install -e '.[sites]'")
+    monkeypatch.setattr(harbour, "LEASE_S", 2.0)
+    way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
+    made = Workflow("old", sites={"here": Site("here"), "beamline": Site("beamline", "ssh", {
+        "host": "127.0.0.1", "port": sshd.node, **way})})
+    made.add("add", toys.add, made.add("count", toys.count, made.add(
+        "camera", toys.camera, frames=FRAMES, gap_s=0.012), at="beamline"))
+    seen: list[int] = []
+    with open_run(made, folder=tmp_path / "run", watch=lambda s: seen.append(int(s.frames["delivered"]))) as opened:
+        until(lambda: seen and seen[-1] > 0, 30, "frames are delivered")
+        time.sleep(4.0)
+        told = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+        os.kill(next(event["event"]["pid"] for event in told if event["event"].get("type") == "Ready"
+                     and event["event"]["operator"] == "count"), signal.SIGKILL)
+        report = opened.wait(60)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert [restart["operator"] for restart in report.restarts] == ["count"]
+    assert report.operators["add"]["total"] == sum(range(FRAMES))
+    assert [link["turned_away"] for link in report.links] == [{}] * len(report.links)
+    assert_law(list(report.links))
+    assert set(re.findall(r'"passage":"([^"]*)"', (tmp_path / "run" / "events.jsonl").read_text())) <= {""}  # secret
 
 
 @pytest.mark.full

@@ -49,6 +49,12 @@ class Admission:
         """Let the pinned key of `role` in at sockets of `domain`, as long as the keys of the run live."""
         self._admitted[domain, keys.pin(role)] = keys.until_s
 
+    def renew(self, keys: Keys, role: str) -> None:
+        """Let the pinned key of `role` in until the end of these keys, wherever it is let in."""
+        for domain, key in list(self._admitted):
+            if key == keys.pin(role):
+                self._admitted[domain, key] = keys.until_s
+
     def watch(self, served: zmq.Socket[Any]) -> Door:
         """Note from now on who is turned away at a socket that is not bound yet; `leave` it before it is closed."""
         door = Door(served)

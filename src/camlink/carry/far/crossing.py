@@ -13,7 +13,7 @@ import zmq
 from camlink.carry.far.admission import Admission
 from camlink.carry.far.gate import CallGate, Gate, OfferGate
 from camlink.carry.far.keys import Keys
-from camlink.carry.far.link import FarInlet, FarOutlet
+from camlink.carry.far.link import RECEIVER, FarInlet, FarOutlet
 from camlink.carry.far.path import Way, read_address, write_address
 from camlink.carry.far.ticket import Ticket
 from camlink.errors import InputError, WireError
@@ -84,6 +84,17 @@ class Crossing:
             self._gates.append(CallGate(self._passage.call, lane, path))
         ways = [*(Way("direct", end) for end in direct), *(Way("ssh", end) for end in led), Way("relay", f"ipc://{path}")]
         return FarInlet(self._context, ways, link, self._passage.receiver, name, attempt, self._passage.listen)
+
+    def renew(self, passage: Passage) -> None:
+        """From now on the keys and tickets of `passage` hold, at addresses of this machine; older ones are left."""
+        with self._lock:
+            mine = self._passage
+            if passage.sender.until_s <= mine.sender.until_s:
+                return
+            self._passage = mine = passage.by(mine.offer.address, mine.listen)
+            for gate in self._gates:
+                gate.ticket = mine.offer if isinstance(gate, OfferGate) else mine.call
+        self._admission.renew(mine.sender, RECEIVER)
 
     def close_admission(self) -> None:
         """Before the context ends: nobody else comes in."""

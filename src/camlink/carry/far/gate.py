@@ -28,7 +28,7 @@ class Gate(ABC):
     """One lane of a relay, served in a thread until closed."""
 
     def __init__(self, ticket: Ticket, lane: str) -> None:
-        self._ticket, self._lane = ticket, lane
+        self.ticket, self._lane = ticket, lane  # who has a newer one, sets it
         self._board = Switchboard()
         self._closing = False
         self.joined = 0
@@ -74,9 +74,9 @@ class Gate(ABC):
     def _dial(self, near: socket.socket | None) -> None:
         """Dial the relay and ask for the lane; `near` is who it is for, when that is known."""
         try:
-            far = _begin_to_dial(self._ticket.address)
+            far = _begin_to_dial(self.ticket.address)
         except (OSError, ValueError) as error:
-            self._fail(f"cannot reach the relay at {self._ticket.address}: {error}", near)
+            self._fail(f"cannot reach the relay at {self.ticket.address}: {error}", near)
             return
 
         def heard(data: bytes) -> None:
@@ -87,13 +87,13 @@ class Gate(ABC):
                 self.complaint = str(error)
 
         wait = Wait(far, GREETING_BYTES, time.monotonic() + DIAL_S, heard,
-                    lambda: self._fail(f"the relay at {self._ticket.address} does not answer or has refused us: is the "
+                    lambda: self._fail(f"the relay at {self.ticket.address} does not answer or has refused us: is the "
                                        "ticket of this relay, and its time not over?", near))
         self._board.wait(wait)
 
     def _hear(self, wait: Wait, data: bytes, near: socket.socket | None) -> None:
         if wait.wanted == GREETING_BYTES:
-            wait.socket.send(self._ticket.answer(data, self._lane))
+            wait.socket.send(self.ticket.answer(data, self._lane))
             wait.wanted = 1
         elif data == WAITING:
             wait.until_s = time.monotonic() + WAIT_S
@@ -104,7 +104,7 @@ class Gate(ABC):
             self.complaint = ""
             self._go(wait.socket, near)
         else:
-            raise WireError(f"the relay at {self._ticket.address} said {data!r}; is it another version?")
+            raise WireError(f"the relay at {self.ticket.address} said {data!r}; is it another version?")
 
     def _fail(self, complaint: str, near: socket.socket | None) -> None:
         self.failed += 1

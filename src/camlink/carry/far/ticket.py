@@ -20,6 +20,7 @@ from camlink.carry.far.keys import read_private, write_private
 from camlink.errors import InputError, WireError
 
 May = Literal["offer", "call"]
+MAY: Final[tuple[May, May]] = ("offer", "call")
 MAGIC: Final = b"camlink relay 1\n"
 NONCE_BYTES: Final = 32
 GREETING_BYTES: Final = len(MAGIC) + NONCE_BYTES

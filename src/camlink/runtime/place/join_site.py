@@ -10,7 +10,8 @@ import msgspec
 
 from camlink.carry.far.gate import OfferGate
 from camlink.carry.far.keys import LIFE_S, make_keys, write_keys, write_private
-from camlink.carry.far.ticket import RelayKey
+from camlink.carry.far.ticket import May, RelayKey, Ticket
+from camlink.clock import now_s
 from camlink.errors import InputError
 from camlink.runtime.events import Placing
 from camlink.runtime.messages import Message
@@ -45,6 +46,7 @@ class JoinPlacer:
         self._landing: Landing | None = None
         self._gate: OfferGate | None = None
         self._lost = ""
+        self._renewed_s = now_s()
         self._news: list[Message] = []
 
     def start(self, master: str) -> None:
@@ -54,11 +56,8 @@ class JoinPlacer:
         self._landing = Landing(self._site, master, keys[MASTER], "127.0.0.1" if options.relay else options.address)
         key = write_keys(keys[AGENT], self._folder)
         if options.relay:
-            secret = options.key()
-            offer = secret.ticket(options.relay, self._run, "offer", LIFE_S)
-            call = secret.ticket(options.relay, self._run, "call", LIFE_S)
-            self._gate = OfferGate(offer, lane_of(self._site), f"127.0.0.1:{self._landing.port}")
-            write_private(self._folder / "agent.ticket", msgspec.json.encode(call))
+            self._gate = OfferGate(self._ticket("offer"), lane_of(self._site), f"127.0.0.1:{self._landing.port}")
+            write_private(self._folder / "agent.ticket", msgspec.json.encode(self._ticket("call")))
             way = ["--join", f"ticket:{self._folder / 'agent.ticket'}"]
         else:
             way = ["--join", f"tcp://{options.address}:{self._landing.port}",
@@ -67,6 +66,9 @@ class JoinPlacer:
         write_private(self._folder / WORDS, shlex.join(words).encode() + b"\n")
         self._news.append(Placing(agent=self._site, text=f"waits until somebody runs what {self._folder / WORDS} says"))
 
+    def _ticket(self, may: May) -> Ticket:
+        return self._options.key().ticket(self._options.relay, self._run, may, LIFE_S)
+
     def lost(self) -> str:
         """Why the agent is given up, or nothing; only its silence tells."""
         return self._lost
@@ -74,6 +76,9 @@ class JoinPlacer:
     def news(self, *, last: bool = False) -> list[Message]:
         """Where the command is that starts it; who was turned away here."""
         told, self._news = self._news, []
+        if self._gate is not None and now_s() > self._renewed_s + LIFE_S / 4:
+            self._renewed_s = now_s()
+            self._gate.ticket = self._ticket("offer")
         return told + (self._landing.news(last=last) if self._landing is not None else [])
 
     def lead(self, target: int | str, *, out: bool) -> int:

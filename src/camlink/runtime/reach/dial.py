@@ -15,9 +15,11 @@ from typing import Any, Final, Self
 
 import msgspec
 import zmq
+from msgspec.structs import replace
 from zmq.utils.monitor import recv_monitor_message
 
 from camlink.carry.far.admission import as_client
+from camlink.carry.far.crossing import Passage
 from camlink.carry.far.gate import CallGate
 from camlink.carry.far.keys import Keys, read_private
 from camlink.carry.far.ticket import Ticket
@@ -38,6 +40,7 @@ class Dial:
         self._address, self._keys, self._folder, self._site = address, keys, folder, site
         self._lost_s, self._clock = lost_s, clock
         self._stack = ExitStack()
+        self._gate: CallGate | None = None
         self._socket: Any = None
         self._events: Any = None
         self._receipts = Receipts(1 + secrets.randbits(63))
@@ -51,8 +54,13 @@ class Dial:
         if not self._address.startswith("ticket:"):
             return self._address
         ticket = read_ticket(Path(self._address.removeprefix("ticket:")))
-        gate = self._stack.enter_context(CallGate(ticket, lane_of(self._site), self._folder / "master"))
-        return f"ipc://{gate.path}"
+        self._gate = self._stack.enter_context(CallGate(ticket, lane_of(self._site), self._folder / "master"))
+        return f"ipc://{self._gate.path}"
+
+    def renew(self, passage: bytes) -> None:
+        """Dial the relay with the ticket of this passage from now on."""
+        if self._gate is not None:
+            self._gate.ticket = replace(Passage.opened(passage).call, address=self._gate.ticket.address)
 
     def prepare(self, socket: zmq.Socket[Any]) -> None:
         """Give the socket its keys, before it connects."""

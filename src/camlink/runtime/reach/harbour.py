@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from camlink.carry.far.crossing import Passage
-from camlink.carry.far.keys import LIFE_S, make_keys
+from camlink.carry.far.keys import make_keys
 from camlink.carry.far.link import RECEIVER, SENDER
 from camlink.carry.far.relay import Relay
-from camlink.carry.far.ticket import RelayKey
+from camlink.carry.far.ticket import MAY, RelayKey
+from camlink.clock import now_s
 from camlink.errors import InputError
 from camlink.runtime.events import Refused
 from camlink.runtime.inventory import network
@@ -21,6 +23,8 @@ from camlink.runtime.messages import Message
 from camlink.workflow.graph import Workflow
 from camlink.workflow.needs import ANY
 
+LEASE_S: Final = 4 * 3600.0
+"""The life of keys and tickets of links [s]; it is prolonged when a quarter is over, as long as the run lives."""
 NEAR: Final = ("inline", "local")
 
 
@@ -40,9 +44,22 @@ class Harbour:
             self.port = int(address.rpartition(":")[2])
             self._thread = threading.Thread(target=self._relay.run, name="relay", daemon=True)
             self._thread.start()
-        keys = make_keys(run, {SENDER: [RECEIVER], RECEIVER: [SENDER]})
-        self.passage = Passage(keys[SENDER], keys[RECEIVER], key.ticket(address, run, "offer", LIFE_S),
-                               key.ticket(address, run, "call", LIFE_S), listen).sealed()
+        self._run, self._address, self._key, self._listen = run, address, key, listen
+        self._keys = make_keys(run, {SENDER: [RECEIVER], RECEIVER: [SENDER]}, LEASE_S)
+        self.passage = self._issue()
+
+    def _issue(self) -> bytes:
+        offer, call = (self._key.ticket(self._address, self._run, may, LEASE_S) for may in MAY)
+        return Passage(self._keys[SENDER], self._keys[RECEIVER], offer, call, self._listen).sealed()
+
+    def renew(self) -> bool:
+        """Prolong the life of keys and tickets when a quarter of it is over; true then: tell all."""
+        until_s = now_s() + LEASE_S
+        if until_s - self._keys[SENDER].until_s < LEASE_S / 4:
+            return False
+        self._keys = {role: replace(keys, until_s=until_s) for role, keys in self._keys.items()}
+        self.passage = self._issue()
+        return True
 
     def news(self, *, last: bool = False) -> list[Message]:
         """Who was turned away since the last call, now and then; the `last` time all."""

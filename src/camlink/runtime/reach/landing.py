@@ -1,4 +1,4 @@
-"""Landing: where far agents land; lets in the key of the run's agents and passes each of their words on once."""
+"""Landing: where far agents land; lets in the key of an agent as long as it is heard, and passes its words on once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from typing import Any, Final, Self
 
 import msgspec
 import zmq
+from msgspec.structs import replace
 
 from camlink.carry.far.admission import Admission, as_server
-from camlink.carry.far.keys import Keys
+from camlink.carry.far.keys import LIFE_S, Keys
+from camlink.clock import now_s
 from camlink.errors import AddressInUse, InputError, PeerLost, WireError
 from camlink.runtime.events import Refused
 from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, Message, decode
@@ -32,6 +34,7 @@ class Landing:
         self._context: zmq.Context[Any] = zmq.Context()
         self._admission = Admission(self._context)
         self._admission.admit(DOMAIN, keys, AGENT)
+        self._keys = keys
         self._site = site.encode()
         self._far = self._context.socket(zmq.ROUTER)
         self._far.setsockopt(zmq.ROUTER_HANDOVER, 1)  # an agent that dials again is the same agent
@@ -116,6 +119,13 @@ class Landing:
             self._send(over(life))
         elif words := self._receipts.hear(message, time.monotonic()):
             self._near.send_multipart(words)
+            self._prolong()
+
+    def _prolong(self) -> None:
+        """The key of an agent that is heard does not end: it may have to dial again."""
+        if self._keys.until_s < now_s() + LIFE_S / 2:
+            self._keys = replace(self._keys, until_s=now_s() + LIFE_S)
+            self._admission.renew(self._keys, AGENT)
 
     def _send(self, message: list[bytes]) -> None:
         self._far.send_multipart([self._site, *message])  # into the air while nobody is there; it is said again

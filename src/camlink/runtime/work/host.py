@@ -40,10 +40,12 @@ class Host:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def cross(self, passage: bytes) -> None:
-        """From now on links may lead to other machines."""
+        """From now on links may lead to other machines; a newer passage takes the place of an older one."""
         with self._lock:
             if self.crossing is None:
                 self.crossing = Crossing(self.context, Passage.opened(passage))
+            else:
+                self.crossing.renew(Passage.opened(passage))
 
     def bind(self, spec: LinkSpec, stem: str, spill: Path) -> Outlet:
         """The outgoing end of a link; a stem that is free for it tells where receivers find it."""

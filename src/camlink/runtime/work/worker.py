@@ -33,6 +33,7 @@ from camlink.runtime.messages import (
     Parted,
     Progress,
     Ready,
+    Renew,
     Save,
     SetAside,
     Stop,
@@ -160,6 +161,8 @@ class Worker:
             self.context.wanted = message.parameters
         if isinstance(message, Detach):
             self.listened.discard(message.link)
+        if isinstance(message, Renew) and self.spec.passage:
+            self.host.cross(message.passage)
         if isinstance(message, Save):
             self.orphaned = True
         if isinstance(message, Stop | Save) or (isinstance(message, Detach) and not self.listened):

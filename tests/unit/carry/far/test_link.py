@@ -4,6 +4,7 @@ import contextlib
 import socket
 import time
 
+import msgspec
 import pytest
 import zmq
 
@@ -117,7 +118,7 @@ def test_a_client_without_keys_or_for_another_server_gets_nothing(context, keys,
     assert whys(ends) <= {"it took us for another, or speaks without a key", "it broke off, or was silent"}
 
 
-def test_keys_that_are_over_admit_nobody_any_more(context, keys):
+def test_keys_that_are_over_admit_nobody_until_they_are_renewed(context, keys):
     now = [time.time()]
     admission = Admission(context, clock=lambda: now[0])
     outlet = FarOutlet(context, "tcp://127.0.0.1:*", "l", keys[SENDER], admission)
@@ -126,6 +127,10 @@ def test_keys_that_are_over_admit_nobody_any_more(context, keys):
     until(lambda: admission.refused > 0, "the refusal")
     outlet.pump()
     assert outlet.receivers == ()
+    inlet.abandon()
+    admission.renew(msgspec.structs.replace(keys[SENDER], until_s=now[0] + 60), RECEIVER)
+    inlet = FarInlet(context, outlet.address, "l", keys[RECEIVER], "in time")
+    until(lambda: (outlet.pump(), inlet.pump(), outlet.ready)[2], "the hello")
     inlet.abandon()
     outlet.close()
     admission.close()
