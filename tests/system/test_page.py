@@ -131,7 +131,7 @@ def test_controls_change_the_picture(page):
 
 def test_on_a_phone_the_picture_comes_first_and_nothing_is_cut_off(browser):
     live = Live()
-    feed = Feed(live, seconds=0.2).start()
+    feed = Feed(live, seconds=0.2, verdict="degraded", lost=3).start()
     feed.thread.join(20)
     page = browser.new_page(viewport={"width": 390, "height": 844})
     with PageServer(live) as server:
@@ -143,6 +143,7 @@ def test_on_a_phone_the_picture_comes_first_and_nothing_is_cut_off(browser):
             .map((e) => e.getBoundingClientRect()).filter((box) => box.width && box.right > 390).length""")
         assert ends == 0
         assert page.get_by_role("heading", name="Object").bounding_box()["width"] > 40
+        assert page.get_by_test_id("banner").evaluate("(e) => e.scrollHeight - e.clientHeight") <= 0
         canvas = page.get_by_test_id("object-canvas").bounding_box()
         assert canvas["y"] + canvas["height"] < 844
     feed.close()

@@ -81,7 +81,7 @@ function Plot({ points, isLog, unit }: { points: Point[]; isLog: boolean; unit: 
           </g>
         ))}
         {points.length > 0 && ticks(x0, x1, Math.max(2, Math.floor(width / 90))).map((x) => (
-          <text key={x} x={px(x)} y={height - MARGIN.bottom + 16} textAnchor="middle">{short(x)}</text>
+          <text key={x} x={px(x)} y={height - MARGIN.bottom + 13} textAnchor="middle">{short(x)}</text>
         ))}
         {last && <text x={width - MARGIN.right} y={height - 2} textAnchor="end" className="unit">{unit}</text>}
         <polyline points={points.map(([x, y]) => `${px(x).toFixed(1)},${py(y).toFixed(1)}`).join(" ")} />

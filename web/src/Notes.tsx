@@ -9,7 +9,7 @@ export function Notes({ operators }: { operators: OperatorStatus[] }) {
           .filter(([name]) => name !== "warnings")
           .map(([name, value]) => (
             <div key={`${operator.name}.${name}`}>
-              <dt><em>{operator.name}</em> {name.replaceAll("_", " ")}</dt><dd>{fact(value)}</dd>
+              <dt><em>{operator.name}</em> {name.replaceAll("_", " ")}</dt><dd title={fact(value)}>{fact(value)}</dd>
             </div>
           )))}
       </dl>
