@@ -69,8 +69,8 @@ class Access:
         self._passes.pop(_hash(cookie), None)
 
     def _make(self, where: dict[bytes, Pass], held: Pass) -> str:
-        if len(where) >= MOST_PASSES:  # the oldest goes; those that never end stay, as the owner's
-            where.pop(next((key for key, old in where.items() if old.until_s < math.inf), next(iter(where))))
+        if len(where) >= MOST_PASSES:  # the oldest of the least role goes: nobody pushes out who may do more
+            where.pop(min(where, key=lambda key: (where[key].until_s == math.inf, where[key].role)))
         secret = secrets.token_urlsafe(32)
         where[_hash(secret)] = held
         return secret

@@ -75,6 +75,15 @@ def test_passes_are_bounded_and_those_without_an_end_stay(access):
     assert len(access._tokens) == MOST_PASSES
 
 
+def test_a_viewer_who_comes_in_again_and_again_pushes_out_nobody_who_may_do_more(access):
+    owner = access.enter(access.invite(Role.OWNER))
+    viewer = access.invite(Role.VIEWER)
+    last = [access.enter(viewer) for _ in range(MOST_PASSES + 5)][-1]
+    assert access.by_cookie(owner).role is Role.OWNER
+    assert access.by_cookie(last).role is Role.VIEWER
+    assert len(access._passes) == MOST_PASSES
+
+
 def test_the_audit_keeps_what_came_before_its_file_and_is_private(tmp_path):
     audit, path = Audit(), tmp_path / "page.jsonl"
     audit.ended("127.0.0.1:1", "Anna", "login as owner")
