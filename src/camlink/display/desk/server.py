@@ -54,8 +54,9 @@ def _take_the_place(path: Path) -> None:
         letter = msgspec.json.decode(path.read_bytes(), type=Letter)
         with Client(letter.url, letter.token, letter.fingerprint, timeout_s=ASK_S) as client:
             client.me()
-    except (OSError, CamlinkError, msgspec.MsgspecError):
-        path.unlink(missing_ok=True)
-        return
-    raise InputError(f"{path.parent}: a desk is up for this folder already, at {letter.url}; use it, or set "
+    except (OSError, CamlinkError, msgspec.MsgspecError) as error:
+        if not isinstance(error.__context__, TimeoutError):  # a desk that is stopped, or too busy, goes on later
+            path.unlink(missing_ok=True)
+            return
+    raise InputError(f"{path.parent}: a desk is up for this folder already, at {letter.url}; use or end it, or set "
                      "CAMLINK_RUNS to another one")

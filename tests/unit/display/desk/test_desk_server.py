@@ -257,6 +257,18 @@ def test_a_run_whose_process_has_ended_or_whose_number_is_another_process_by_now
     assert (states, going) == (["lost"], 0)
 
 
+def test_a_desk_that_does_not_answer_keeps_its_folder_and_one_that_is_gone_does_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("camlink.display.desk.server.ASK_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        letter = msgspec.json.encode(Letter(f"http://127.0.0.1:{deaf.getsockname()[1]}/", "t"))
+        (tmp_path / LETTER).write_bytes(letter)
+        with pytest.raises(InputError, match="a desk is up for this folder already"):
+            DeskServer([], {}, tmp_path, 1)
+        assert (tmp_path / LETTER).read_bytes() == letter
+    with DeskServer([], {}, tmp_path, 1), connect(tmp_path) as client:
+        assert client.me().who == "command line"
+
+
 def test_a_client_of_a_run_waits_as_long_as_that_of_its_desk():
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         far = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
