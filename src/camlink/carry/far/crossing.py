@@ -69,6 +69,7 @@ class Crossing:
         try:
             direct = [outlet.listen(host) for host in self._passage.listen]
         except zmq.ZMQError as error:
+            outlet.close()
             raise InputError(f"link {link}: cannot listen at {', '.join(self._passage.listen)}: {error}; `listen` of "
                              "the site must be an address of its machine") from None
         outlet.address = write_address(lane, path, direct)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from camlink.carry.far.crossing import Crossing, Passage
 from camlink.carry.far.keys import make_keys
 from camlink.carry.far.link import RECEIVER, SENDER
 from camlink.carry.far.ticket import RelayKey
+from camlink.errors import InputError
 
 KEY = RelayKey(bytes(32))
 
@@ -47,3 +49,16 @@ def test_a_passage_reads_as_it_was_written() -> None:
     made = passage(60)
     assert Passage.opened(made.sealed()) == made
     assert msgspec.structs.replace(made, listen=("::1",)) == made.by("10.0.0.1:1", ("::1",))
+
+
+def test_an_address_that_is_not_of_this_machine_is_named_and_holds_up_no_end(tmp_path: Path) -> None:
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    crossing = Crossing(context, passage(60).by("127.0.0.1:9", ("192.0.2.1",)))
+    with pytest.raises(InputError, match=r"cannot listen at 192\.0\.2\.1.*an address of its machine") as refused:
+        crossing.outlet("l", f"{tmp_path}/l", receivers=1, policy="block", limit_bytes=1000)
+    crossing.close_admission()
+    ending = threading.Thread(target=context.term, daemon=True)
+    ending.start()
+    ending.join(5)
+    assert not ending.is_alive(), refused.traceback  # which keeps what was made
+    crossing.close()
