@@ -9,6 +9,7 @@ answers at once: one that goes when nothing is under way, one in each quarter of
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -23,7 +24,7 @@ from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
 from camlink.clock import now_s
-from camlink.errors import WireError
+from camlink.errors import InputError, WireError
 
 HELLO, DONE, REFUSED, LEAVING, FINISHED, BLOCK, ENDING, END = b"H", b"D", b"R", b"L", b"F", b"B", b"W", b"E"
 MAX_ANSWER_BYTES: Final = 8192
@@ -81,7 +82,13 @@ class ZmqOutlet(KeepingOutlet):
         self._socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         if prepare is not None:
             prepare(self._socket)
-        self._socket.bind(address)
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as error:
+            self._shut()
+            do = ("set XDG_RUNTIME_DIR to a shorter folder" if error.errno == errno.ENAMETOOLONG
+                  else "is it free, and an address of this machine?")
+            raise InputError(f"link {link}: cannot listen at {address}: {error.strerror}; {do}") from None
         self.address = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     @property

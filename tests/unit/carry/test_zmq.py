@@ -8,6 +8,7 @@ import pytest
 import zmq
 
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet, write_hello
+from camlink.errors import InputError
 from camlink.testing.ends import Ends, joined, lawful, offer, receive, until
 from camlink.testing.hostile import PAYLOADS
 
@@ -56,6 +57,13 @@ def test_a_receiver_that_lies_about_what_it_has_is_counted(context: zmq.Context[
     lawful(ends)
     liar.close()
     outlet.close()
+
+
+def test_addresses_that_cannot_work_say_what_to_do(context: zmq.Context[Any]) -> None:
+    with pytest.raises(InputError, match=r"link l: cannot listen at ipc:///x.*set XDG_RUNTIME_DIR to a shorter"):
+        ZmqOutlet(context, f"ipc:///{'x' * 120}", "l")
+    with pytest.raises(InputError, match=r"cannot listen at tcp://192\.0\.2\.1:\*.*an address of this machine"):
+        ZmqOutlet(context, "tcp://192.0.2.1:*", "l")
 
 
 def test_a_receiver_cannot_be_two(context: zmq.Context[Any]) -> None:
