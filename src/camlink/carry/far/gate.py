@@ -16,7 +16,7 @@ from typing import Final, Self
 from camlink.carry.far.relay import GO, WAITING
 from camlink.carry.far.switchboard import Switchboard, Wait, keep_alive
 from camlink.carry.far.ticket import GREETING_BYTES, Ticket
-from camlink.errors import WireError
+from camlink.errors import InputError, WireError
 
 DIAL_S: Final = 5.0
 WAIT_S: Final = 30 * 86_400.0
@@ -148,7 +148,13 @@ class CallGate(Gate):
         super().__init__(ticket, lane)
         self.path = path
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(str(path))
+        try:
+            listener.bind(str(path))
+        except OSError as error:
+            listener.close()
+            self._board.close()
+            raise InputError(f"gate of {lane}: cannot listen at {path}: {error}; set XDG_RUNTIME_DIR to a shorter "
+                             "folder of yours") from None
         path.chmod(0o600)
         listener.listen(16)
         self._board.listen(listener, self._dial)
