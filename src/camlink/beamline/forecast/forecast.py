@@ -20,18 +20,18 @@ from camlink.beamline.forecast.schedule import (
 )
 from camlink.beamline.twin.optics import FarField, optics_of, probe, rms_diameter
 from camlink.beamline.twin.parameters import TwinParameters
-from camlink.beamline.twin.scan import corners, positions, span
+from camlink.beamline.twin.scan import corners, positions
 from camlink.block import Scan
 from camlink.capture.fastccd.geometry import PRESETS
+from camlink.carry.formats.recorded import span_m
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.reconstruction import Reconstruction
+from camlink.compute.ptychography.room import AMPLITUDE_BYTES, WAVE_BYTES
 from camlink.errors import ParameterError
 from camlink.workflow.parameter import Parameters, about
 
 RAW_BYTES = 2
 COUNT_BYTES = 4
-AMPLITUDE_BYTES, WAVE_BYTES = 4, 8
-"""A pixel of a frame in the solver: its amplitude, and a wave for every mode of the probe."""
 
 
 class Circumstances(Parameters, frozen=True, kw_only=True):
@@ -139,7 +139,7 @@ def planned_scan(scan: TwinParameters, far: FarField) -> Scan:
     pixel_m = scan.detector_pixel_m * scan.binning
     # a reduced frame is as wide as the window; the object pixel follows from the area used
     return Scan(id="plan", expected=scan.points, shape=(far.window, far.window), pixel_m=(pixel_m, pixel_m),
-                distance_m=scan.distance_m, energy_eV=scan.energy_eV, span_m=span(placed.position_m),
+                distance_m=scan.distance_m, energy_eV=scan.energy_eV, span_m=span_m(placed.position_m),
                 points=scan.points)
 
 

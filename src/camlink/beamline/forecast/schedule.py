@@ -10,9 +10,6 @@ import msgspec
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.schedule import Schedule
 
-FEWEST_FIRST_FRAMES = 20
-FIRST_PART = 20
-
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -34,9 +31,8 @@ class Timing:
 
     @property
     def first_frames(self) -> int:
-        """Frames that the solver waits for before its first picture: as told, or 5 % of the scan and at least 20."""
-        asked = self.solve.first_frames or max(FEWEST_FIRST_FRAMES, math.ceil(self.points / FIRST_PART))
-        return min(asked, self.points)
+        """Frames that the solver waits for before its first picture."""
+        return Schedule(self.solve).first_frames(self.points)
 
 
 class Streaming(msgspec.Struct, frozen=True, kw_only=True):

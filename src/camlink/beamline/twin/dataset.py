@@ -9,8 +9,8 @@ import numpy as np
 
 from camlink.beamline.twin.experiment import Experiment
 from camlink.beamline.twin.parameters import TwinParameters
-from camlink.beamline.twin.scan import span
 from camlink.block import FrameKind, Scan
+from camlink.carry.formats.recorded import span_m
 from camlink.compute.ptychography.evaluate.dataset import DataSet, check_room
 from camlink.errors import ParameterError
 
@@ -41,7 +41,7 @@ def simulated_dataset(parameters: TwinParameters) -> DataSet:
         photons = experiment.photons(int(index))
         assert photons is not None
         counts[place] = photons
-    box = span(position_m)
+    box = span_m(position_m)
     scan: Scan = msgspec.structs.replace(
         experiment.plan("").scan, id="twin", expected=len(lit), points=len(lit), shape=counts.shape[1:], span_m=box)
     corner = np.rint((np.asarray(box[:2]) - truth.origin_m) / truth.object_pixel_m).astype(int)

@@ -15,10 +15,11 @@ from camlink.beamline.twin.detector import Detector, Image, Response
 from camlink.beamline.twin.optics import FarField, optics_of, probe
 from camlink.beamline.twin.parameters import TwinParameters
 from camlink.beamline.twin.phantom import phantom
-from camlink.beamline.twin.scan import columns, corners, positions, scan_id, span
+from camlink.beamline.twin.scan import columns, corners, positions, scan_id
 from camlink.beamline.twin.truth import Truth
 from camlink.block import Fact, FrameKind, Header, Plan, Scan
 from camlink.capture.fastccd.geometry import PRESETS
+from camlink.carry.formats.recorded import span_m
 from camlink.errors import ParameterError
 
 LARGEST_OBJECT_PX: Final = 2**26
@@ -54,7 +55,7 @@ class Experiment:
         position_m = self.corners.position_m
         pixel_m = (p.detector_pixel_m, p.detector_pixel_m)
         scan = Scan(id=self.scan_id, expected=p.frame_count, shape=self.detector.shape, pixel_m=pixel_m,
-                    distance_m=p.distance_m, energy_eV=p.energy_eV, span_m=span(position_m), points=p.points,
+                    distance_m=p.distance_m, energy_eV=p.energy_eV, span_m=span_m(position_m), points=p.points,
                     started_s=self.started_s, title=f"twin: {p.phantom}, {p.pattern}", optics=self.optics)
         facts: dict[str, Fact] = {
             "address": address, "first_number": first_number, "detector": p.detector, "rate_hz": p.rate_hz,

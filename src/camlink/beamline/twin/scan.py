@@ -95,12 +95,6 @@ def columns(parameters: TwinParameters, position_m: Positions, started_s: float)
     }
 
 
-def span(position_m: Positions) -> tuple[float, float, float, float]:
-    """The box of all positions (y0, x0, y1, x1) [m]."""
-    (y0, x0), (y1, x1) = position_m.min(axis=0), position_m.max(axis=0)
-    return float(y0), float(x0), float(y1), float(x1)
-
-
 def scan_id(started_s: float, seed: int) -> ScanId:
     """Name of a scan from its start (UTC) and its seed, as in 2026-11-23T01-29-05-a1b2c3."""
     mark = hashlib.sha256(f"{started_s!r} {seed}".encode()).hexdigest()[:6]

@@ -30,7 +30,7 @@ from camlink.compute.ptychography.propagator import FAR_FIELD, Propagator, near_
 from camlink.compute.ptychography.refine.modes import first_modes, orthogonal
 from camlink.compute.ptychography.refine.wanted import object_steps, refinements, shows_itself
 from camlink.compute.ptychography.room import check_room, needed_bytes
-from camlink.compute.ptychography.schedule import Condition, Step, Sweep
+from camlink.compute.ptychography.schedule import Condition, Schedule, Step, Sweep
 from camlink.compute.ptychography.start import first_image, focused_probe, mean_pattern
 from camlink.errors import FormatError, ParameterError
 
@@ -85,7 +85,8 @@ class Reconstruction:
     @property
     def ready(self) -> bool:
         """Whether the first frames are there and the engine is not started yet."""
-        return self.engine is None and len(self._seen) >= (len(self._kept.index) if self._kept else self._first_frames)
+        first = len(self._kept.index) if self._kept else Schedule(self.parameters).first_frames(self.scan.expected)
+        return self.engine is None and len(self._seen) >= first
 
     @property
     def active(self) -> int:
@@ -96,11 +97,6 @@ class Reconstruction:
     def stood(self) -> Checkpoint | None:
         """From where it goes on, if all frames of that time and no others are there."""
         return self._kept if self._kept and self._kept.index.size == len(self._seen) else None
-
-    @property
-    def _first_frames(self) -> int:
-        asked = self.parameters.first_frames or max(20, -(-self.scan.expected // 20))
-        return min(asked, self.scan.expected)
 
     def absorb(self, block: CountFrames) -> None:
         """Take a block: before the start it is kept, afterwards its frames become active at once.

@@ -77,6 +77,10 @@ class Schedule:
         """Be settled, with the frames that came in `changes` changes, as an earlier attempt was."""
         self._changes, self._settled = changes, True
 
+    def first_frames(self, expected: int) -> int:
+        """Frames of a scan of `expected` that are waited for before the first step."""
+        return min(self.parameters.first_frames or max(20, -(-expected // 20)), expected)
+
     @property
     def first_picture(self) -> int:
         """Steps after which there is something to see."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from camlink.beamline.twin.parameters import TwinParameters
-from camlink.beamline.twin.scan import MARGIN_PX, columns, corners, fermat, positions, raster, scan_id, span
+from camlink.beamline.twin.scan import MARGIN_PX, columns, corners, fermat, positions, raster, scan_id
 from camlink.block import FrameKind
 
 STEP = 150e-9
@@ -70,10 +70,6 @@ def test_columns_of_a_double_exposure():
     np.testing.assert_allclose(made["dwell_s"], [p.dwell_s, 0.2 * p.dwell_s] * 7)
     dark_dwells = made["dwell_s"][made["kind"] == FrameKind.DARK]
     assert [int((dark_dwells == d).sum()) for d in p.dwells_s] == [3, 3]
-
-
-def test_span_is_the_box_of_all_positions():
-    assert span(np.array([[1.0, -2.0], [-3.0, 5.0]])) == (-3.0, -2.0, 1.0, 5.0)
 
 
 def test_scan_id_is_time_and_mark():
