@@ -7,8 +7,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -79,62 +80,56 @@ def measure(case: str) -> dict[str, Any]:
 
 def _curve() -> dict[str, Any]:
     """Case `curve-tcp`: MB/s of one encrypted lane, beside pyzmq CURVE by hand."""
-    ours: list[Rate] = []
-    hand: list[Rate] = []
-    good = True
-    for _ in range(ROUNDS):
-        for figures, ends in ((hand, HAND), (ours, OURS)):
-            figure, right = rate(ends, direct_route())
-            figures.append(figure)
-            good = good and right
-    quiet = one_by_one(direct_route())
-    return {"case": "curve-tcp", "figure": median(ours), "unit": "MB/s",
-            "beside": {"pyzmq CURVE by hand": median(hand)},
-            "ratio": {"pyzmq CURVE by hand": ratio(ours, hand)},
-            "checked": good and quiet.good, "note": note({"ours": ours, "by hand": hand}, quiet)}
+    rates, good = in_turns({"ours": (OURS, direct), "pyzmq CURVE by hand": (HAND, direct)})
+    return recorded("curve-tcp", rates, good, one_by_one(direct_route()))
 
 
 def _relayed() -> dict[str, Any]:
     """Case `relay`: MB/s of one lane through a relay with both ends dialling outward, beside the direct lane."""
-    through: list[Rate] = []
-    direct: list[Rate] = []
-    hand: list[Rate] = []
-    good = True
     with _relay() as (address, key), tempfile.TemporaryDirectory(prefix="camlink-bench-") as folder:
         offer, call = key.ticket(address, "bench", "offer", 3600), key.ticket(address, "bench", "call", 3600)
+        numbers = count()
 
-        def relayed(number: int) -> Route:
-            return direct_route()._replace(offer=offer, call=call, lane=f"lane {number}", folder=folder)
+        def relayed() -> Route:
+            return direct_route()._replace(offer=offer, call=call, lane=f"lane {next(numbers)}", folder=folder)
 
-        for number in range(ROUNDS):
-            for figures, ends, route in ((hand, HAND, direct_route()), (direct, OURS, direct_route()),
-                                         (through, OURS, relayed(number))):
-                figure, right = rate(ends, route)
-                figures.append(figure)
-                good = good and right
-        quiet = one_by_one(relayed(ROUNDS))
-    return {"case": "relay", "figure": median(through), "unit": "MB/s",
-            "beside": {"direct": median(direct), "pyzmq CURVE by hand, direct": median(hand)},
-            "ratio": {"direct": ratio(through, direct)},
-            "checked": good and quiet.good, "note": note({"ends by relay": through, "direct": direct}, quiet)}
+        rates, good = in_turns({"ends by relay": (OURS, lambda: [relayed()]), "direct": (OURS, direct),
+                                "pyzmq CURVE by hand, direct": (HAND, direct)})
+        return recorded("relay", rates, good, one_by_one(relayed()))
 
 
 def _lanes() -> dict[str, Any]:
     """Case `lanes`: whether two encrypted connections at once carry more than one: by hand, and two links of ours."""
-    rates: dict[str, list[Rate]] = {"two links": [], "one link": [], "two by hand": [], "one by hand": []}
+    rates, good = in_turns({"two links": (OURS, both), "one link": (OURS, direct), "two by hand": (HAND, both),
+                            "one by hand": (HAND, direct)})
+    ours, one, hand, hand_one = rates.values()
+    found = recorded("lanes", rates, good)
+    bound = 2e3 / statistics.median(rate.cpu_ns for rate in hand_one)
+    found["beside"]["all that two cores can do"] = round(bound, 1)
+    found["ratio"] = {"one link": ratio(ours, one), "by hand, two to one": ratio(hand, hand_one)}
+    found["note"] += "; each connection has one thread that encrypts and one that decrypts"
+    return found
+
+
+def in_turns(ways: Mapping[str, tuple[Ends, Callable[[], Sequence[Route]]]]) -> tuple[dict[str, list[Rate]], bool]:
+    """The rates of several ways, which take turns in every round, and whether every frame arrived unharmed."""
+    rates: dict[str, list[Rate]] = {name: [] for name in ways}
     good = True
     for _ in range(ROUNDS):
-        for (name, figures), number in zip(rates.items(), (2, 1, 2, 1), strict=True):
-            figure, right = rate(HAND if "hand" in name else OURS, *(direct_route() for _ in range(number)))
-            figures.append(figure)
+        for name, (ends, routes) in ways.items():
+            figure, right = rate(ends, *routes())
+            rates[name].append(figure)
             good = good and right
-    ours, one, hand, hand_one = rates.values()
-    bound = 2e3 / statistics.median(rate.cpu_ns for rate in hand_one)
-    return {"case": "lanes", "figure": median(ours), "unit": "MB/s",
-            "beside": {"one link": median(one), "two by hand": median(hand), "one by hand": median(hand_one),
-                       "all that two cores can do": round(bound, 1)},
-            "ratio": {"one link": ratio(ours, one), "by hand, two to one": ratio(hand, hand_one)}, "checked": good,
-            "note": note(rates) + "; each connection has one thread that encrypts and one that decrypts"}
+    return rates, good
+
+
+def recorded(case: str, rates: Mapping[str, list[Rate]], good: bool, quiet: Measured | None = None) -> dict[str, Any]:
+    """The record of a case: the first way beside the others."""
+    (_, ours), *others = rates.items()
+    return {"case": case, "figure": median(ours), "unit": "MB/s",
+            "beside": {name: median(some) for name, some in others},
+            "ratio": {name: ratio(ours, some) for name, some in others},
+            "checked": good and (quiet is None or quiet.good), "note": _note(rates, quiet)}
 
 
 def median(rates: list[Rate]) -> float:
@@ -147,7 +142,7 @@ def ratio(rates: list[Rate], others: list[Rate]) -> float:
     return round(statistics.median(a.mb_per_s / b.mb_per_s for a, b in zip(rates, others, strict=True)), 3)
 
 
-def note(rates: dict[str, list[Rate]], quiet: Measured | None = None) -> str:
+def _note(rates: Mapping[str, list[Rate]], quiet: Measured | None) -> str:
     """What was measured, and the CPU time of the ends."""
     cpu = ", ".join(f"{name} {statistics.median(rate.cpu_ns for rate in some):.2f}" for name, some in rates.items())
     hop = f"; a block of 4 KiB takes {quiet.hop_ms:.2f} ms" if quiet is not None else ""
@@ -157,6 +152,16 @@ def note(rates: dict[str, list[Rate]], quiet: Measured | None = None) -> str:
 def direct_route() -> Route:
     """A lane that the receiver dials itself, with new keys."""
     return Route(make_keys("bench", {SENDER: [RECEIVER], RECEIVER: [SENDER]}))
+
+
+def direct() -> list[Route]:
+    """One of them."""
+    return [direct_route()]
+
+
+def both() -> list[Route]:
+    """Two at once."""
+    return [direct_route(), direct_route()]
 
 
 def one_by_one(route: Route) -> Measured:

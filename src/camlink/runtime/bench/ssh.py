@@ -14,24 +14,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Final, Self
 
-from camlink.carry.bench.far import (
-    DISTINCT,
-    OURS,
-    ROUNDS,
-    Ends,
-    Rate,
-    Route,
-    direct_route,
-    median,
-    note,
-    one_by_one,
-    rate,
-    ratio,
-)
+from camlink.carry.bench.far import DISTINCT, OURS, Ends, Route, direct, direct_route, in_turns, one_by_one, recorded
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.place.ssh import Hop, Reach
 
@@ -41,33 +29,19 @@ UP_S: Final = 10.0
 def measure() -> dict[str, Any]:
     """Case `ssh`: MB/s of a link through a forward by ssh."""
     with tempfile.TemporaryDirectory(prefix="camlink-bench-") as name, _sshd(Path(name)) as hop, _Forward(hop) as lead:
-        rates: dict[str, list[Rate]] = {"link by ssh": [], "plain socket by the same ssh": [],
-                                        "plain socket by ssh -L": [], "direct": []}
-        good, number = True, 0
+        numbers = count()
 
-        def through(*, by_ours: bool) -> Route:
-            nonlocal number
-            number += 1
-            path = f"{name}/lane {number}.out"
-            port = lead.port(path) if by_ours else stack.port(path)
-            return direct_route()._replace(folder=name, lane=f"lane {number}", through=f"tcp://127.0.0.1:{port}")
+        def through(reach: _Forward | _OpenSsh) -> Route:
+            lane = f"lane {next(numbers)}"
+            port = reach.port(f"{name}/{lane}.out")
+            return direct_route()._replace(folder=name, lane=lane, through=f"tcp://127.0.0.1:{port}")
 
         with _OpenSsh(hop) as stack:
-            for _ in range(ROUNDS):
-                for figures, ends, route in zip(rates.values(), (OURS, PLAIN, PLAIN, OURS), (
-                        through(by_ours=True), through(by_ours=True), through(by_ours=False), direct_route()),
-                        strict=True):
-                    figure, right = rate(ends, route)
-                    figures.append(figure)
-                    good = good and right
-        quiet = one_by_one(through(by_ours=True))
-    ours, plain, raw, direct = rates.values()
-    return {"case": "ssh", "figure": median(ours), "unit": "MB/s",
-            "beside": {"plain socket by the same ssh": median(plain), "plain socket by ssh -L": median(raw),
-                       "direct": median(direct)},
-            "ratio": {"plain socket by the same ssh": ratio(ours, plain), "plain socket by ssh -L": ratio(ours, raw),
-                      "direct": ratio(ours, direct)},
-            "checked": good and quiet.good, "note": note(rates, quiet)}
+            rates, good = in_turns({"link by ssh": (OURS, lambda: [through(lead)]),
+                                    "plain socket by the same ssh": (PLAIN, lambda: [through(lead)]),
+                                    "plain socket by ssh -L": (PLAIN, lambda: [through(stack)]),
+                                    "direct": (OURS, direct)})
+        return recorded("ssh", rates, good, one_by_one(through(lead)))
 
 
 @contextmanager
