@@ -23,7 +23,8 @@ TELL_S: Final = 0.5
 QUIET_PERIODS: Final = 5
 SENDER_DONE_QUIET_S: Final = 0.5
 PLAN_OVER_QUIET_S: Final = 3.0
-LEAST_DEADLINE_S: Final = 0.1
+LEAST_DEADLINE_S: Final = 0.5
+"""Longer than a busy host keeps a sender waiting in the middle of a frame; what was lost is told by the tail."""
 
 
 def geometry_of(name: str, shape: tuple[int, int]) -> Geometry:
