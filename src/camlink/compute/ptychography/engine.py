@@ -14,7 +14,7 @@ from camlink.compute.ptychography.algorithm import Blend, Rule, ap
 from camlink.compute.ptychography.geometry import Geometry
 from camlink.compute.ptychography.kernels.kernel import Estimate, Kernel, Sums
 from camlink.compute.ptychography.kernels.replay import Replay
-from camlink.compute.ptychography.many.exchange import Alone, Exchange
+from camlink.compute.ptychography.many.exchange import Exchange
 from camlink.compute.ptychography.model import data_misfit, exit_waves, magnitude
 from camlink.compute.ptychography.probe import Constraints, drift
 from camlink.compute.ptychography.shift import Shifts
@@ -82,7 +82,7 @@ class Engine:
         self._shifts = Shifts(fractions, geometry.frame, self._probe)
         self._probes: Array | None = None
         self._slots = slots
-        self._exchange = exchange or Alone()
+        self._exchange = exchange or Exchange()
         self._replay = Replay(kernel.space if self._recorded else None, self._exchange.wait)
         self._comb: tuple[Array, Array] | None = None
         self._comb_is_old = False

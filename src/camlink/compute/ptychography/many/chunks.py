@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from camlink.compute.arrays import to_host
-from camlink.compute.ptychography.many.copies import Copies, PlainCopies, StreamCopies
+from camlink.compute.ptychography.many.copies import Copies, StreamCopies
 from camlink.compute.ptychography.slots import Active, Slots
 
 Array = NDArray[Any]
@@ -37,7 +37,7 @@ class ChunkedSlots(Slots):
     def __init__(self, capacity: int, modes: int, frame: tuple[int, int], real: np.dtype[Any], space: Any = np, *,
                  held: int, chunk: int) -> None:
         self._held, self._chunk = min(held, capacity), max(1, chunk)
-        self._copies: Copies = PlainCopies() if space is np else StreamCopies()
+        self._copies = Copies() if space is np else StreamCopies()
         super().__init__(capacity, modes, frame, real, space)
         far = (capacity - self._held, *frame), (capacity - self._held, modes, *frame)
         self._far = Lane(self._copies.room(far[0], real), self._copies.room(far[1], self._waves.dtype))

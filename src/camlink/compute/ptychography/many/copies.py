@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,62 +13,37 @@ Array = NDArray[Any]
 Pairs = Sequence[tuple[Array, Array]]
 
 
-class Copies(Protocol):
-    """Copies arrays of the host to and from the memory of a kernel; both are contiguous and of one shape and type."""
+class Copies:
+    """Copies arrays of the host to and from the memory of a kernel; both are contiguous and of one shape and type.
+
+    This one is for a kernel that works in the memory of the host, and copies at once.
+    """
 
     def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
         """Memory of the host that is fast to copy from and to, not filled."""
-        ...
+        return np.empty(shape, dtype)
 
     def bring(self, pairs: Pairs, after: Any) -> Any:
         """Copy (host, kernel) pairs to the kernel once `after` has come; gives what tells that they are there."""
-        ...
-
-    def keep(self, pairs: Pairs) -> Any:
-        """Copy (host, kernel) pairs back once the work so far is done; gives what tells that the memory is free."""
-        ...
-
-    def ready(self, sign: Any) -> None:
-        """Let the work that follows wait for what `bring` gave."""
-        ...
-
-    def used(self) -> Any:
-        """What tells that the work so far is done."""
-        ...
-
-    def settle(self) -> None:
-        """Wait for all copies."""
-        ...
-
-
-class PlainCopies:
-    """Copies at once, where the kernel works in the memory of the host."""
-
-    def room(self, shape: tuple[int, ...], dtype: Any) -> Array:
-        """Plain memory."""
-        return np.empty(shape, dtype)
-
-    def bring(self, pairs: Pairs, after: Any) -> None:
-        """Copy."""
         for host, here in pairs:
             here[...] = host
 
-    def keep(self, pairs: Pairs) -> None:
-        """Copy back."""
+    def keep(self, pairs: Pairs) -> Any:
+        """Copy (host, kernel) pairs back once the work so far is done; gives what tells that the memory is free."""
         for host, here in pairs:
             host[...] = here
 
     def ready(self, sign: Any) -> None:
-        """It is."""
+        """Let the work that follows wait for what `bring` gave."""
 
-    def used(self) -> None:
-        """It was."""
+    def used(self) -> Any:
+        """What tells that the work so far is done."""
 
     def settle(self) -> None:
-        """All is done."""
+        """Wait for all copies."""
 
 
-class StreamCopies:
+class StreamCopies(Copies):
     """Copies between page-locked memory and a GPU, in a stream for each direction beside that of the work."""
 
     def __init__(self) -> None:

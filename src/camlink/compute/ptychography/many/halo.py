@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from camlink.compute.arrays import namespace
+from camlink.compute.ptychography.many.exchange import Exchange
 from camlink.compute.ptychography.many.tiles import Tiles
 
 Array = NDArray[Any]
@@ -44,8 +45,8 @@ class Courier(Protocol):
         ...
 
 
-class Halo:
-    """The exchange (many.exchange.Exchange) of one rank.
+class Halo(Exchange):
+    """The exchange of one rank of several.
 
     What a pixel gets from several ranks is added in the order of the ranks, so that all of them get the same bits.
     """
