@@ -181,19 +181,30 @@ class Wire:
             end.close()
 
 
-def test_a_wire_that_goes_silent_for_ten_seconds_loses_nothing(relay: Running, tmp_path: Path) -> None:
-    wire = Wire(relay.port)
-    context = zmq.Context()
+@contextlib.contextmanager
+def tapped(relay: Running, folder: Path) -> Iterator[tuple[Wire, FarOutlet, Any, list[bytes]]]:
+    """An outlet behind the relay, with a wire before its inlets; what makes those, and the secrets of both."""
+    wire, context = Wire(relay.port), zmq.Context()
     keys = make_keys("run", {SENDER: [RECEIVER], RECEIVER: [SENDER]})
     admission = Admission(context)
-    outlet = FarOutlet(context, f"ipc://{tmp_path}/out", "a->b", keys[SENDER], admission, limit_bytes=400_000)
+    outlet = FarOutlet(context, f"ipc://{folder}/out", "a->b", keys[SENDER], admission, limit_bytes=400_000)
     ticket = KEY.ticket(wire.address, "r1", "call", 600)
-    with (OfferGate(relay.ticket("offer"), "lane", f"{tmp_path}/out"),
-          CallGate(ticket, "lane", tmp_path / "in") as gate):
+    with (OfferGate(relay.ticket("offer"), "lane", f"{folder}/out"), CallGate(ticket, "lane", folder / "in") as gate):
+        yield (wire, outlet, lambda name, attempt: FarInlet(context, f"ipc://{gate.path}", "a->b", keys[RECEIVER], name,
+                                                            attempt),
+               [bytes.fromhex(ticket.secret), keys[SENDER].secret.encode()])
+    outlet.close()
+    admission.close()
+    context.destroy(linger=0)
+    wire.close()
+
+
+def test_a_wire_that_goes_silent_for_ten_seconds_loses_nothing(relay: Running, tmp_path: Path) -> None:
+    with tapped(relay, tmp_path) as (wire, outlet, make, _):
         made: list[FarInlet] = []
 
         def join(name: str, attempt: int) -> FarInlet:
-            made.append(FarInlet(context, f"ipc://{gate.path}", "a->b", keys[RECEIVER], name, attempt))
+            made.append(make(name, attempt))
             return made[-1]
 
         def disturb(arrived: int) -> None:
@@ -203,23 +214,12 @@ def test_a_wire_that_goes_silent_for_ten_seconds_loses_nothing(relay: Running, t
 
         got = stream(Ends(outlet, join), 100, disturb)
         made[0].abandon()
-    outlet.close()
-    admission.close()
-    context.destroy(linger=0)
-    wire.close()
     assert sorted(got) == list(range(100))
 
 
 def test_the_relay_sees_no_data_and_a_recording_is_worthless(relay: Running, tmp_path: Path) -> None:
-    wire = Wire(relay.port)
-    context = zmq.Context()
-    keys = make_keys("run", {SENDER: [RECEIVER], RECEIVER: [SENDER]})
-    admission = Admission(context)
-    outlet = FarOutlet(context, f"ipc://{tmp_path}/out", "a->b", keys[SENDER], admission, limit_bytes=400_000)
-    ticket = KEY.ticket(wire.address, "r1", "call", 600)
-    with (OfferGate(relay.ticket("offer"), "lane", f"{tmp_path}/out"),
-          CallGate(ticket, "lane", tmp_path / "in") as gate):
-        inlet = FarInlet(context, f"ipc://{gate.path}", "a->b", keys[RECEIVER], "b")
+    with tapped(relay, tmp_path) as (wire, outlet, make, secrets):
+        inlet = make("b", 0)
         until(lambda: (outlet.pump(), outlet.ready)[1], "hello")
         block = numbered(7, 100_000)
         outlet.offer(block, encode(block))
@@ -228,7 +228,7 @@ def test_the_relay_sees_no_data_and_a_recording_is_worthless(relay: Running, tmp
         inlet.abandon()
         recorded = b"".join(wire.sent)
         assert len(wire.seen) > 100_000
-        for plain in (b"\x07" * 8, b"a->b", bytes.fromhex(ticket.secret), keys[SENDER].secret.encode()):
+        for plain in (b"\x07" * 8, b"a->b", *secrets):
             assert plain not in wire.seen
         before = outlet.account.snapshot()
         with relay.dial() as dialled:  # the same bytes again, from another place
@@ -239,10 +239,6 @@ def test_the_relay_sees_no_data_and_a_recording_is_worthless(relay: Running, tmp
         assert relay.refused("a wrong ticket, or none") == 1
         outlet.pump()
         assert outlet.account.snapshot().refused == before.refused
-    outlet.close()
-    admission.close()
-    context.destroy(linger=0)
-    wire.close()
 
 
 def test_recorded_data_inside_of_a_good_lane_is_refused_by_the_end(relay: Running, tmp_path: Path) -> None:
