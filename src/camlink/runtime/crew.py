@@ -166,6 +166,7 @@ class Crew:
     strikes: dict[tuple[str, str], int] = field(default_factory=dict)
     orders: list[tuple[float, Order]] = field(default_factory=list)
     paused: bool = False
+    least: dict[str, int] = field(default_factory=dict)
 
     def to(self, worker: WorkerState, message: Message) -> Send:
         """The instruction that sends a message to a worker."""
@@ -229,7 +230,7 @@ class Crew:
         for worker in there[max(replicas, 1):]:
             yield self.dismiss(worker)
         for _ in range(replicas - len(there)):
-            yield from self._hire(operator, at)
+            yield from self.hire(operator, at)
 
     def dismiss(self, worker: WorkerState) -> Send:
         """Let a replica leave: it ends what it has begun and gives back the rest."""
@@ -244,14 +245,25 @@ class Crew:
                     for w in self.at(worker.spec.operator)):
                 yield self.dismiss(worker)
 
-    def room_for(self, model: WorkerState) -> Given | Unmet:
-        """Where one more replica of a worker may work; beside it, unless more is known."""
+    def short(self) -> list[str]:
+        """Operators, once for each replica that they lack of the `least` declared since one left for lack of time."""
+        lacks = []
+        for operator, least in self.least.items():
+            there = [w for w in self.at(operator) if not w.over and not w.leaving]
+            if there and there[0].spec.scalable and any(w.leaving for w in self.at(operator)):
+                lacks += [operator] * (least - len(there))
+        return lacks
+
+    def room_for(self, model: WorkerState, at: float) -> Given | Unmet:
+        """Where one more replica of a worker may work at a time; beside it, unless more is known."""
+        del at
         return Given(model.site, model.spec.gpus)
 
-    def _hire(self, operator: str, at: float) -> Iterator[Instruction]:
+    def hire(self, operator: str, at: float) -> Iterator[Instruction]:
+        """Let one more replica join where there is room for it."""
         known = self.at(operator)
         number, model = len(known), next((w for w in self.at(operator) if not w.over), known[0])
-        room = self.room_for(model)
+        room = self.room_for(model, at)
         if isinstance(room, Unmet):
             model.text = room.text
             return

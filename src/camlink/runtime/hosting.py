@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -52,11 +52,14 @@ def settle(workers: Mapping[tuple[str, int], WorkerState], links: dict[str, Link
 
 
 def room_for(model: WorkerState, workers: Mapping[tuple[str, int], WorkerState], joined: Mapping[str, Joined],
-             agents: Mapping[str, str], far: frozenset[str]) -> Given | Unmet:
-    """The agent and the GPUs of one more replica, beside all that work already; its links stay of their kind."""
+             agents: Mapping[str, str], far: frozenset[str], ending: Collection[str] = ()) -> Given | Unmet:
+    """The agent and the GPUs of one more replica, beside all that work already; its links stay of their kind.
+
+    Agents that are `ending` take nobody any more.
+    """
     sites = {agents.get(host) for host in model.spec.hosts or (model.site,)}
     cross = all(link.kind == "far" for link in (*model.spec.inputs, *model.spec.outputs))
-    good = [agent for agent in joined if agents.get(agent) in sites
+    good = [agent for agent in joined if agent not in ending and agents.get(agent) in sites
             and (cross or machine_of(agent, far) == machine_of(model.site, far))]
     there = [w for w in workers.values() if not w.over]
     wants = {w.spec.identity: Want(w.spec.operator, w.spec.needs, (w.site,)) for w in there}

@@ -12,6 +12,7 @@ from camlink.errors import WorkflowError
 from camlink.runtime.crew import WorkerState
 from camlink.runtime.hosting import HAS_MEMFD, machine_of
 from camlink.runtime.messages import REPLICA_SEQUENCES, LinkSpec, WorkerSpec
+from camlink.runtime.orders import scalable
 from camlink.runtime.place.job import QUEUED
 from camlink.runtime.states import RunState
 from camlink.runtime.succession import Succession
@@ -39,7 +40,7 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
         for replica in range(node.replicas):
             spec = WorkerSpec(
                 operator=name, replica=replica, where=operator.where, kind=str(operator.kind),
-                resumes=operator.resumes, patience_s=_patience_s(node, operator),
+                resumes=operator.resumes, scalable=name in scalable(checked), patience_s=_patience_s(node, operator),
                 parameters=msgspec.to_builtins(checked.parameters[name]),
                 inputs=tuple(link for link in links.values() if link.target == name),
                 outputs=tuple(link for link in links.values() if link.source == name),

@@ -69,6 +69,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     join: Join | None = None
     order_wait_s: float = 0.0  # how long it waits for a block that nobody tells of; 0 where any order will do
     resumes: bool = False
+    scalable: bool = False  # more replicas of it may join while the graph runs
     patience_s: float = 300.0  # its code may work for so long without a word; 0 = for ever
     passage: bytes = b""  # carry.crossing.Passage, sealed: only who makes links to other machines reads it
 

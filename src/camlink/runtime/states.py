@@ -9,6 +9,7 @@ stopped, dead or stuck while the graph runs is killed and replaced, a few times 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -31,6 +32,7 @@ from camlink.runtime.events import (
     StartAgent,
 )
 from camlink.runtime.hosting import room_for, settle
+from camlink.runtime.load import LOAD
 from camlink.runtime.messages import (
     Beat,
     Bye,
@@ -108,6 +110,7 @@ class RunState(Crew):
         elif isinstance(event, Begin):
             self.agents = self.agents or {w.site: w.spec.site for w in self.workers.values()}
             self.begun_s = self.phase_s = at
+            self.least = Counter(w.spec.operator for w in self.workers.values())
             yield from (StartAgent(agent) for agent in self.agents)
         elif isinstance(event, Joined):
             yield from self._joined(event, at)
@@ -131,6 +134,8 @@ class RunState(Crew):
         if isinstance(order, Scale):
             if self.phase != "graph" or self.stopped:
                 return
+            if order.who != LOAD:
+                self.least[order.operator] = min(self.least.get(order.operator, 1), order.replicas)
             yield from self.scale(order.operator, order.replicas, at)
         elif isinstance(order, Pause):
             yield from self.hold(order.paused)
@@ -199,18 +204,21 @@ class RunState(Crew):
                     yield from self.launch(worker, at)
                 elif worker.site in self.succession.relieves(event.site) and worker.replaceable and not worker.over:
                     yield from self.move(worker, event.site)
+            for operator in self.short() if not self.stopped else ():
+                yield from self.hire(operator, at)
 
     def _agent_lost(self, event: AgentLost, at: float) -> Iterator[Instruction]:
         """The workers of a lost agent go on with its successor, as their next attempts; or they are lost with it."""
         self.joined.pop(event.site, None)
         self.beats.pop(event.site, None)
         self.placing.pop(event.site, None)
+        missed = event.site in self.succession.asked and self.short()
         self.succession.lost(event.site, at)
         if self.phase == "closing":
             return
         theirs = [w for w in self.workers.values() if w.site == event.site and not w.over]
         heir = ""
-        if self.phase == "graph" and any(w.replaceable and w.killable for w in theirs):
+        if self.phase == "graph" and (missed or any(w.replaceable and w.killable for w in theirs)):
             heir = self.succession.heir(event.site, at)
             yield from self._ask_for(heir, event.site, at)
         for worker in theirs:
@@ -354,9 +362,9 @@ class RunState(Crew):
                 yield from self._kill(worker, f"has worked for {worker.spec.patience_s:g} s without a word; if it may, "
                                               "say so by `patience_s`", at)
 
-    def room_for(self, model: WorkerState) -> Given | Unmet:
-        """Where one more replica of a worker may work."""
-        return room_for(model, self.workers, self.joined, self.agents, self.far)
+    def room_for(self, model: WorkerState, at: float) -> Given | Unmet:
+        """Where one more replica of a worker may work at a time."""
+        return room_for(model, self.workers, self.joined, self.agents, self.far, self.succession.ending(at))
 
     def _silence_s(self, site: str) -> float:
         return FAR_SILENCE_S if site in self.far else SILENCE_S

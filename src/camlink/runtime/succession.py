@@ -69,6 +69,10 @@ class Succession:
         return {agent for agent, then in self.leave_s.items()
                 if at >= then and (agent not in self.heirs or self.heirs[agent] in self.asked)}
 
+    def ending(self, at: float) -> set[str]:
+        """Agents that take nobody any more: their successor has come, or it is too late to wait for it."""
+        return {old for old, heir in self.heirs.items() if heir not in self.asked} | self.alone(at)
+
     def relieves(self, heir: str) -> list[str]:
         """Those whose place an agent takes that has come."""
         return [old for old, found in self.heirs.items() if found == heir]
