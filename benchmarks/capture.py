@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 from pathlib import Path
 
 from camlink.capture.fastccd.bench import measure
+from camlink.display.terminal.bench import machine
 
 
 def main() -> None:
@@ -26,8 +25,7 @@ def main() -> None:
             print(f"{detector} {payload} B: {case['figure']} {case['unit']}, checked={case['checked']}; {case['note']}")
             cases.append(case)
     if asked.json:
-        machine = {"cpus": os.cpu_count(), "processor": platform.machine(), "system": platform.platform()}
-        asked.json.write_text(json.dumps({"machine": machine, "cases": cases}, indent=1), encoding="utf-8")
+        asked.json.write_text(json.dumps({"machine": machine(), "cases": cases}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -88,9 +89,10 @@ def _spread(seconds: list[float]) -> dict[str, float]:
 def one_run(dice: random.Random, kills: int, whom: tuple[str, ...], gap: tuple[float, float]) -> dict[str, Any]:
     """What came of a demo that lost some processes."""
     begun_s = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="camlink-kills-") as folder:
+    with tempfile.TemporaryDirectory(prefix="camlink-kills-") as folder, ExitStack() as stack:
         run = subprocess.Popen([sys.executable, __file__, "--demo", folder], stdout=subprocess.PIPE,
                                stdin=subprocess.DEVNULL, text=True)
+        stack.callback(end, run)
         assert run.stdout is not None
         page = ""
         for line in run.stdout:
@@ -98,7 +100,7 @@ def one_run(dice: random.Random, kills: int, whom: tuple[str, ...], gap: tuple[f
                 page = line.split()[1]
             if line.startswith("step 3"):
                 break
-        viewer = look(page)
+        viewer = look(page, stack)
         killed: list[str] = []
         at_s: list[float] = []
         for _ in range(kills):
@@ -106,10 +108,8 @@ def one_run(dice: random.Random, kills: int, whom: tuple[str, ...], gap: tuple[f
             if name := kill_one(run.pid, viewer, dice, whom):
                 killed.append(name)
                 at_s.append(time.time())
-                viewer = look(page) if viewer.poll() is not None else viewer
+                viewer = look(page, stack) if viewer.poll() is not None else viewer
         output, _ = run.communicate(timeout=180)
-        viewer.kill()
-        viewer.wait()
         if not (report := Path(folder) / "report.json").exists():
             return {"verdict": "none", "reasons": output.splitlines()[-5:], "killed": killed, "recovered": [],
                     "expected": 0, "lost": 0, "error_vs_truth": None, "wall_s": time.monotonic() - begun_s}
@@ -152,9 +152,17 @@ def demo(folder: Path) -> int:
     return present(flow, choices, Console(), with_truth)
 
 
-def look(page: str) -> subprocess.Popen[bytes]:
-    """Somebody who looks at the page, in a process that takes all that it sends."""
-    return subprocess.Popen([sys.executable, "-c", VIEWER, page], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+def look(page: str, stack: ExitStack) -> subprocess.Popen[bytes]:
+    """Somebody who looks at the page, in a process that takes all that it sends, and ends with `stack`."""
+    viewer = subprocess.Popen([sys.executable, "-c", VIEWER, page], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    stack.callback(end, viewer)
+    return viewer
+
+
+def end(process: subprocess.Popen[Any]) -> None:
+    """Leave nobody behind, however the run ended."""
+    process.kill()
+    process.wait()
 
 
 def kill_one(master: int, viewer: subprocess.Popen[bytes], dice: random.Random, whom: tuple[str, ...]) -> str:
@@ -172,8 +180,11 @@ def kill_one(master: int, viewer: subprocess.Popen[bytes], dice: random.Random, 
             name = "nursery"
         there[name] = process
     name = dice.choice(sorted(set(whom) & set(there)) or [""])
-    if name:
-        there[name].send_signal(signal.SIGKILL)
+    try:
+        if name:
+            there[name].send_signal(signal.SIGKILL)
+    except psutil.NoSuchProcess:
+        return ""
     return name
 
 

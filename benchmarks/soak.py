@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import signal
 import sys
@@ -26,6 +25,7 @@ import psutil
 import steady
 
 from camlink.display.chart import Axes, Line, chart
+from camlink.display.terminal.bench import machine
 from camlink.runtime.report import Report
 from camlink.runtime.run import OpenRun, open_run
 from camlink.runtime.status import RunStatus
@@ -59,8 +59,7 @@ def main() -> None:
                                      60 * asked.minutes + 180)
             report = opened.wait(1)
         found = figures(report, samples, kills, missing(run, frames))
-    machine = {"cores": os.cpu_count(), "load": os.getloadavg()}
-    found = {"machine": machine, "minutes": asked.minutes, "sustainable_hz": round(sustained_hz),
+    found = {"machine": machine(), "minutes": asked.minutes, "sustainable_hz": round(sustained_hz),
              "offered_hz": round(rate_hz), "frame_bytes": 2 * steady.SIDE_PX**2, "together": asked.together,
              "seed": asked.seed, **found}
     print(json.dumps({key: value for key, value in found.items() if key not in LONG}, indent=1))
@@ -155,7 +154,10 @@ def kill(whom: str) -> bool:
     """SIGKILL to the worker of that name, if it is there."""
     for process, name in processes():
         if name == whom:
-            process.send_signal(signal.SIGKILL)
+            try:
+                process.send_signal(signal.SIGKILL)
+            except psutil.NoSuchProcess:
+                return False
             return True
     return False
 
