@@ -9,6 +9,7 @@ a stream have the same layout again and again: what was checked of a layout once
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Sequence
 from functools import lru_cache
@@ -28,7 +29,7 @@ MAX_BLOCK_BYTES: Final = 4 << 30
 INLINE_BYTES: Final = 4096
 _ALIGN: Final = 16
 _SIZE: Final = struct.Struct("<I")
-_KINDS: Final = frozenset("biufc")
+_DTYPE: Final = re.compile(r"[<>|][biufc](?:[1248]|16)")
 _REMEMBERED: Final = 256
 
 
@@ -177,12 +178,12 @@ def _checked(kind: str, raw: bytes) -> _Checked:
 
 def _shape(lay: Layout, at: int) -> _Shape:
     """One array of a layout, at byte `at` of the small ones if it is small."""
+    if not _DTYPE.fullmatch(lay.dtype):  # NumPy reads whole records and Python literals out of longer ones
+        raise WireError(f"array '{lay.name[:40]}': dtype '{lay.dtype[:40]}' does not travel")
     try:
         dtype = np.dtype(lay.dtype)
-    except (TypeError, ValueError):
+    except TypeError:
         raise WireError(f"array '{lay.name[:40]}' has the unknown dtype '{lay.dtype[:40]}'") from None
-    if dtype.kind not in _KINDS or dtype.itemsize > 16:
-        raise WireError(f"array '{lay.name[:40]}': dtype '{lay.dtype[:40]}' does not travel")
     if len(lay.shape) > MAX_AXES or any(n < 0 for n in lay.shape):
         raise WireError(f"array '{lay.name[:40]}' has the impossible shape {lay.shape[:MAX_AXES]}")
     nbytes = math.prod(lay.shape) * dtype.itemsize
