@@ -135,7 +135,7 @@ def _head(part: Any) -> tuple[bytes, int, Head]:
         if end > size:
             raise WireError(f"the head of a block does not parse: it ends at byte {end} of {size}")
         head = _DECODER.decode(memoryview(first)[_SIZE.size:end])
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"the head of a block does not parse: {error}") from None
     if head.version != VERSION:
         raise WireError(f"block version {head.version} is not {VERSION}; use the same camlink at both ends")
@@ -157,7 +157,7 @@ def _checked(kind: str, raw: bytes) -> _Checked:
     """The layout in `raw`; raises WireError when it is impossible, or does not make a block of that type."""
     try:
         layout = _LAYOUTS.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"the layout of a block does not parse: {error}") from None
     if len(layout) > MAX_ARRAYS:
         raise WireError(f"a block has at most {MAX_ARRAYS} arrays, this one announces {len(layout)}")

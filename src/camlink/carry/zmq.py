@@ -49,7 +49,7 @@ def read_hello(body: bytes, link: str) -> Hello:
     """The hello in `body`; raises WireError when it is none, or for another link."""
     try:
         hello = msgspec.msgpack.decode(body, type=Hello)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"link {link}: a hello does not parse: {error}") from None
     if hello.link != link or hello.attempt < 0 or not hello.name:
         raise WireError(f"link {link}: hello for another link, '{hello.link[:80]}'")

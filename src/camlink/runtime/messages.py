@@ -354,5 +354,5 @@ def decode(data: bytes) -> Any:
         raise WireError(f"control network: a message of {len(data)} bytes is over the limit of {MAX_CONTROL_BYTES}")
     try:
         return _DECODER.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise WireError(f"control network: not a message: {error}") from None

@@ -53,6 +53,9 @@ def test_the_same_layout_again_and_another_type_of_it_are_checked_each_for_itsel
         decode([head(type="CountFrames"), bytes(5200)])
 
 
+DEEP = msgspec.Raw(b"\x91" * 100_000 + b"\xc0")
+
+
 def head(small: bytes = b"", **change: object) -> bytes:
     parts = {"version": 2, "type": "Result", "header": HEADER, "layout": [("a", "<f4", (1300,))]} | change
     body = msgspec.msgpack.encode(list(parts.values()))
@@ -72,6 +75,8 @@ def head(small: bytes = b"", **change: object) -> bytes:
     ([head(), bytes(4)], "announces 5200 bytes and carries 4"),
     ([head(layout=7), bytes(8)], "layout of a block does not parse"),
     ([head(layout=[("a", "|O", (1,))]), bytes(8)], "does not travel"),
+    ([head(layout=DEEP)], "does not parse"),
+    ([head(header={"x": DEEP})], "does not parse"),
     ([head(layout=[("a", "nonsense", (1,))]), bytes(8)], "does not travel"),
     ([head(layout=[("a", "<i16", (1,))]), bytes(8)], "unknown dtype"),
     ([head(layout=[("a", "(1,,2)f4", (1,))]), bytes(8)], "does not travel"),

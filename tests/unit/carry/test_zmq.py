@@ -24,7 +24,8 @@ def test_garbage_from_receivers_is_counted_and_the_link_goes_on(context: zmq.Con
     outlet = ZmqOutlet(context, "inproc://g", "l")
     rogue = context.socket(zmq.DEALER)
     rogue.connect("inproc://g")
-    junk = [b"", b"Zjunk", b"Hwrong", b"H" + write_hello("other", "w", 0), b"D" + b"\xff" * 24, b"F", b"L",
+    junk = [b"", b"Zjunk", b"Hwrong", b"H\x94\xa1l\xa1w\x00" + b"\x91" * 8000,
+            b"H" + write_hello("other", "w", 0), b"D" + b"\xff" * 24, b"F", b"L",
             *(first + payload for first in (b"", b"H", b"D", b"R") for payload in PAYLOADS.values())]
     for message in junk:
         rogue.send(message)

@@ -25,6 +25,11 @@ def test_hostile_payloads_are_refused(payload: bytes) -> None:
         decode(payload)
 
 
+def test_a_message_that_is_too_deep_where_nobody_reads_is_refused() -> None:
+    with pytest.raises(WireError, match="not a message"):
+        decode(b"\x82\xa4type\xa4Beat\xa1x" + b"\x91" * 100_000 + b"\xc0")
+
+
 def test_a_message_beyond_the_limit_is_not_even_parsed() -> None:
     with pytest.raises(WireError, match="over the limit"):
         decode(bytes(MAX_CONTROL_BYTES + 1))

@@ -39,7 +39,7 @@ def read_invitation(message: bytes) -> Invitation:
             ipaddress.ip_address(host.strip("[]"))
             if not port.isdecimal() or endpoint != endpoint_of(host.strip("[]"), int(port)):
                 raise ValueError
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         raise WireError("an invitation that is none, or to what is no address") from None
     return invitation
 

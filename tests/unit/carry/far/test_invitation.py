@@ -20,6 +20,11 @@ def test_an_invitation_leads_to_addresses_only(endpoints: list[str]) -> None:
         read_invitation(Invitation("b", 0, tuple(endpoints)).written())
 
 
+def test_an_invitation_that_is_too_deep_where_nobody_reads_is_refused() -> None:
+    with pytest.raises(WireError):
+        read_invitation(INVITE + b"\x94\xa1b\x00\x90" + b"\x91" * 5000)
+
+
 @given(st.ip_addresses(), st.integers(1, 65535))
 def test_an_invitation_reads_as_it_was_written(host: object, port: int) -> None:
     invitation = Invitation("b", 3, (endpoint_of(str(host), port),))
