@@ -56,6 +56,7 @@ class FarOutlet(ZmqOutlet):
 
     def listen(self, host: str) -> str:
         """Another address where this outlet can be dialled, at a free port of `host`; raises zmq.ZMQError."""
+        self._socket.setsockopt(zmq.IPV6, ":" in host)
         self._socket.bind(f"tcp://[{host}]:*" if ":" in host else f"tcp://{host}:*")
         found: str = self._socket.getsockopt_string(zmq.LAST_ENDPOINT)
         return found
@@ -101,6 +102,7 @@ class FarOutlet(ZmqOutlet):
         for end in self._dialled - wanted:
             self._socket.disconnect(end)
         for end in wanted - self._dialled:
+            self._socket.setsockopt(zmq.IPV6, "[" in end)
             self._socket.connect(end)
         self._dialled = wanted
 
@@ -211,6 +213,7 @@ class FarInlet(ZmqInlet):
     def _reach(self, socket: zmq.Socket[Any], way: Way) -> None:
         """Make a socket go a way; from the thread of a search too."""
         self._secure(socket)
+        socket.setsockopt(zmq.IPV6, "[" in way.endpoint)
         if way.inward:
             socket.setsockopt(zmq.USE_FD, os.dup(self._listeners[way.endpoint].fileno()))
             socket.bind(way.endpoint)

@@ -203,10 +203,10 @@ def test_whatever_is_no_address_is_refused(text: str) -> None:
         assert write_address(lane, path, direct) == text
 
 
-def invited(side: Side, relay: Wire, *more: Way) -> tuple[FarInlet, Path]:
+def invited(side: Side, relay: Wire, *more: Way, host: str = "127.0.0.1") -> tuple[FarInlet, Path]:
     """An inlet that reaches its sender by a slow relay, and may be dialled."""
     inlet = FarInlet(side.context, [*more, Way("relay", relay.endpoint)], "a->b", KEYS[RECEIVER], "b",
-                     listen=["127.0.0.1"])
+                     listen=[host])
     side.stack.callback(inlet.abandon)
     until(lambda: (side.outlet.pump(), inlet.pump(), side.outlet.ready)[2], "the hello")
     assert inlet.account.path is not None
@@ -227,13 +227,21 @@ def port_of(endpoint: str) -> int:
 
 
 @pytest.mark.slow
-def test_the_sender_dials_where_nobody_can_dial_it(side: Side) -> None:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_the_sender_dials_where_nobody_can_dial_it(side: Side, host: str) -> None:
     relay = side.wire(0.02)
-    _, path = invited(side, relay)
+    inlet, path = invited(side, relay, host=host)
     assert (path.by, path.chosen) == ("direct", 1)
     assert set(path.tried) == {f"direct {path.to}, dialled by the sender", f"relay {relay.endpoint}"}
     assert path.bytes_per_s > 0
-    assert len(list(connections(port_of(path.to)))) == 1
+    assert stream(side, inlet, 20, {}) == list(range(20))
+
+
+@pytest.mark.slow
+def test_where_both_can_be_dialled_at_an_address_of_ipv6_both_ways_work(side: Side) -> None:
+    _, path = invited(side, side.wire(0.02), Way("direct", side.outlet.listen("::1")), host="::1")
+    assert path.by == "direct"
+    assert sum(said != "no answer" for way, said in path.tried.items() if "[::1]" in way) == 2
 
 
 @pytest.mark.slow
