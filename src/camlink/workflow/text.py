@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 
@@ -23,8 +23,7 @@ _RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", 
 _SITE: Final = ("placer", "agents", "dask")
 _DASK: Final = ("workers", "dashboard")
 _WIRE: Final = ("of", "to", "policy", "feedback", "link")
-_JOIN: Final = tuple(field.name for field in fields(Join))
-_ELASTIC: Final = tuple(field.name for field in fields(Elastic))
+R = TypeVar("R", Join, Elastic)
 _NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 
@@ -227,26 +226,22 @@ class _Reader:
     def join(self, node: yaml.Node | None, path: tuple[str, ...]) -> Join | None:
         if node is None:
             return None
-        path = (*path, "join")
-        found = self.mapping(node, path, f"{path[1]}.join")
-        self.only(found, _JOIN, f"{path[1]}.join", path)
-        if "by" not in found:
-            self.fault(f"{path[1]}.join lacks `by: KEY`", path)
-        usual = Join(KEYS[0])
-        return Join(self.typed(found, "by", str, usual.by, path), self.typed(found, "skew", int, usual.skew, path),
-                    self.typed(found, "wait_s", int | float, usual.wait_s, path, say="seconds"))
+        join = self.record(node, (*path, "join"), Join(KEYS[0]))
+        if (*path, "join", "by") not in self.places:
+            self.fault(f"{path[1]}.join lacks `by: KEY`", (*path, "join"))
+        return join
 
     def elastic(self, node: yaml.Node | None, path: tuple[str, ...]) -> Elastic | None:
-        if not isinstance(node, yaml.MappingNode):
-            return None
-        path = (*path, "replicas")
-        found = self.mapping(node, path, f"{path[1]}.replicas")
-        self.only(found, _ELASTIC, f"{path[1]}.replicas", path)
-        usual, given = Elastic(), {}
-        for key in _ELASTIC:
-            want, say = (int | float, "seconds") if key.endswith("_s") else (int, "a number")
-            given[key] = self.typed(found, key, want, getattr(usual, key), path, say=say)
-        return Elastic(**given)
+        return self.record(node, (*path, "replicas"), Elastic()) if isinstance(node, yaml.MappingNode) else None
+
+    def record(self, node: yaml.Node, path: tuple[str, ...], usual: R) -> R:
+        """What a mapping says of a small record; what it does not say is as usual."""
+        known, what = {field.name: getattr(usual, field.name) for field in fields(usual)}, ".".join(path[1:])
+        found = self.mapping(node, path, what)
+        self.only(found, tuple(known), what, path)
+        kinds = {float: (int | float, "seconds"), int: (int, "a number"), str: (str, "a word")}
+        return replace(usual, **{name: self.typed(found, name, kinds[type(value)][0], value, path,
+                                                  say=kinds[type(value)][1]) for name, value in known.items()})
 
     def wires(self, node: yaml.Node | None, path: tuple[str, ...]) -> tuple[Wire, ...]:
         if node is None:

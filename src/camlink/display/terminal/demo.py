@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 
 from camlink.display.terminal import options
-from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Sites, Tls, Values
+from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Sites, Size, Tls, Values
 from camlink.display.terminal.session import Choices, present
 from camlink.errors import CamlinkError, UnknownName
 from camlink.runtime.report import Report
@@ -20,13 +19,6 @@ from camlink.workflow.graph import Workflow
 from camlink.workflow.text import parse_workflow, put_over_sites
 
 DEMOS: Final = ("ptychography",)
-
-
-class Size(StrEnum):
-    """How large a scan."""
-
-    DEMO = "demo"
-    TALK = "talk"
 
 
 def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}.")] = "ptychography",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -22,6 +23,15 @@ Tls = Annotated[str, typer.Option("--tls", metavar="auto|off|CERTIFICATE,KEY", h
 Values = Annotated[list[str] | None, typer.Option("--set", metavar="OPERATOR.PARAMETER=VALUE",
                                                    help="Set a parameter; may be given several times.")]
 Sites = Annotated[Path | None, typer.Option("--sites", help="YAML file: other `sites`, and `at: {operator: site}`.")]
+
+
+class Size(StrEnum):
+    """How large a scan."""
+
+    DEMO = "demo"
+    TALK = "talk"
+
+
 _FORM: Final = "OPERATOR.PARAMETER=VALUE, as in solve.beta=0.8"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -12,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from camlink.display.terminal.options import Values, read_sets, write_json
+from camlink.display.terminal.options import Size, Values, read_sets, write_json
 from camlink.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -26,15 +25,8 @@ GROUPS: Final = ("twin", "plan", "solve")
 MIB: Final = 2**20
 
 
-class Preset(StrEnum):
-    """Which scan the other options change."""
-
-    DEMO = "demo"
-    TALK = "talk"
-
-
-def plan(preset: Annotated[Preset, typer.Argument(
-             help="The scan to start from; talk: 40 x 40 frames of 260 x 260 pixels in 300 s.")] = Preset.DEMO,
+def plan(preset: Annotated[Size, typer.Argument(
+             help="The scan to start from; talk: 40 x 40 frames of 260 x 260 pixels in 300 s.")] = Size.DEMO,
          points_y: Annotated[int | None, typer.Option(help="Points along y.")] = None,
          points_x: Annotated[int | None, typer.Option(help="Points along x.")] = None,
          step_m: Annotated[float | None, typer.Option(help="Distance of neighbouring points [m].")] = None,
@@ -86,7 +78,7 @@ def plan(preset: Annotated[Preset, typer.Argument(
                          **({"against": {"run": measured, "deviations": compared}} if compared else {})})
 
 
-def records(preset: Preset, given: dict[str, dict[str, Any]],
+def records(preset: Size, given: dict[str, dict[str, Any]],
             sets: dict[str, Any]) -> tuple[TwinParameters, Circumstances, SolveParameters]:
     """The three records from the preset, what was given as options (None: not given), and `--set`.
 
@@ -97,7 +89,7 @@ def records(preset: Preset, given: dict[str, dict[str, Any]],
     from camlink.compute.ptychography.parameters import SolveParameters
     from camlink.workflow.parameter import build
 
-    talk = preset is Preset.TALK
+    talk = preset is Size.TALK
     chosen: dict[str, dict[str, Any]] = {
         "twin": msgspec.structs.asdict(talk_parameters() if talk else TwinParameters()), "plan": {}, "solve": {}}
     for group, options in given.items():

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from camlink.display.terminal.demo import DEMOS, Size, demo_workflow
+from camlink.display.terminal.demo import DEMOS, demo_workflow
+from camlink.display.terminal.options import Size
 from camlink.errors import UnknownName
 from camlink.workflow.check import check
 

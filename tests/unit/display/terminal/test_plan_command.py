@@ -6,7 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from camlink.display.terminal.plan import TALK_SCAN_S, Preset, plan, records
+from camlink.display.terminal.options import Size
+from camlink.display.terminal.plan import TALK_SCAN_S, plan, records
 from camlink.errors import ParameterError, StorageError, UnknownName
 
 MACHINE = ["--ms-per-iteration", "900", "--memory-gib", "16"]
@@ -50,11 +51,11 @@ def test_a_run_is_held_against_its_forecast(tmp_path):
 
 def test_options_and_sets_end_in_their_records():
     given = {"twin": {"photons": 5.0, "rate_hz": 2.0}, "solve": {"iterations": None}}
-    scan, around, solve = records(Preset.TALK, given,
+    scan, around, solve = records(Size.TALK, given,
                                   {"twin.energy_eV": 1200, "plan.change_s": 5, "solve.iterations": 7})
     assert (scan.photons, scan.energy_eV, around.change_s, solve.iterations) == (5.0, 1200, 5, 7)
     assert around.scan_s == 0  # a rate that is given decides, in place of the talk's time
-    assert records(Preset.TALK, {}, {})[1].scan_s == TALK_SCAN_S
+    assert records(Size.TALK, {}, {})[1].scan_s == TALK_SCAN_S
 
 
 @pytest.mark.parametrize(("arguments", "error"), [
