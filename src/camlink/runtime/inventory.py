@@ -27,9 +27,11 @@ def take_inventory(folder: Path, walltime_s: float = 0.0) -> Inventory:
 
     Slurm tells what is left; elsewhere it is `walltime_s`, as long as our job may work, or none for 0.
     """
+    models, visible = gpu_models(), read_settings().visible_gpus
     return Inventory(
         host=platform.node(), system=platform.platform(), cores=len(os.sched_getaffinity(0)),
-        memory_bytes=psutil.virtual_memory().total, disk_bytes=shutil.disk_usage(folder).free, gpus=_gpus(),
+        memory_bytes=psutil.virtual_memory().total, disk_bytes=shutil.disk_usage(folder).free,
+        gpus=tuple(models if visible is None else models[:len(visible)]),
         walltime_left_s=_walltime_left_s(read_settings().batch_job) or walltime_s or None, versions=versions(),
         network=network(), python=sys.executable)
 
@@ -42,15 +44,14 @@ def network() -> dict[str, int]:
             and not found.address.startswith("127.")}
 
 
-def _gpus() -> tuple[str, ...]:
-    """Models of the GPUs as the driver names them."""
+def gpu_models() -> list[str]:
+    """Models of all GPUs of the machine as the driver names them."""
     found = []
     for path in sorted(_GPUS.glob("*/information")):
         with suppress(OSError):
             lines = dict(line.split(":", 1) for line in path.read_text().splitlines() if ":" in line)
             found.append(lines.get("Model", "GPU").strip())
-    visible = read_settings().visible_gpus
-    return tuple(found if visible is None else found[:len(visible)])
+    return found
 
 
 def _walltime_left_s(job: str) -> float | None:

@@ -15,6 +15,7 @@ import numpy as np
 import psutil
 
 from camlink.runtime.doctor.finding import Finding, graded
+from camlink.runtime.inventory import gpu_models
 
 GIB: Final = 1 << 30
 MIB: Final = 1 << 20
@@ -140,10 +141,7 @@ def speed() -> Finding:
 
 def gpu() -> Finding:
     """Graphics processors that the driver shows."""
-    cards = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
-    names = [line.partition(":")[2].strip() for card in cards for line in card.read_text().splitlines()
-             if line.startswith("Model")]
-    return Finding("GPU", "ok", ", ".join(names) if names else "none: solvers run on the processors")
+    return Finding("GPU", "ok", ", ".join(gpu_models()) or "none: solvers run on the processors")
 
 
 def socket_folder(sockets: Path) -> Finding:
