@@ -201,8 +201,8 @@ def test_a_python_that_fits_is_used_as_it_is_and_others_are_named(sshd: Any, tmp
 
     async def run() -> None:
         async with Reach((hop(sshd, sshd.login),)) as reach:
-            assert await fit(reach, sys.executable) == (sys.executable, False, ())
-            assert (await fit(reach, "")).python == sys.executable
+            assert await fit(reach, sys.executable) == sys.executable
+            assert await fit(reach, "") == sys.executable
             for wrong in ("/bin/false", "/no/python", "/bin/echo"):
                 with pytest.raises(InputError, match="no Python that works"):
                     await fit(reach, wrong)

@@ -14,12 +14,12 @@ import zipfile
 from collections.abc import Iterable
 from importlib.metadata import distribution
 from importlib.resources import files
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.versions import differences, needed, versions
+from camlink.runtime.versions import needed, versions
 
 OLDEST: Final = (3, 11)
 INSTALL_S: Final = 300.0
@@ -62,15 +62,7 @@ class Found(msgspec.Struct, frozen=True):
     folders: tuple[str, ...]
 
 
-class Fitted(NamedTuple):
-    """The Python to use, whether it was made for this run, and what differs from ours, a sentence each."""
-
-    python: str
-    made: bool
-    differs: tuple[str, ...]
-
-
-async def fit(reach: Reached, python: str) -> Fitted:
+async def fit(reach: Reached, python: str) -> str:
     """A Python at the last host that can run an agent of this version; where none is named, one of our path or any.
 
     Raises InputError when there is none and none can be made of what is there.
@@ -86,23 +78,21 @@ async def fit(reach: Reached, python: str) -> Fitted:
                          f"{'.'.join(map(str, OLDEST))}; name another with `python:`")
     here = versions()
     if found.versions.get("camlink") == here["camlink"] and not _missing(found):
-        return Fitted(python, False, tuple(differences(found.versions, here)))
+        return python
     made = f"{reach.folder}/env"
     await reach.call(python, "-m", "venv", "--without-pip", made)
     python = f"{made}/bin/python"
     (target, *_) = (await _look(reach, python)).folders
     await reach.call(python, "-c", _ADD, target, *found.folders)
     await reach.call(python, "-m", "zipfile", "-e", await reach.put_private("camlink.whl", pack()), target)
-    found = await _look(reach, python)
-    if missing := _missing(found):
+    if missing := _missing(await _look(reach, python)):
         wanted = [f"{name}=={here[name]}" if name in here else name for name in missing]
         try:
             await reach.call(python, "-m", "pip", "install", "--quiet", *wanted, patience_s=INSTALL_S)
         except PeerLost as error:
             raise InputError(f"{reach.where}: {', '.join(missing)} are missing and could not be installed; install "
                              f"them, or name a Python that has them with `python:` ({error})") from None
-        found = await _look(reach, python)
-    return Fitted(python, True, tuple(differences(found.versions, here)))
+    return python
 
 
 async def _look(reach: Reached, python: str) -> Found:

@@ -46,7 +46,7 @@ class SshPlace:
         key = await reach.put_private("agent.key", msgspec.json.encode(keys))
         address = f"tcp://127.0.0.1:{await reach.lead_back(port)}"
         folder = Path(reach.folder)
-        python = (await fit(reach, self._options.python)).python
+        python = await fit(reach, self._options.python)
         argv = (python, "-m", "camlink", "agent", "--join", address, "--key", key, "--site", site,
                 "--relay", f"127.0.0.1:{await reach.lead_back(relay)}",
                 *(("--listen", self._options.listen) if self._options.listen else ()))
