@@ -14,11 +14,12 @@ import zipfile
 from collections.abc import Iterable
 from importlib.metadata import distribution
 from importlib.resources import files
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
 from camlink.errors import InputError, PeerLost
+from camlink.runtime.place.ssh import Reach
 from camlink.runtime.versions import needed, versions
 
 OLDEST: Final = (3, 11)
@@ -40,21 +41,6 @@ pathlib.Path(sys.argv[1], "camlink-base.pth").write_text("".join(line + chr(10) 
 """
 
 
-class Reached(Protocol):
-    """What is needed of a connection to another machine (ssh.Reach)."""
-
-    where: str
-    folder: str
-
-    async def call(self, *argv: str, given: bytes = b"", patience_s: float = ...) -> str:
-        """What a program says that ends well; raises PeerLost."""
-        ...
-
-    async def put_private(self, name: str, data: bytes) -> str:
-        """Write a file into our folder there."""
-        ...
-
-
 class Found(msgspec.Struct, frozen=True):
     """A Python there: versions of itself and of what we need, and where its packages are (new ones in the first)."""
 
@@ -62,7 +48,7 @@ class Found(msgspec.Struct, frozen=True):
     folders: tuple[str, ...]
 
 
-async def fit(reach: Reached, python: str) -> str:
+async def fit(reach: Reach, python: str) -> str:
     """A Python at the last host that can run an agent of this version; where none is named, one of our path or any.
 
     Raises InputError when there is none and none can be made of what is there.
@@ -95,7 +81,7 @@ async def fit(reach: Reached, python: str) -> str:
     return python
 
 
-async def _look(reach: Reached, python: str) -> Found:
+async def _look(reach: Reach, python: str) -> Found:
     try:
         said = await reach.call(python, "-c", _LOOK, *needed())
         return msgspec.json.decode(said, type=Found)
