@@ -12,6 +12,7 @@ from camlink.carry.far.path import Path
 
 _BINS: Final = 256
 _PER_OCTAVE: Final = 8
+_OLDEST_S: Final = 1e10
 _NOTES: Final = 16
 _MOST_STRANGERS: Final = 32
 K = TypeVar("K", bound=int | str)
@@ -191,6 +192,10 @@ class Account:
         self.received += frames
         self._passed(nbytes, now_s)
         age, hop = now_s - made_s, now_s - sent_s
+        if not 0.0 <= age <= _OLDEST_S:  # what the sender says is no time, or yet to come
+            age = 0.0
+        if not 0.0 <= hop <= _OLDEST_S:
+            hop = 0.0
         if age > self._max_age_s:
             self._max_age_s = age
         if hop > self._max_hop_s:

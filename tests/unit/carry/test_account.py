@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,7 +63,10 @@ def test_a_frame_that_is_nowhere_is_found() -> None:
     assert "8 frames offered, but 1 acknowledged, 5 dropped, 1 lost and 0 kept" in account.snapshot().fault()
 
 
-def test_a_clock_that_jumps_back_gives_no_negative_age() -> None:
+@pytest.mark.parametrize("then_s", [9.0, float("nan"), float("inf"), -float("inf"), 1e308, -1e308])
+def test_whatever_time_a_sender_names_gives_an_age(then_s: float) -> None:
     account = Account()
-    account.count_received(1, 10, 5.0, 9.0, 7.0)
-    assert account.snapshot().max_age_s == 0.0
+    account.count_received(1, 10, 5.0, then_s, then_s)
+    told = account.snapshot()
+    assert (told.max_age_s, told.age_sum_s, told.max_hop_s, told.hop_sum_s) == (0.0,) * 4
+    assert sum(told.ages.values()) == sum(told.hops.values()) == 1
