@@ -186,7 +186,8 @@ def _shape(lay: Layout, at: int) -> _Shape:
         raise WireError(f"array '{lay.name[:40]}' has the unknown dtype '{lay.dtype[:40]}'") from None
     if len(lay.shape) > MAX_AXES or any(n < 0 for n in lay.shape):
         raise WireError(f"array '{lay.name[:40]}' has the impossible shape {lay.shape[:MAX_AXES]}")
+    if math.prod(max(n, 1) for n in lay.shape) * dtype.itemsize > MAX_BLOCK_BYTES:  # of no bytes too: NumPy minds
+        raise WireError(f"array '{lay.name[:40]}' announces the shape {lay.shape} of {dtype.str}, a block has at most "
+                        f"{MAX_BLOCK_BYTES} bytes")
     nbytes = math.prod(lay.shape) * dtype.itemsize
-    if nbytes > MAX_BLOCK_BYTES or any(n > MAX_BLOCK_BYTES for n in lay.shape):
-        raise WireError(f"array '{lay.name[:40]}' announces {nbytes} bytes, a block has at most {MAX_BLOCK_BYTES}")
     return _Shape(lay.name, dtype, lay.shape, nbytes, at if nbytes <= INLINE_BYTES else -1)

@@ -84,6 +84,7 @@ def head(small: bytes = b"", **change: object) -> bytes:
     ([head(layout=[("a", "<f4", (-1, -2))]), bytes(8)], "impossible shape"),
     ([head(layout=[("a", "<f4", (2**40, 2**40))]), bytes(8)], "announces"),
     ([head(layout=[("a", "<f4", (0, 2**40))]), bytes(8)], "announces"),
+    ([head(layout=[("a", "<f4", (0, 2**32, 2**32))]), bytes(8)], "announces"),
     ([head(layout=[("a", "<f4", (1,) * 40)]), bytes(4)], "impossible shape"),
     ([head(layout=[("a", "<f4", (1,))] * 2, small=bytes(32))], "same name"),
     ([head(layout=[("a", "<f4", (1,))] * 100, small=bytes(1600))], "at most 64 arrays"),
