@@ -22,7 +22,7 @@ from camlink.carry.far.invitation import Invitation
 from camlink.carry.far.keys import make_keys
 from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
 from camlink.carry.far.path import Path, Tried, Way, read_address, write_address
-from camlink.carry.far.search import PROBE, QUESTION
+from camlink.carry.far.search import PROBE, QUESTION, rate_of
 from camlink.errors import InputError
 from camlink.testing.ends import numbered, until
 
@@ -189,6 +189,11 @@ def test_ways_are_ranked_by_what_a_block_takes() -> None:
                key=lambda tried: tried.cost)
     assert best.way == relay
     assert min([Tried(relay, 0.001), Tried(direct, 0.001)], key=lambda tried: tried.cost).way == direct
+
+
+def test_a_rate_is_no_difference_of_times_that_are_nearly_the_same() -> None:
+    assert rate_of(1_000_000, 0.0101, 0.0001) == pytest.approx(1e8)
+    assert rate_of(1_000_000, 0.0100, 0.0099) == rate_of(1_000_000, 0.0100, 0.0120) == pytest.approx(4e8)
 
 
 def test_an_address_reads_as_it_was_written() -> None:
