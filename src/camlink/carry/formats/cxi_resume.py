@@ -7,7 +7,7 @@ from typing import Any
 
 from camlink.block import Scan
 from camlink.carry.formats import cxi_layout as at
-from camlink.carry.formats.cxi_write import CxiWriter, scan_text, writer_text
+from camlink.carry.formats.cxi_write import CxiWriter, open_to_go_on, scan_text, writer_text
 from camlink.carry.formats.hdf5 import open_hdf5, reading, writing
 from camlink.carry.formats.recover import recover
 from camlink.errors import FormatError, StorageError
@@ -24,16 +24,12 @@ def go_on(path: Path, scan: Scan) -> CxiWriter:
 
     Raises FormatError when the file is damaged, StorageError when it cannot be written or another writes it.
     """
-    import h5py
-
     recover(path)
     with writing(path, "more of the scan"):
-        file = h5py.File(path, "r+", libver="latest")
+        file = open_to_go_on(path)
     try:
         with writing(path, "more of the scan"), reading(path, "what was written before"):
-            del file[f"{at.OWN}/writer"]
-            file[f"{at.OWN}/writer"] = writer_text()
-            file.swmr_mode = True
+            file[f"{at.OWN}/writer"][()] = writer_text().encode()
             file.flush()
             return CxiWriter(path, scan, file=file)
     except (FormatError, StorageError):

@@ -1,8 +1,9 @@
 """CxiWriter: a CXI file that grows while frames arrive, which others read meanwhile and which outlives its writer.
 
 HDF5 single writer, many readers (SWMR): all datasets, links and attributes are there from the start, and the file
-takes its name only then. Within SWMR the library keeps the order of what it writes, so a killed process leaves a file
-that is whole up to the last flush.
+takes its name only then. Within SWMR the library keeps the order of what it writes; and nothing that carries a
+checksum crosses a page of the kernel, so that a kill parts none of it (decision 0035). Thus a killed process leaves a
+file that is whole up to the last flush.
 """
 
 from __future__ import annotations
@@ -29,10 +30,19 @@ from camlink.carry.formats.hdf5 import writing
 from camlink.carry.formats.recorded import MOST_EAGER_BYTES, MOST_FRAME_BYTES, check_size
 from camlink.errors import FormatError, StorageError
 
+LIBRARY: Final = ("v110", "v110")
+"""The format that HDF5 1.10 reads; the latest one is closed to every program that was built before HDF5 2.0."""
+PAGE_BYTES: Final = 4096
+"""What a kill cannot part: the kernel looks for one only between the pages of a write.
+
+HDF5 lays nothing smaller than a page across two of them. Its index of chunks along one open end has blocks that grow
+larger than a page; along two it is a tree of nodes of 2 KiB.
+"""
 SPARE_BYTES: Final = 32 << 20
 _ROWS_PER_CHUNK: Final = 1024
 _TILE: Final = 256
 _STAMP: Final = "S40"
+_NAME: Final = "S200"
 
 
 class CxiWriter:
@@ -189,6 +199,15 @@ def show(file: Any, image: NDArray[np.complex64], probe: NDArray[np.complex64], 
     file[f"{at.PROCESS}/date"][()] = _now().encode()
 
 
+def open_to_go_on(path: Path) -> Any:
+    """The file of a writer that is gone, open to be written as a writer does; its marks must have been cleared."""
+    import h5py
+
+    file = h5py.File(path, "r+", libver=LIBRARY)
+    file.swmr_mode = True  # before the first change: from here on every write keeps the file whole
+    return file
+
+
 def _freeze(file: Any) -> None:
     """Close after a failed write and leave the file as it is on the disk, as if the writer had been killed.
 
@@ -213,7 +232,8 @@ def _create(path: Path, scan: Scan, provenance: Mapping[str, str]) -> Any:
         raise StorageError(f"{path}: exists already and is not written over; choose another name")
     file = None
     try:
-        file = h5py.File(draft, "w-", libver="latest", track_order=True)
+        file = h5py.File(draft, "w-", libver=LIBRARY, track_order=True, fs_strategy="page",
+                         fs_page_size=PAGE_BYTES)
         _lay_out(file, scan, provenance, dict(hdf5plugin.Bitshuffle(cname="lz4")))
         file.swmr_mode = True
         file.flush()
@@ -239,7 +259,7 @@ def _lay_out(file: Any, scan: Scan, provenance: Mapping[str, str], packed: dict[
     entry.create_dataset("end_time", data=np.bytes_(""), dtype=_STAMP)
     own = file.create_group(at.OWN)
     own["scan"] = scan_text(scan)
-    own["writer"] = writer_text()
+    own.create_dataset("writer", data=writer_text(), dtype=_NAME)
     _lay_out_source(file, scan)
     _lay_out_detector(file, scan, packed)
     _lay_out_links(file)
@@ -263,8 +283,8 @@ def _lay_out_detector(file: Any, scan: Scan, packed: dict[str, Any]) -> None:
     # the beam meets the middle of pixel (ny//2, nx//2), where our frames have their zero frequency
     _number(detector, "corner_position", (dx * (nx // 2 + 0.5), dy * (ny // 2 + 0.5), scan.distance_m), "m")
     detector.create_dataset("mask", data=np.zeros(scan.shape, np.uint32))
-    frames = detector.create_dataset("data", (0, ny, nx), "f4", maxshape=(None, ny, nx), chunks=(1, ny, nx),
-                                     fillvalue=np.float32(np.nan), **packed)
+    frames = detector.create_dataset("data", (0, ny, nx), "f4", maxshape=(None, None, nx), chunks=(1, ny, nx),
+                                     fillvalue=np.float32(np.nan), **packed)  # two ends open: see PAGE_BYTES
     frames.attrs["axes"] = "translation:y:x"
     frames.attrs["units"] = "photon"
     for name, (kind, path) in at.COLUMNS.items():

@@ -38,8 +38,10 @@ def writing(where: str | Path, what: str) -> Iterator[None]:
                            "What was flushed before is kept") from error
 
 
-def open_hdf5(path: Path) -> Any:
+def open_hdf5(path: Path, *, marked: bool = False) -> Any:
     """The file as h5py.File, read-only; one with a living or killed SWMR writer is read as it is at this moment.
+
+    `marked` takes any marks of a writer for those of a killed one: for files whose writers change them only in SWMR.
 
     Raises FormatError for a file that is missing, no HDF5 or truncated, StorageError when it may not be read.
     """
@@ -48,7 +50,8 @@ def open_hdf5(path: Path) -> Any:
 
     check_readable(path)
     try:
-        return h5py.File(Snapshot(path) if superblock.in_swmr_write(path) else path, "r")
+        as_it_is = superblock.is_marked(path) if marked else superblock.in_swmr_write(path)
+        return h5py.File(Snapshot(path) if as_it_is else path, "r")
     except OSError as error:
         text = str(error)
         if "signature not found" in text:

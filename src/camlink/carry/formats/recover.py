@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from camlink.carry.formats import cxi_layout as at
 from camlink.carry.formats import superblock
-from camlink.carry.formats.cxi_write import show
+from camlink.carry.formats.cxi_write import open_to_go_on, show
 from camlink.carry.formats.hdf5 import check_readable, open_hdf5, reading, writing
-from camlink.carry.formats.result import committed_rows, read_version
+from camlink.carry.formats.result import Version, committed_rows, read_version
 from camlink.errors import FormatError, StorageError
+
+NOBODY: Final = "nobody"
+"""Stands in place of the writer in a file that was put in order, and tells that nothing is left to do."""
 
 
 class Recovery(NamedTuple):
@@ -30,30 +33,36 @@ def recover(path: Path | str) -> Recovery:
     """
     path = Path(path)
     check_readable(path)
-    with open_hdf5(path) as file, reading(path, "what camlink left there"):
+    marked = superblock.is_marked(path)
+    with open_hdf5(path, marked=True) as file, reading(path, "what camlink left there"):
         if at.OWN not in file:
             raise FormatError(f"{path}: was not written by camlink, only its own files are put in order")
         writer = _text(file[f"{at.OWN}/writer"][()])
-    needed = superblock.in_swmr_write(path)
-    if needed and _lives(writer):
+        if not marked and (writer == NOBODY or _text(file[f"{at.ENTRY}/end_time"][()])):
+            return Recovery(False, *_holds(file, read_version(file)))
+    if _lives(writer):
         raise StorageError(f"{path}: process {writer.split()[1]} still writes it; let it end first")
     superblock.clear(path)
-    return _tidy(path, needed)
+    with writing(path, "its recovered form"), open_to_go_on(path) as file:
+        return _tidy(file)
 
 
-def _tidy(path: Path, needed: bool) -> Recovery:
-    import h5py
+def _tidy(file: Any) -> Recovery:
+    """Cut half rows and show the last version; a kill on the way leaves a file that needs it still."""
+    found = read_version(file)
+    count, version = _holds(file, found)
+    for name in (f"{at.DETECTOR}/data", f"{at.GEOMETRY}/translation", f"{at.DETECTOR}/index",
+                 *(column for _, column in at.COLUMNS.values())):
+        file[name].resize(count, 0)
+    if found is not None:
+        show(file, found.image, found.probe, found.row)
+    file.flush()
+    file[f"{at.OWN}/writer"][()] = NOBODY.encode()
+    return Recovery(True, count, version)
 
-    with writing(path, "its recovered form"), h5py.File(path, "r+" if needed else "r") as file:
-        count = committed_rows(file)
-        found = read_version(file)
-        if needed:
-            for name in (f"{at.DETECTOR}/data", f"{at.GEOMETRY}/translation", f"{at.DETECTOR}/index",
-                         *(column for _, column in at.COLUMNS.values())):
-                file[name].resize(count, 0)
-            if found is not None:
-                show(file, found.image, found.probe, found.row)
-        return Recovery(needed, count, -1 if found is None else int(found.row["version"]))
+
+def _holds(file: Any, found: Version | None) -> tuple[int, int]:
+    return committed_rows(file), -1 if found is None else int(found.row["version"])
 
 
 def _lives(writer: str) -> bool:

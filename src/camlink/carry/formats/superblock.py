@@ -44,6 +44,12 @@ def in_swmr_write(path: Path) -> bool:
     return found is not None and bool(found.flags & OPEN_FOR_SWMR)
 
 
+def is_marked(path: Path) -> bool:
+    """Whether a program has the file open to write it, or was killed while it had."""
+    found = read_superblock(path)
+    return found is not None and found.flags != 0
+
+
 def clear(path: Path) -> bool:
     """Take back the marks of a writer that is gone, so that any program opens the file; False when there were none.
 
