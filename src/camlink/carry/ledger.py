@@ -15,8 +15,8 @@ from typing import Any
 
 from camlink.block import Block
 from camlink.carry.account import Account
-from camlink.carry.policy import Policy
 from camlink.errors import WireError
+from camlink.policy import Policy
 
 
 @dataclass(slots=True, eq=False)

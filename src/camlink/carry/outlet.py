@@ -12,9 +12,9 @@ from camlink.block import Array, Block
 from camlink.carry.account import Account
 from camlink.carry.ledger import Ledger, Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
-from camlink.carry.policy import read_policy
 from camlink.clock import now_s
 from camlink.errors import WireError
+from camlink.policy import read_policy
 
 HEAR_S: Final = 0.001
 """While there is credit, what receivers said is taken in so often [s]: each look is a system call."""

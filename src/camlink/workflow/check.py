@@ -9,15 +9,15 @@ from typing import Any, Final
 
 from camlink.block import Frames
 from camlink.errors import InputError, UnknownName, WorkflowError
+from camlink.policy import read_policy
 from camlink.registry import Registry
 from camlink.workflow.assignment import Unmet, Want, assign
-from camlink.workflow.graph import Node, Site, Wire, Workflow
+from camlink.workflow.graph import Kind, Node, Site, Wire, Workflow
 from camlink.workflow.needs import ANY, Needs, Offer, read_needs
 from camlink.workflow.operator import Kind as OperatorKind
 from camlink.workflow.operator import Operator
 from camlink.workflow.order import asks_for_order, before, shares
 from camlink.workflow.parameter import Parameters, build
-from camlink.workflow.policy import LOSSLESS, Kind, Policy
 from camlink.workflow.port import Port
 
 PLACERS: Final = ("facility", "inline", "join", "local", "lsf", "pbs", "pbs_classic", "slurm", "ssh")
@@ -33,7 +33,7 @@ class Link:
     output: Port
     target: str
     input: Port
-    policy: Policy
+    policy: str
     feedback: bool = False
     several: bool = False
     kind: Kind | None = None
@@ -340,7 +340,7 @@ class _Check:
         for link in self.links:
             inside = link.source in replicas and link.target in (node.name, *replicas)
             if (inside or link.target in replicas) and not (
-                    link.policy in LOSSLESS or (link.policy.startswith("sample(") and not inside)):
+                    read_policy(link.policy).lossless or (link.policy.startswith("sample(") and not inside)):
                 self.fault(f"{node.name}.ordered: nobody can tell a frame that `{link.policy}` drops on the way to "
                            f"{link.target} from one that is late; use sample(N) before {replicas[-1]}, block or spill",
                            link.target, "policy")
@@ -350,7 +350,7 @@ class _Check:
         if link.source not in known:
             known[link.source] = 1  # for a way that leads back to it
             known[link.source] = max((self.thinned(k, known) for k in self.links if k.target == link.source), default=1)
-        return known[link.source] * (int(link.policy[7:-1]) if link.policy.startswith("sample(") else 1)
+        return known[link.source] * read_policy(link.policy).step
 
 
 def _no_dashboard(site: Site) -> str:

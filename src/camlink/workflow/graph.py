@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from camlink.errors import UnknownName, WorkflowError
 from camlink.workflow.elastic import Elastic
 from camlink.workflow.join import Join
 from camlink.workflow.operator import Operator
-from camlink.workflow.policy import Kind, Policy
 
 DEFAULT_SITE = "here"
+Kind = Literal["memory", "shm", "zmq"]
+"""Of a link, where it is not chosen."""
 Place = tuple[int, int]
 
 
@@ -25,7 +26,7 @@ class Wire:
 
     of: str
     to: str = ""
-    policy: Policy | None = None
+    policy: str | None = None
     feedback: bool = False
     link: Kind | None = None
 
@@ -48,7 +49,7 @@ class Node:
     use: str
     at: str = DEFAULT_SITE
     wires: tuple[Wire, ...] = ()
-    policy: Policy | None = None
+    policy: str | None = None
     replicas: int = 1
     needs: Mapping[str, Any] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -62,7 +63,7 @@ class Node:
         """The output port `port`, to be wired to another operator."""
         return Wire(f"{self.name}.{port}")
 
-    def policy_of(self, wire: Wire) -> Policy:
+    def policy_of(self, wire: Wire) -> str:
         """The policy of an incoming wire: its own, else the one of the operator, else `block`."""
         return wire.policy or self.policy or "block"
 
@@ -99,7 +100,7 @@ class Workflow:
     used: dict[str, Operator] = field(default_factory=dict, compare=False, repr=False)
 
     def add(self, name: str, use: str | Operator, *upstream: Node | Wire | str, at: str = DEFAULT_SITE,
-            policy: Policy | None = None, replicas: int | Elastic = 1, needs: Mapping[str, Any] | None = None,
+            policy: str | None = None, replicas: int | Elastic = 1, needs: Mapping[str, Any] | None = None,
             link: Kind | None = None, join: Join | None = None, patience_s: float = 0.0, ordered: bool = False,
             **parameters: Any) -> Node:
         """Add an operator fed by `upstream`; raises WorkflowError when the name is taken."""

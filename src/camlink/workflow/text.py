@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import yaml
 
 from camlink.errors import FormatError, UnknownName, WorkflowError
+from camlink.policy import POLICIES, is_policy
 from camlink.workflow.elastic import Elastic
-from camlink.workflow.graph import DEFAULT_SITE, Node, Place, Site, Wire, Workflow
+from camlink.workflow.graph import DEFAULT_SITE, Kind, Node, Place, Site, Wire, Workflow
 from camlink.workflow.join import KEYS, Join
-from camlink.workflow.policy import KINDS, POLICIES, is_policy
 
 MAX_TEXT_BYTES: Final = 1 << 20
 _TOP: Final = ("workflow", "sites", "operators")
@@ -221,7 +221,8 @@ class _Reader:
         return self.typed(found, "policy", str, None, path, is_policy, ", ".join(POLICIES[:-1]) + " or " + POLICIES[-1])
 
     def link(self, found: dict[str, yaml.Node], path: tuple[str, ...]) -> Any:
-        return self.typed(found, "link", str, None, path, KINDS.__contains__, " or ".join(KINDS))
+        return self.typed(found, "link", str, None, path, get_args(Kind).__contains__,
+                          " or ".join(get_args(Kind)))
 
     def join(self, node: yaml.Node | None, path: tuple[str, ...]) -> Join | None:
         if node is None:

@@ -11,8 +11,8 @@ from camlink.carry.account import Snapshot, merge
 from camlink.carry.disk.spill import Spill
 from camlink.carry.disk.spilling import SpillingOutlet, save
 from camlink.carry.link import Inlet, Outlet
-from camlink.carry.policy import read_policy
 from camlink.errors import PeerLost
+from camlink.policy import read_policy
 from camlink.runtime.messages import Connect, Cut, Detach, Expect, Lose, WorkerSpec
 from camlink.runtime.work.flow import Inbox, Outbox
 from camlink.runtime.work.host import Host

@@ -13,8 +13,8 @@ import numpy as np
 
 from camlink.block import Block, Turn, Void
 from camlink.carry.link import Outlet
-from camlink.carry.policy import read_policy
 from camlink.errors import CamlinkError, OperatorFailed
+from camlink.policy import read_policy
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.flow import SLICE_S, Inbox, Ordered, Outbox, Sent, finish, wait

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from camlink.errors import ParameterError
 
 POLICIES: Final = ("block", "latest", "drop_oldest", "sample(N)", "spill")
-_SAMPLE: Final = re.compile(r"sample\(([0-9]{1,6})\)")
+_POLICY: Final = re.compile(r"block|latest|drop_oldest|spill|sample\((?=0*[1-9])([0-9]{1,6})\)")
 
 
 class Policy(NamedTuple):
@@ -23,11 +23,14 @@ class Policy(NamedTuple):
         return self.name in ("block", "spill")
 
 
+def is_policy(text: str) -> bool:
+    """Whether `text` names a policy; N of sample(N) is from 1 to 999999."""
+    return _POLICY.fullmatch(text) is not None
+
+
 def read_policy(text: str) -> Policy:
     """The policy called `text`; raises ParameterError for any other word."""
-    if text in ("block", "latest", "drop_oldest", "spill"):
-        return Policy(text)
-    sample = _SAMPLE.fullmatch(text)
-    if sample and int(sample[1]):
-        return Policy(text, int(sample[1]))
-    raise ParameterError(f"unknown policy '{text[:40]}' (known: {', '.join(POLICIES)}; N from 1 to 999999)")
+    found = _POLICY.fullmatch(text)
+    if found is None:
+        raise ParameterError(f"unknown policy '{text[:40]}' (known: {', '.join(POLICIES)}; N from 1 to 999999)")
+    return Policy(text, int(found[1] or 1))
