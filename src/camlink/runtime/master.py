@@ -232,6 +232,8 @@ class Master:
         """Bring up the clusters of sites that want one, beside the steps of the run."""
         site = self.state.agents.get(message.site, "")
         sent = self._clusters.joined(message, site) if isinstance(message, Joined) else self._clusters.up(message, site)
+        if isinstance(message, ClusterUp) and message.pages and site in self.dashboards:
+            self._leads.show(message.site, message.pages, self.dashboards[site].socket)
         for agent, said in sent:
             self._send(agent, "", said)
 

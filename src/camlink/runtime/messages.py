@@ -252,10 +252,11 @@ class Beat(Message):
 
 
 class ClusterUp(Message):
-    """The scheduler that this agent runs is there."""
+    """The scheduler that this agent runs is there; `pages` is the unix socket of its dashboard on that machine."""
 
     site: str
     address: str
+    pages: str = ""
 
 
 class Exited(Message):

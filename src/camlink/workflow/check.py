@@ -355,9 +355,9 @@ class _Check:
 
 def _no_dashboard(site: Site) -> str:
     """Why Dask's pages of this site cannot be shown."""
-    if site.placer != "local":
-        return "the page leads to the dashboard of a cluster on its own machine only (placer: local); leave it out"
-    if importlib.util.find_spec("bokeh") is None:
+    if site.placer not in ("local", "ssh"):
+        return "the page leads to the dashboard of a cluster on its own machine, or by ssh, only; leave it out"
+    if site.placer == "local" and importlib.util.find_spec("bokeh") is None:
         return "a dashboard needs Bokeh: pip install 'camlink[dashboard]', or leave it out"
     return ""
 

@@ -276,6 +276,31 @@ def test_an_agent_with_another_key_or_for_another_site_is_not_heard(tmp_path: Pa
     side.close()
 
 
+def test_the_dashboard_of_a_cluster_behind_ssh_is_at_a_private_socket_here(sshd: Any, tmp_path: Path) -> None:
+    for package in ("asyncssh", "distributed", "bokeh"):
+        pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[sites,dashboard]'")
+    way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
+    site = Site("there", "ssh", {"host": "127.0.0.1", "port": sshd.node, **way}, dask=1, dashboard=True)
+    made = Workflow("spread", sites={"here": Site("here"), "there": site})
+    made.add("spread", toys.spread, made.add("camera", toys.camera, frames=3, at="there"), pieces=60, at="there")
+    with open_run(made, folder=tmp_path / "run") as opened:
+        (pages,) = opened.dashboards.values()
+        here = Path(pages.socket)
+        wait_for(here.exists)
+        assert (here.stat().st_mode & 0o777, here.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(20)
+            line.connect(pages.socket)
+            line.sendall(f"GET {pages.prefix}/status HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            said = b"".join(iter(lambda: line.recv(65536), b""))
+        assert said.startswith(b"HTTP/1.1 200")
+        assert b"bokeh" in said
+        opened.cancel(force=True)
+        opened.wait(60)
+    assert not here.exists()
+    nothing_left()
+
+
 def test_a_stream_goes_from_one_machine_to_another_and_to_the_page(slurm: Path, sshd: Any, tmp_path: Path) -> None:
     """Camera behind ssh, work on a Slurm node, the rest here: the links cross, encrypted, nothing is lost."""
     for package in ("psij", "asyncssh"):

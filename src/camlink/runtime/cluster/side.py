@@ -81,7 +81,7 @@ class ClusterSide:
         self._join: JoinCluster | None = None
         self._scheduler: _Child | None = None
         self._workers: list[_Child] = []
-        self._told = ""
+        self._told = self._pages = ""
         self._next_s = 0.0
         self.replaced = 0
 
@@ -119,7 +119,7 @@ class ClusterSide:
         if not address or address == self._told:
             return None
         self._told = address
-        return ClusterUp(site=self._agent, address=address)
+        return ClusterUp(site=self._agent, address=address, pages=self._pages)
 
     def close(self) -> None:
         """End everything here."""
@@ -128,7 +128,10 @@ class ClusterSide:
         self._workers, self._scheduler = [], None
 
     def _schedule(self, start: StartScheduler) -> _Child:
-        return _Child(msgspec.structs.replace(self._part("", start.own, start.listen), dashboard=start.dashboard))
+        if start.dashboard.socket:  # its folder is that of the run on this machine
+            self._pages = str(self._sockets / Path(start.dashboard.socket).name)
+        dashboard = msgspec.structs.replace(start.dashboard, socket=self._pages)
+        return _Child(msgspec.structs.replace(self._part("", start.own, start.listen), dashboard=dashboard))
 
     def _hire(self, join: JoinCluster) -> _Child:
         return _Child(self._part(join.address, join.own, join.listen))

@@ -6,10 +6,11 @@ import asyncio
 import math
 import threading
 import time
+from collections.abc import Coroutine
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from camlink.carry.far.keys import LIFE_S, Keys, make_keys
 from camlink.errors import CamlinkError
@@ -19,6 +20,7 @@ from camlink.runtime.place.job import JobSpec, JobState, JobStatus, Submitter
 from camlink.runtime.reach.dial import AGENT, MASTER
 from camlink.runtime.reach.landing import Landing
 
+T = TypeVar("T")
 LOOK_S: Final = 0.5
 COME_S: Final = 120.0  # to import what it needs from a slow disk
 LEAD_S: Final = 3.0
@@ -35,6 +37,10 @@ class Place(Protocol):
 
     async def lead(self, target: int | str, *, out: bool) -> int:
         """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
+        ...
+
+    async def show(self, pages: str, here: str) -> None:
+        """Lead a unix socket of ours to one there."""
         ...
 
     async def close(self) -> None:
@@ -80,14 +86,22 @@ class RemotePlacer:
 
     def lead(self, target: int | str, *, out: bool) -> int:
         """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
+        return self._ask(self._place.lead(target, out=out), 0)  # 0: then the link goes another way
+
+    def show(self, pages: str, here: str) -> None:
+        """Lead the unix socket `here` to one there, where its place can; else there is nothing to see."""
+        self._ask(self._place.show(pages, here), None)
+
+    def _ask(self, asked: Coroutine[Any, Any, T], otherwise: T) -> T:
         if self._loop is None or self._lost:
-            return 0
-        asked = asyncio.run_coroutine_threadsafe(self._place.lead(target, out=out), self._loop)
+            asked.close()
+            return otherwise
+        answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
         try:
-            return asked.result(LEAD_S)
+            return answer.result(LEAD_S)
         except (CamlinkError, TimeoutError, CancelledError):
-            asked.cancel()
-            return 0  # then the link goes another way
+            answer.cancel()
+            return otherwise
 
     def kill(self) -> None:
         """End its job."""
