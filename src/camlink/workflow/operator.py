@@ -326,7 +326,8 @@ def _maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters
         "Parameters", loose, bases=(Parameters,), frozen=True, kw_only=True, forbid_unknown_fields=True))
 
     def make(parameters: Parameters, context: Context) -> Body:
-        given = {"parameters": parameters} if "parameters" in hints else msgspec.structs.asdict(parameters)
+        given = msgspec.structs.asdict(parameters) if loose else {}
+        given |= {"parameters": parameters} if "parameters" in hints else {}
         given |= {"context": context} if "context" in hints else {}
         return typing.cast("Body", body(**given) if is_class else partial(body, **given))
 
