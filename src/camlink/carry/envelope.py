@@ -85,7 +85,7 @@ _NO_SCAN: Final = Header(made_s=0.0, scan=Scan(id="", expected=0, shape=(0, 0), 
 def encode(block: Block) -> list[Any]:
     """Message parts of a block: the head with the small arrays as bytes, then each larger array (contiguous)."""
     arrays = [np.ascontiguousarray(a) for a in block.arrays.values()]
-    raw, gaps = _written(tuple(block.arrays), *zip(*[(a.dtype, a.shape) for a in arrays], strict=True))
+    raw, gaps = _written(tuple(block.arrays), tuple([a.dtype for a in arrays]), tuple([a.shape for a in arrays]))
     head = _ENCODER.encode(Head(VERSION, type(block).__name__, block.header, raw))
     first, parts = [_SIZE.pack(len(head)), head, bytes(-(_SIZE.size + len(head)) % _ALIGN)], list[Any]()
     for array, gap in zip(arrays, gaps, strict=True):
@@ -143,8 +143,8 @@ def _head(part: Any) -> tuple[bytes, int, Head]:
 
 
 @lru_cache(_REMEMBERED)
-def _written(names: tuple[str, ...], dtypes: tuple[np.dtype[Any], ...] = (),
-             shapes: tuple[tuple[int, ...], ...] = ()) -> _Written:
+def _written(names: tuple[str, ...], dtypes: tuple[np.dtype[Any], ...],
+             shapes: tuple[tuple[int, ...], ...]) -> _Written:
     """The layout of arrays as it is written."""
     layout = [Layout(n, d.str, s) for n, d, s in zip(names, dtypes, shapes, strict=True)]
     sizes = [d.itemsize * math.prod(s) for d, s in zip(dtypes, shapes, strict=True)]

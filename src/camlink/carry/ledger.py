@@ -54,6 +54,7 @@ class Ledger:
     def __init__(self, policy: Policy, limit_bytes: int, receivers: int, discard: Callable[[Any], None]) -> None:
         self.account = Account()
         self.policy, self.limit_bytes, self.expected = policy, limit_bytes, receivers
+        self._lossless = policy.lossless  # asked several times a block
         self.receivers: dict[str, Receiver] = {}
         self.waiting: deque[Parcel] = deque()
         self.ending = False
@@ -64,11 +65,11 @@ class Ledger:
 
     def admits(self, nbytes: int) -> bool:
         """Whether a block of that size may be taken now; a policy that drops always makes room."""
-        return not self.policy.lossless or (not self.waiting and self._free(nbytes) is not None)
+        return not self._lossless or (not self.waiting and self._free(nbytes) is not None)
 
     def presses(self, nbytes: int) -> bool:
         """Whether a block of that size would take the last half of the credit, or has nobody to go to yet."""
-        if self.waiting or not self.policy.lossless or len(self.receivers) < self.expected:
+        if self.waiting or not self._lossless or len(self.receivers) < self.expected:
             return True
         return 2 * (sum(receiver.bytes for receiver in self.receivers.values()) + nbytes) > self.limit_bytes
 
@@ -120,7 +121,7 @@ class Ledger:
 
     def trim(self) -> None:
         """Drop what waits too long under a policy that drops: all but the newest, or the oldest beyond the limit."""
-        if self.policy.lossless:
+        if self._lossless:
             return
         room = 0 if self.policy.name == "latest" else self.limit_bytes // 2
         while len(self.waiting) > 1 and self._waiting_bytes > room:
@@ -244,7 +245,7 @@ class Ledger:
         """The bytes that each receiver may have under way; 0 is one block at a time."""
         if self.policy.name == "latest":
             return 0
-        limit = self.limit_bytes if self.policy.lossless else self.limit_bytes // 2
+        limit = self.limit_bytes if self._lossless else self.limit_bytes // 2
         return limit // max(self.expected, 1)
 
     def _let_go(self, parcel: Parcel) -> None:
