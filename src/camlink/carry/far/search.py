@@ -44,7 +44,11 @@ class _Trial:
         self.socket.setsockopt(zmq.MAXMSGSIZE, MOST_ANSWER_BYTES + _SEAL_BYTES)
         self.events = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         self.begun_s = time.monotonic()
-        reach(self.socket, way)
+        try:
+            reach(self.socket, way)
+        except (zmq.ZMQError, OSError):
+            self.close()
+            raise
         self.handshake_s = self.asked_s = 0.0
         self.times_s: list[float] = []
         self.bytes_per_s = 0.0
@@ -108,9 +112,13 @@ def probe(context: zmq.Context[Any], ways: Sequence[Way], reach: Reach, closing:
     """Try all ways at once for TRY_S at most; when one has done, the others get a few times its time; best first.
 
     The `invitation` to dial the inward ways goes along those others that work. Ways are measured one after the other,
-    so that they do not share a wire while they are.
+    so that they do not share a wire while they are. A way that is no address is one of those that do not answer.
     """
-    trials = [_Trial(context, way, reach, invitation) for way in ways]
+    trials: list[_Trial] = []
+    for way in ways:
+        with suppress(zmq.ZMQError, OSError):
+            trials.append(_Trial(context, way, reach, invitation))
+    none = [Tried(way) for way in ways if all(trial.way != way for trial in trials)]
     poller = zmq.Poller()
     for trial in trials:
         poller.register(trial.socket, zmq.POLLIN)
@@ -133,7 +141,8 @@ def probe(context: zmq.Context[Any], ways: Sequence[Way], reach: Reach, closing:
                 measuring = next((t for t in trials if t.answered and not t.measured), None)
                 if measuring is not None:
                     measuring.ask(ANSWER_BYTES)
-        return sorted((trial.outcome() for trial in trials), key=lambda tried: (not tried.handshake_s, tried.cost))
+        outcomes = [*(trial.outcome() for trial in trials), *none]
+        return sorted(outcomes, key=lambda tried: (not tried.handshake_s, tried.cost))
     finally:
         for trial in trials:
             trial.close()

@@ -112,15 +112,15 @@ def test_the_faster_way_is_taken_and_all_are_told(side: Side) -> None:
     assert inlet.account.snapshot().paths == (path,)
 
 
-@pytest.mark.parametrize("blocked", ["nothing listens", *(pytest.param(how, marks=pytest.mark.slow) for how in (
-    "no machine is there", "it hangs up", "it says nothing"))])
+@pytest.mark.parametrize("blocked", ["nothing listens", "it is no address", *(
+    pytest.param(how, marks=pytest.mark.slow) for how in ("no machine is there", "it hangs up", "it says nothing"))])
 def test_a_way_that_does_not_work_is_passed_over(side: Side, blocked: str) -> None:
     silent = socket.create_server(("127.0.0.1", 0))
     side.stack.callback(silent.close)
     broken = side.wire()
     broken._target = ["127.0.0.1", closed_port().rpartition(":")[2]]
-    endpoint = {"nothing listens": closed_port(), "no machine is there": "tcp://192.0.2.1:9", "it hangs up":
-                broken.endpoint, "it says nothing": f"tcp://127.0.0.1:{silent.getsockname()[1]}"}[blocked]
+    endpoint = {"nothing listens": closed_port(), "it is no address": "tcp://nowhere", "no machine is there":
+                "tcp://192.0.2.1:9", "it hangs up": broken.endpoint, "it says nothing": f"tcp://127.0.0.1:{silent.getsockname()[1]}"}[blocked]
     inlet = side.inlet(Way("direct", endpoint), Way("relay", side.wire().endpoint))
     assert inlet.account.path is not None
     assert inlet.account.path.by == "relay"
