@@ -40,11 +40,24 @@ def recover(path: Path | str) -> Recovery:
         writer = _text(file[f"{at.OWN}/writer"][()])
         if not marked and (writer == NOBODY or _text(file[f"{at.ENTRY}/end_time"][()])):
             return Recovery(False, *_holds(file, read_version(file)))
+        _read_all(file)
     if _lives(writer):
         raise StorageError(f"{path}: process {writer.split()[1]} still writes it; let it end first")
     superblock.clear(path)
     with writing(path, "its recovered form"), open_to_go_on(path) as file:
         return _tidy(file)
+
+
+def _read_all(file: Any) -> None:
+    """Every object and index once: whoever writes in SWMR waits without end for what is damaged to become whole."""
+    import h5py
+
+    def look(name: str, found: Any) -> None:
+        if isinstance(found, h5py.Dataset) and found.chunks is not None:
+            found.id.get_num_chunks()
+
+    file.visititems(look)
+    read_version(file)
 
 
 def _tidy(file: Any) -> Recovery:

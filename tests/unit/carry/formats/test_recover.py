@@ -54,3 +54,14 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
         recover(tmp_path / "a.cxi")
     with pytest.raises(FormatError, match="no such file"):
         recover(tmp_path / "b.cxi")
+
+
+def test_a_damaged_file_is_refused_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = left(tmp_path / "a.cxi", monkeypatch, "another-host 1 0.00")
+    with h5py.File(path.with_suffix(".whole")) as file:
+        places = [h5py.h5o.get_info(file[name].id).addr for name in ("entry_1/image_1/data", "entry_1/data_1/data")]
+    whole = path.read_bytes()
+    for place in places:
+        path.write_bytes(whole[:place + 20] + b"\xff" + whole[place + 21:])
+        with pytest.raises(FormatError, match="damaged"):
+            recover(path)
