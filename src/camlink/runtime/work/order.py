@@ -47,12 +47,13 @@ class _Chain:
             top = max(top, known[1])
         return top
 
-    def give_up(self) -> int:
-        """Go on to the next turn that is there; how many were missing."""
+    def give_up(self) -> tuple[int, int]:
+        """Go on to the next turn that is there; how many were missing, and the highest key of that turn."""
         first = min(self.there)
         missing = first - self.next or 1  # or the turn itself is not whole
-        self.next, self.there[first] = first, (0, self.there[first][1])
-        return missing
+        top = self.there[first][1]
+        self.next, self.there[first] = first, (0, top)
+        return missing, top
 
 
 @dataclass(slots=True)
@@ -124,7 +125,10 @@ class Order(Generic[T]):
             if stream.held and now_s - stream.since_s > self._wait_s:
                 stream.since_s = now_s
                 for chain in stream.chains.values():
-                    self.given_up += chain.give_up() if chain.there else 0
+                    if chain.there:
+                        missing, top = chain.give_up()
+                        # another attempt of the origin may have filled the gap, which holds nothing back then
+                        self.given_up += missing if top > stream.passed else 0
                     stream.passed = max(stream.passed, chain.pass_on())
                 self._release(stream)
 

@@ -98,6 +98,16 @@ def test_a_gap_of_which_nobody_tells_is_given_up_after_a_while_and_told() -> Non
                                        "2 blocks of which nobody told were given up"]
 
 
+def test_a_gap_that_another_attempt_filled_is_not_given_up() -> None:
+    consumer = Consumer(10.0).add(frames(0), turn(0)).add(frames(2), turn(2))
+    for number in range(3):
+        consumer.add(frames(number + 1), turn(number, chain=2))
+    consumer.add(frames(5), turn(4, chain=2))
+    consumer.now_s = 11.0
+    consumer.order.look()
+    assert (consumer.drain().given, consumer.order.given_up) == ([0, 1, 2, 3, 5], 1)
+
+
 def test_two_origins_do_not_wait_for_each_other() -> None:
     consumer = Consumer().add(frames(5), Turn("right/0", 2, 0)).add(frames(1), Turn("left/0", 1, 1))
     assert consumer.given == [5]
