@@ -40,7 +40,7 @@ class Rerun:
         if ended:
             for porter in self._porters.values():
                 porter.set_aside[ended] = "it ended the process that finished the run"
-        self._in_a_row = 0
+        self._in_a_row = self._reached = 0
 
     @property
     def aside(self) -> dict[str, int]:
@@ -79,6 +79,9 @@ class Rerun:
                         if port.last is not None and self._hand.holds(port.last)}
                 if not held:
                     raise OperatorFailed(f"{type(error).__name__}: {error}") from error
+                taken = sum(port.count for port in ports.values())
+                if taken > self._reached:  # it stood there without the one set aside: those between were good
+                    self._in_a_row, self._reached = 0, taken
                 self._put_aside(held, error)
             else:
                 return
@@ -135,6 +138,7 @@ class _Watched(Listed[Block]):
         super().__init__(blocks)
         self.porter = porter
         self.last: Block | None = None
+        self.count = 0
 
     def take(self, timeout_s: float = 0.0) -> Block | None:
         """The next block, which is in hand from now on."""
@@ -142,5 +146,6 @@ class _Watched(Listed[Block]):
         if self.last is None:
             self.porter.empty()
         else:
+            self.count += 1
             self.porter.hold(self.last)
         return self.last

@@ -87,6 +87,14 @@ def test_an_inflow_begins_anew_without_what_it_raised_on(spec: WorkerSpec) -> No
     assert aside == {"ValueError: poison": 3}
 
 
+def test_in_a_row_are_only_blocks_that_follow_each_other(spec: WorkerSpec) -> None:
+    made, aside = rerun(spec, picky_stream, frames=frames(*range(60)))
+    assert made[-48:] == [n for n in range(60) if n % 5]
+    assert aside == {"ValueError: poison": 12}
+    with pytest.raises(OperatorFailed, match="10 blocks in a row"):
+        rerun(spec, picky_stream, frames=frames(1, *range(100, 160, 5), 3))
+
+
 def test_of_a_join_every_branch_has_a_letter_and_the_frame_counts_once(spec: WorkerSpec) -> None:
     made, aside = rerun(msgspec.structs.replace(spec, join=Join("frame", 4)), picky_pair, left=frames(*range(1, 9)),
                         right=frames(*range(8, 0, -1)))
