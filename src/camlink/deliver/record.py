@@ -30,6 +30,7 @@ class Record:
                  again: bool = False) -> None:
         self._again, self._operator = again, operator
         self.trouble = ""
+        self._anew = False
         self._folder, self._pattern, self._every_s = folder, pattern, every_s
         self._provenance = {**provenance, "operator": operator}
         self._writer: CxiWriter | None = None
@@ -40,7 +41,7 @@ class Record:
     def facts(self) -> dict[str, int | str | list[str]]:
         """files, frames_written and result_version (-1 before the first), and checkpoint where it began anew."""
         writer = self._writer
-        return {**({"checkpoint": f"began anew: {self.trouble}"} if self.trouble else {}),
+        return {**({"checkpoint": f"began anew: {self.trouble}"} if self._anew else {}),
                 "files": [str(writer.path)] if writer else [],
                 "frames_written": writer.frames_written if writer else 0,
                 "result_version": writer.result_version if writer else -1}
@@ -113,6 +114,7 @@ class Record:
                 return go_on(left, block.scan)
             except (FormatError, StorageError) as error:
                 self.trouble = str(error)
+        self._anew = bool(self.trouble)
         path = file_in(self._folder, self._pattern, block.scan.id)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -100,6 +100,17 @@ def test_the_next_attempt_writes_anew_and_takes_the_name_at_the_end(tmp_path: Pa
         assert len(kept.frames) == 2
 
 
+def test_who_goes_on_in_the_second_file_did_not_begin_anew(tmp_path: Path) -> None:
+    path = tmp_path / "star.cxi"
+    path.write_bytes(b"what a killed attempt left")
+    cxi.make(CxiParameters(), Told(tmp_path))(Listed([frames(0, scan())]), Listed([]))
+    assert (tmp_path / "star-2.cxi").exists()
+    told = Told(tmp_path, attempt=2)
+    cxi.make(CxiParameters(), told)(Listed([frames(2, scan())]), Listed([]))
+    assert told.facts == {"files": [str(path)], "frames_written": 4, "result_version": -1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_frames_and_results_end_in_one_file(tmp_path: Path) -> None:
     told = run(tmp_path, Slow([frames(k, scan()) for k in (0, 2, 4)]), Slow([result(k, scan()) for k in range(9)]))
     assert told.facts == {"files": [str(tmp_path / "star.cxi")], "frames_written": 6, "result_version": 8}
