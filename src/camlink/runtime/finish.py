@@ -126,6 +126,11 @@ def _ordered(begin: Begin) -> list[WorkerSpec]:
     """All operators but sources and views, those first that others wait for; the first replica of each."""
     specs = {p.spec.operator: p.spec for p in begin.workers if p.spec.replica == 0}
     order = TopologicalSorter({name: {k.source for k in spec.inputs} for name, spec in specs.items()}).static_order()
+    for spec in specs.values():
+        for link in spec.inputs:
+            if link.source not in specs:
+                raise FormatError(f"{spec.folder}: the log does not tell of operator '{link.source}', from which "
+                                  f"'{spec.operator}' takes; it is damaged, and the run cannot be finished")
     return [specs[name] for name in order if specs[name].kind not in ("source", "view")]
 
 
@@ -144,7 +149,10 @@ def _finish_one(spec: WorkerSpec, pool: Pool) -> Iterator[str]:
     if operator.prepare is not None:
         operator.prepare(parameters)
     rerun = Rerun(spec, operator, lambda: operator.make(parameters, context), inputs)
-    made = _keep(spec, operator, iter(rerun), pool)
+    try:
+        made = _keep(spec, operator, iter(rerun), pool)
+    finally:
+        context.close(well=False)  # its checkpoint stays until all others are finished too
     files = context.facts.get("files", [])
     taken = sum(block.count for blocks in inputs.values() for block in blocks)
     yield (f"{spec.operator} took {taken} frames or results" + (f" and made {made} that are new" if made else "")

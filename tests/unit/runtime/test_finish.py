@@ -3,33 +3,56 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from camlink.carry.disk.spill import Spill
 from camlink.carry.envelope import encode
+from camlink.errors import FormatError
 from camlink.runtime.events import Begin, Placed
 from camlink.runtime.finish import finish
 from camlink.runtime.log import EVENTS, EventLog
 from camlink.runtime.messages import LinkSpec, WorkerSpec
+from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.ends import SPILL
 from camlink.testing.toys import toy_frames, toy_scan
 
 
-def test_what_waits_on_the_disk_is_finished_where_nobody_kept_a_journal(tmp_path: Path) -> None:
+def begun(tmp_path: Path, *, camera: bool = True) -> None:
+    """A run of a camera and a sink, in front of which three frames wait on the disk."""
     link = LinkSpec(name="camera>keep", source="camera", target="keep", output="out", input="frames", kind="zmq",
                     policy="spill", limit_bytes=1 << 20)
     spec = WorkerSpec(operator="keep", replica=0, where="camlink.testing.toys:hoard", kind="sink", parameters={},
                       inputs=(link,), outputs=(), folder=str(tmp_path), sockets=str(tmp_path / "camlink-0-x"),
                       provenance={})
-    camera = msgspec.structs.replace(spec, operator="camera", where="camlink.testing.toys:camera", kind="source",
+    source = msgspec.structs.replace(spec, operator="camera", where="camlink.testing.toys:camera", kind="source",
                                      inputs=(), outputs=(link,))
     log = EventLog(tmp_path / EVENTS)
     log.write(Begin(workflow="w", uses={"camera": "toys.camera", "keep": "toys.hoard"}, links=(link,),
-                    workers=(Placed(camera, "here"), Placed(spec, "here")), agents={"here": "here"}), 0.0)
+                    workers=(*((Placed(source, "here"),) if camera else ()), Placed(spec, "here")),
+                    agents={"here": "here"}), 0.0)
     log.close()
     spill = Spill(tmp_path / SPILL / "camera" / "one")
     block = toy_frames(toy_scan(3), 0, 3)
     header = msgspec.structs.replace(block.header, source="camera")
     assert spill.append(encode(type(block)(header, block.arrays)), 3)
     spill.close(keep=True)
+
+
+def test_what_waits_on_the_disk_is_finished_where_nobody_kept_a_journal(tmp_path: Path) -> None:
+    begun(tmp_path)
     assert list(finish(tmp_path))[-1] == "finished; the journals are gone"
     assert not (tmp_path / SPILL).exists()
+
+
+def test_a_log_that_does_not_tell_of_an_input_is_refused(tmp_path: Path) -> None:
+    begun(tmp_path, camera=False)
+    with pytest.raises(FormatError, match="does not tell of operator 'camera', from which 'keep' takes"):
+        list(finish(tmp_path))
+
+
+def test_what_is_finished_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun(tmp_path)
+    closed = []
+    monkeypatch.setattr(WorkerContext, "close", lambda context, *, well: closed.append((context.name, well)))
+    list(finish(tmp_path))
+    assert closed == [("keep", False)]
