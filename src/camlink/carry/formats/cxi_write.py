@@ -2,7 +2,7 @@
 
 HDF5 single writer, many readers (SWMR): all datasets, links and attributes are there from the start, and the file
 takes its name only then. Within SWMR the library keeps the order of what it writes; and nothing that carries a
-checksum crosses a page of the kernel, so that a kill parts none of it (decision 0035). Thus a killed process leaves a
+checksum crosses a page of the kernel, so that a kill parts none of it (decision 0037). Thus a killed process leaves a
 file that is whole up to the last flush.
 """
 
