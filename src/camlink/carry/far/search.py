@@ -72,7 +72,8 @@ class _Trial:
 
     def ask(self, nbytes: int) -> None:
         self.asked_s = time.monotonic()
-        self.socket.send(QUESTION.pack(PROBE, nbytes))
+        with suppress(zmq.Again):  # who has dialled us is gone again; nobody else answers
+            self.socket.send(QUESTION.pack(PROBE, nbytes), zmq.NOBLOCK)
 
     def hear(self) -> None:
         """An answer: small ones give the round trip, large ones the rate; larger ones where it hides in the trip."""

@@ -22,7 +22,7 @@ from camlink.carry.far.invitation import Invitation
 from camlink.carry.far.keys import make_keys
 from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
 from camlink.carry.far.path import Path, Tried, Way, read_address, write_address
-from camlink.carry.far.search import PROBE, QUESTION, rate_of
+from camlink.carry.far.search import PROBE, QUESTION, _Trial, rate_of
 from camlink.errors import InputError
 from camlink.testing.ends import numbered, until
 
@@ -125,6 +125,16 @@ def test_a_way_that_does_not_work_is_passed_over(side: Side, blocked: str) -> No
     assert inlet.account.path is not None
     assert inlet.account.path.by == "relay"
     assert inlet.account.path.tried[f"direct {endpoint}"] == "no answer"
+
+
+def test_a_question_to_somebody_who_is_gone_again_holds_up_nobody(side: Side) -> None:
+    def reach(socket: zmq.Socket[Any], way: Way) -> None:
+        socket.setsockopt(zmq.SNDTIMEO, 100)
+        socket.bind(way.endpoint)
+
+    trial = _Trial(side.context, Way("direct", "tcp://127.0.0.1:*", True), reach, b"")
+    trial.ask(1)
+    trial.close()
 
 
 def stream(side: Side, inlet: FarInlet, blocks: int, at: dict[int, Any]) -> list[int]:
