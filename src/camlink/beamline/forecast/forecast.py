@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Annotated
 
 import msgspec
+import psutil
 
 from camlink.beamline.forecast import sampling
 from camlink.beamline.forecast.pace import measure_step_s
@@ -161,7 +162,7 @@ def _sampling(scan: TwinParameters, around: Circumstances, far: FarField, planne
 def _load(scan: TwinParameters, around: Circumstances, far: FarField, modes: int, solver_bytes: int) -> Load:
     rows, columns = PRESETS[scan.detector].shape
     frame = RAW_BYTES * rows * columns
-    held = around.memory_bytes or _machine_bytes()
+    held = around.memory_bytes or psutil.virtual_memory().total
     duration_s = around.scan_s or scan.frame_count / scan.rate_hz
     pixels = far.window**2 * scan.points
     return Load(raw_frame_bytes=frame, raw_bytes=frame * scan.frame_count,
@@ -184,8 +185,3 @@ def _warnings(sampled: Sampling, load: Load, far: FarField) -> tuple[str, ...]:
         found.append("the solver needs more memory than there is: take fewer points or smaller frames")
     return tuple(found)
 
-
-def _machine_bytes() -> int:
-    import psutil
-
-    return int(psutil.virtual_memory().total)

@@ -137,15 +137,10 @@ class Darks:
         """Bad pixels, the most of any dwell."""
         return max((field.bad for field in self._fields.values()), default=0)
 
-    def add(self, images: NDArray[np.float32], dwell_s: float, index: Iterable[int] = ()) -> bool:
-        """Take in dark images (n, y, x) float32 [ADU] of one dwell and of frames `index`; refused once frozen."""
-        if self.frozen:
-            return False
-        if dwell_s not in self._of and len(self._of) < self.MOST:
-            self._of[dwell_s] = Dark(self._shape)
-        self._of[_nearest(dwell_s, self._of)].add(images)
+    def add(self, images: NDArray[np.float32], dwell_s: float, index: Iterable[int] = ()) -> None:
+        """Take in dark images (n, y, x) float32 [ADU] of one dwell and of frames `index`; not once it is frozen."""
+        self._dark(dwell_s).add(images)
         self.index.update(index)
-        return True
 
     @property
     def sums(self) -> dict[str, NDArray[Any]]:
@@ -162,10 +157,7 @@ class Darks:
         for sums in every:
             self.index.update(sums["index"].tolist())
             for n, dwell_s in enumerate(sums["dwell_s"].tolist()):
-                if dwell_s not in self._of and len(self._of) < self.MOST:
-                    self._of[dwell_s] = Dark(self._shape)
-                self._of[_nearest(dwell_s, self._of)].join(
-                    int(sums["frames"][n]), sums["count"][n], sums["mean"][n], sums["spread"][n])
+                self._dark(dwell_s).join(int(sums["frames"][n]), sums["count"][n], sums["mean"][n], sums["spread"][n])
 
     def freeze(self) -> None:
         """Make the fields from what was taken in; without any dark frame it stays open."""
@@ -177,6 +169,11 @@ class Darks:
         if not self._fields:
             return Field(np.zeros(self._shape, dtype=np.float32), 0, 0)
         return self._fields[_nearest(dwell_s, self._fields)]
+
+    def _dark(self, dwell_s: float) -> Dark:
+        if dwell_s not in self._of and len(self._of) < self.MOST:
+            self._of[dwell_s] = Dark(self._shape)
+        return self._of[_nearest(dwell_s, self._of)]
 
 
 def _nearest(dwell_s: float, known: dict[float, Dark] | dict[float, Field]) -> float:

@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.block import CountFrames, Header, Result, Scan
+from camlink.block import CountFrames, Header, Result
 from camlink.errors import FormatError
 from camlink.workflow.operator import operator
 from camlink.workflow.parameter import Parameters, about
@@ -130,7 +130,8 @@ class Stxm:
 
     def _take(self, frames: CountFrames, rows: NDArray[np.int64]) -> None:
         if self._grid is None or self._transmission is None:
-            self._grid = Grid(frames.scan.span_m, _points(frames.scan), self._parameters.step_m)
+            self._grid = Grid(frames.scan.span_m, frames.scan.points or frames.scan.expected,
+                              self._parameters.step_m)
             self._transmission = Transmission((frames.frames.shape[1], frames.frames.shape[2]))
         counts = self._transmission(frames.frames[rows])
         for row, count in zip(rows, counts, strict=True):
@@ -151,6 +152,3 @@ class Stxm:
         return Result(Header(scan=self._head.scan, made_s=self._head.made_s, facts=facts),
                       {"map": self._grid.map.copy(), "positions_m": positions_m})
 
-
-def _points(scan: Scan) -> int:
-    return scan.points or scan.expected
