@@ -7,7 +7,6 @@ then both get one byte and are spliced. What goes through is encrypted from end 
 from __future__ import annotations
 
 import errno
-import resource
 import socket
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from typing import Final
 from camlink.carry.far.door import Refusals, peer_of
 from camlink.carry.far.switchboard import Switchboard, Wait
 from camlink.carry.far.ticket import ASKING_BYTES, MAGIC, Asked, RelayKey, greeting
+from camlink.carry.files import allow_files
 from camlink.errors import AddressInUse, InputError, WireError
 
 WAITING, GO = b"+", b"G"
@@ -41,7 +41,7 @@ class Relay:
         self._calls: dict[bytes, deque[Wait]] = {}
         self.refusals = Refusals()
         self.joined = 0
-        _allow_files()
+        allow_files(MOST_FILES)
         self._listener = _listen(host, port)
         self.address = f"{host}:{self._listener.getsockname()[1]}"
         self._board.listen(self._listener, self._greet)
@@ -156,11 +156,3 @@ def _listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         kind = AddressInUse if error.errno == errno.EADDRINUSE else InputError
         raise kind(f"relay: cannot listen at {host} port {port}: {error.strerror or error}; choose another") from None
-
-
-def _allow_files() -> None:
-    """As many open files as this user may have, up to what the relay can use."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MOST_FILES if hard == resource.RLIM_INFINITY else min(MOST_FILES, hard)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -39,13 +39,17 @@ _SHAPE_SEALS: Final = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW if hasattr(fcntl, 
 
 
 class Mapping:
-    """Memory of a sender as a receiver has it, read-only; `foreign` when the sender has it from another one itself."""
+    """Memory of a sender as a receiver has it, read-only; `foreign` when it is not handed on to anybody else."""
 
     def __init__(self, fd: int, nbytes: int, *, foreign: bool = False) -> None:
         self.memory = map_file(fd, nbytes)
         self.fd, self.nbytes, self.foreign = fd, nbytes, foreign
         self.address = np.frombuffer(self.memory, np.uint8).__array_interface__["data"][0]
-        weakref.finalize(self, os.close, fd)
+        if foreign:
+            os.close(fd)
+            self.fd = -1
+        else:
+            weakref.finalize(self, os.close, fd)
 
     def root(self) -> Lent:
         """A new array over all of it: while anything that was made of this array lives, its block is looked at."""

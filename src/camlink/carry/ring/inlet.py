@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from camlink.block import Block
 from camlink.carry.envelope import decode
+from camlink.carry.files import allow_files
 from camlink.carry.inlet import ANSWER_S, CountingInlet
 from camlink.carry.ring.arena import Lent, Mapping, read_extent
 from camlink.carry.ring.outlet import ANSWER, RECEIVE_BYTES, RECORD
@@ -29,6 +30,7 @@ class RingInlet(CountingInlet):
 
     def __init__(self, path: str, link: str, name: str = "only", attempt: int = 0) -> None:
         super().__init__()
+        allow_files()  # each block in a piece of its own needs one
         self._link = link
         self._arenas: dict[int, Mapping] = {}
         self._records: deque[tuple[Any, ...]] = deque()

@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from camlink.block import Array, Block
+from camlink.carry.files import allow_files
 from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
@@ -84,6 +85,7 @@ class RingOutlet(KeepingOutlet):
     def __init__(self, path: str, link: str, *, receivers: int = 1, policy: str = "block",
                  limit_bytes: int = DEFAULT_LIMIT_BYTES) -> None:
         super().__init__(link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
+        allow_files()  # each block in a piece of its own needs one
         self.address = f"shm://{path}"
         self._path = path
         self._peers: dict[int, _Peer] = {}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import socket
 from collections.abc import Callable
@@ -74,6 +75,23 @@ def test_a_consumer_that_keeps_every_block_stops_nothing(ends: Ends) -> None:
     assert [int(block.arrays["a"][BIG // 2]) for block in kept] == list(range(50))
     assert ends.outlet._arena.free_bytes < BIG  # type: ignore[attr-defined]
     lawful(ends)
+
+
+def test_a_consumer_that_keeps_more_blocks_than_files_are_usual_loses_none(make_kind: Callable[[Kind], Make]) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    usual = 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (usual, hard))
+    try:
+        ends = make_kind("shm")("block", 4 * BIG, 1)
+        inlet, kept = joined(ends), []
+        for number in range(usual):
+            until(lambda n=number: ends.outlet.pump() or inlet.release() or offer(ends, n, BIG), "room")
+            kept.append(taken(ends, inlet))
+        assert [int(block.arrays["a"][0]) for block in kept] == list(range(usual))
+        assert open_files() > usual
+        kept.clear()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class Chain:
