@@ -13,7 +13,7 @@ import msgspec
 import psutil
 
 from camlink.block import Block, Frames, Result, Void
-from camlink.carry.disk.journal import SUFFIX, read_blocks
+from camlink.carry.disk.journal import SUFFIX, map_blocks, write_blocks
 from camlink.carry.disk.spilling import read_spilled
 from camlink.errors import CamlinkError, FormatError, StorageError
 from camlink.runtime.events import Begin
@@ -33,7 +33,9 @@ from camlink.workflow.parameter import build
 
 LATER: Final = 1 << 30
 """What is made now is numbered from here: later than everything that was made before."""
+MADE: Final = ".made"
 Pool = dict[str, dict[str, Block]]
+"""Blocks by source and key, mapped: in memory is what is said of each (some KB) and what is worked on right now."""
 
 
 def finish(folder: Path) -> Iterator[str]:
@@ -104,7 +106,7 @@ def _journals(folder: Path, pool: Pool) -> Iterator[str]:
     for path in sorted((folder / JOURNALS).glob("*")):
         if path.suffix in (SUFFIX, ".newest"):
             try:
-                for block in read_blocks(path):
+                for block in map_blocks(path):
                     pool.setdefault(block.header.source, {})[key_of(block)] = block
             except FormatError as error:
                 yield f"a journal is damaged, and what follows there is gone: {error}"
@@ -113,13 +115,27 @@ def _journals(folder: Path, pool: Pool) -> Iterator[str]:
 def _spilled(folder: Path, pool: Pool) -> Iterator[str]:
     """Add to the pool what waited on disk for an operator to take it."""
     for path in sorted(path for path in (folder / SPILL).rglob("*") if path.is_file()):
-        found, damaged = read_spilled(path)
-        for block in found:
-            if not isinstance(block, Void):
-                pool.setdefault(block.header.source, {}).setdefault(key_of(block), block)
-        if found or damaged:
-            yield (f"{path.relative_to(folder)} holds {sum(b.count for b in found)} frames that waited to be taken"
+        frames = found = damaged = 0
+        copy = _scratch(folder, f"{path.parent.name}-{path.name}")
+        for block in read_spilled(path):
+            found, damaged = found + 1, damaged + (block is None)
+            frames += block.count if block else 0
+            if block is not None and not isinstance(block, Void):
+                write_blocks(copy, block)
+        for block in map_blocks(copy) if copy.exists() else ():
+            pool.setdefault(block.header.source, {}).setdefault(key_of(block), block)
+        copy.unlink(missing_ok=True)  # what is mapped lives on
+        if found:
+            yield (f"{path.relative_to(folder)} holds {frames} frames that waited to be taken"
                    + (f", and {damaged} blocks that are damaged" if damaged else ""))
+
+
+def _scratch(folder: Path, name: str) -> Path:
+    """A new file for blocks that are in no journal; an earlier try may have left one."""
+    (folder / JOURNALS).mkdir(exist_ok=True)  # nobody may have kept one
+    path = folder / JOURNALS / f"{name}{MADE}"
+    path.unlink(missing_ok=True)
+    return path
 
 
 def _ordered(begin: Begin) -> list[WorkerSpec]:
@@ -165,6 +181,7 @@ def _keep(spec: WorkerSpec, operator: Operator, given: Iterator[tuple[str, Block
     """Add what was made to the pool, each frame once and of results the newest; how many are new."""
     made = 0
     seen: dict[tuple[str, str], Seen] = {}
+    files: dict[str, Path] = {}
     for port, block in given:
         source = spec.operator if len(operator.outputs) == 1 else f"{spec.operator}.{port}"
         there = pool.setdefault(source, {})
@@ -175,12 +192,16 @@ def _keep(spec: WorkerSpec, operator: Operator, given: Iterator[tuple[str, Block
         if isinstance(stamped, Frames):
             rows = seen[source, block.scan.id].add(stamped.index.tolist())
             if rows:
-                fresh = stamped.rows(list(rows))
-                there[key_of(fresh)] = fresh
+                if source not in files:
+                    files[source] = _scratch(Path(spec.folder), source)
+                write_blocks(files[source], stamped.rows(list(rows)))
             made += len(rows)
         else:
             there["newest"] = stamped
             made += 1
+    for source, path in files.items():
+        pool[source] |= {key_of(block): block for block in map_blocks(path)}
+        path.unlink()  # what is mapped lives on
     return made
 
 

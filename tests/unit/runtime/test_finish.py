@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from camlink.carry.disk.journal import SUFFIX, write_blocks
 from camlink.carry.disk.spill import Spill
 from camlink.carry.envelope import encode
 from camlink.errors import FormatError
@@ -14,6 +16,7 @@ from camlink.runtime.log import EVENTS, EventLog
 from camlink.runtime.messages import LinkSpec, WorkerSpec
 from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.ends import SPILL
+from camlink.runtime.work.porter import JOURNALS
 from camlink.testing.toys import toy_frames, toy_scan
 
 
@@ -56,3 +59,30 @@ def test_what_is_finished_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(WorkerContext, "close", lambda context, *, well: closed.append((context.name, well)))
     list(finish(tmp_path))
     assert closed == [("keep", False)]
+
+
+def test_a_run_that_is_larger_than_the_memory_is_finished(tmp_path: Path) -> None:
+    links = [LinkSpec(name=f"{source}>{target}", source=source, target=target, output="out", input="frames",
+                      kind="zmq", policy="block", limit_bytes=1 << 20)
+             for source, target in (("camera", "count"), ("count", "keep"))]
+    workers = [WorkerSpec(operator=name, replica=0, where=f"camlink.testing.toys:{name}", kind=kind, parameters={},
+                          inputs=tuple(k for k in links if k.target == name),
+                          outputs=tuple(k for k in links if k.source == name), folder=str(tmp_path),
+                          sockets=str(tmp_path / "camlink-0-x"), provenance={})
+               for name, kind in (("camera", "source"), ("count", "transform"), ("keep", "sink"))]
+    log = EventLog(tmp_path / EVENTS)
+    log.write(Begin(workflow="w", uses={}, links=tuple(links), workers=tuple(Placed(spec, "here") for spec in workers),
+                    agents={"here": "here"}), 0.0)
+    log.close()
+    scan = toy_scan(48, side=512)  # a block is 1 MiB, and 2 MiB when it was counted
+    for first in range(0, 48, 2):
+        block = toy_frames(scan, first, 2)
+        write_blocks(tmp_path / JOURNALS / f"count-0-frames{SUFFIX}", type(block)(
+            msgspec.structs.replace(block.header, source="camera", sequence=first), block.arrays))
+    tracemalloc.start()
+    told = list(finish(tmp_path))
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert told[-1] == "finished; the journals are gone"
+    assert (tmp_path / "kept.txt").read_text().split() == [str(n) for n in range(48)]
+    assert peak_bytes < 16 << 20  # of 72 MiB

@@ -6,13 +6,14 @@ What was appended before a process was killed is in the file; a record that was 
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from camlink.block import Block, Result
 from camlink.carry.envelope import MAX_ARRAYS, MAX_BLOCK_BYTES, decode, encode
@@ -86,6 +87,14 @@ def read_blocks(path: Path) -> Iterator[Block]:
     return (block for block, _ in _records(path))
 
 
+def map_blocks(path: Path) -> Iterator[Block]:
+    """As read_blocks, but large arrays stay in the file until somebody looks at them, and need not be aligned.
+
+    Nobody may write or cut the file while a block lives.
+    """
+    return (block for block, _ in _records(path, _mapped))
+
+
 def _open(path: Path) -> int:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -113,21 +122,35 @@ def _write(file: int, block: Block, path: Path) -> None:
         raise StorageError(f"{path}: {error.strerror} after {begin} bytes; make room on that disk") from None
 
 
-def _records(path: Path) -> Iterator[tuple[Block, int]]:
+def _mapped(file: BinaryIO) -> Callable[[int], memoryview]:
+    """Like file.read, without reading."""
+    whole, at = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), 0
+
+    def take(count: int) -> memoryview:
+        nonlocal at
+        at += count
+        return whole[at - count:at]
+
+    return take
+
+
+def _records(path: Path, reader: Callable[[BinaryIO], Callable[[int], Any]] = lambda file: file.read,
+             ) -> Iterator[tuple[Block, int]]:
     """Blocks with the offset behind each."""
     with path.open("rb") as file:
         left, at = os.fstat(file.fileno()).st_size, 0
+        read = reader(file) if left else file.read
         while left >= _HEAD.size:
-            magic, count, total, crc = _HEAD.unpack(file.read(_HEAD.size))
+            magic, count, total, crc = _HEAD.unpack(read(_HEAD.size))
             if magic != MAGIC or not 0 < count <= MAX_ARRAYS + 1 or total > MAX_BLOCK_BYTES:
                 raise FormatError(f"{path}, byte {at}: no record of blocks begins here")
             size = _HEAD.size + 8 * count + total
             if left < size:
                 return
-            sizes = struct.unpack(f"<{count}Q", file.read(8 * count))
+            sizes = struct.unpack(f"<{count}Q", read(8 * count))
             if sum(sizes) != total:
                 raise FormatError(f"{path}, byte {at}: the parts of the record are {sum(sizes)} bytes, not {total}")
-            parts = [file.read(n) for n in sizes]
+            parts = [read(n) for n in sizes]
             found = 0
             for part in parts:
                 found = zlib.crc32(part, found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -175,15 +175,18 @@ def save(spill: Spill, blocks: Iterable[Block]) -> None:
             raise StorageError(f"{spill.path}: what was under way is not saved: {spill.note}; make room on that disk")
 
 
-def read_spilled(path: Path) -> tuple[list[Block], int]:
-    """The blocks in a file that nobody writes any more, oldest first, and how many are damaged; raises StorageError."""
+def read_spilled(path: Path) -> Iterator[Block | None]:
+    """The blocks in a file that nobody writes any more, oldest first, None for one that is damaged.
+
+    Raises StorageError.
+    """
     spill = Spill(path)
-    blocks, damaged = [], 0
-    while spill.waiting:
-        try:
-            blocks.append(decode(spill.next()))
-        except WireError:
-            damaged += 1
-        spill.pop()
-    spill.close(keep=True)
-    return blocks, damaged
+    try:
+        while spill.waiting:
+            try:
+                yield decode(spill.next())
+            except WireError:
+                yield None
+            spill.pop()
+    finally:
+        spill.close(keep=True)

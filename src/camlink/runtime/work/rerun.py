@@ -91,11 +91,11 @@ class Rerun:
         admitted = {name: self._admitted(name) for name in self._porters}
         if self._spec.join is not None:
             for meeting in joined(self._spec.join, self._operator.inputs, admitted):
-                yield dict(meeting)
+                yield {name: None if block is None else _in_memory(block) for name, block in meeting.items()}
         else:
             for name, blocks in admitted.items():
                 for block in blocks:
-                    yield {name: block}
+                    yield {name: _in_memory(block)}
 
     def _tried(self, meeting: dict[str, Block | None], work: Callable[[Any], list[tuple[str, Block]]]) -> Given:
         there = {self._porters[name]: block for name, block in meeting.items() if block is not None}
@@ -131,6 +131,11 @@ class Rerun:
         return self._operator.outputs[0].name if self._operator.outputs else ""
 
 
+def _in_memory(block: Block) -> Block:
+    """The block with arrays of its own: those of a mapped file lie at any address, which compiled code may not take."""
+    return type(block)(block.header, {name: array.copy() for name, array in block.arrays.items()})
+
+
 class _Watched(Listed[Block]):
     """An Inflow of which is known what was taken last; at its end the operator is done with that."""
 
@@ -147,5 +152,6 @@ class _Watched(Listed[Block]):
             self.porter.empty()
         else:
             self.count += 1
+            self.last = _in_memory(self.last)
             self.porter.hold(self.last)
         return self.last

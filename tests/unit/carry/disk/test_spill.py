@@ -159,8 +159,7 @@ def test_what_the_link_keeps_is_saved_beside_what_is_on_disk_each_block_once(tmp
     assert isinstance(ends.outlet, SpillingOutlet)
     ends.outlet.save(ends.outlet.kept)
     ends.outlet.close()
-    saved, damaged = read_spilled(tmp_path / "s")
-    assert (sorted(block.header.sequence for block in saved), damaged) == ([1, 2, 3, 4, 5], 0)
+    assert sorted(block.header.sequence if block else -1 for block in read_spilled(tmp_path / "s")) == [1, 2, 3, 4, 5]
 
 
 def test_what_finds_no_room_at_the_end_is_said_with_what_to_do(tmp_path: Path) -> None:
