@@ -236,5 +236,5 @@ def test_a_solver_that_is_killed_goes_on_where_it_stood(tmp_path: Path) -> None:
     after = [facts for facts in seen if "went_on_from" in facts]
     assert after[0]["iteration"] > after[0]["went_on_from"] > before["iteration"] / 2 >= 15
     assert after[0]["fourier_error"] < 1.1 * before["fourier_error"]
-    assert after[-1]["iteration"] < after[0]["went_on_from"] + 60, "it began anew"
+    assert after[-1]["iteration"] <= after[0]["went_on_from"] + 60, "it began anew"
     assert not list((tmp_path / "journal").iterdir())

@@ -244,7 +244,7 @@ def test_where_every_nursery_ends_at_once_no_more_are_started_until_somebody_is_
 def test_nobody_waits_for_ever_for_one_that_was_killed(births: Births, tmp_path: Path) -> None:
     ask(births, tmp_path)
     first = until(lambda: births.pid(LINE))
-    (nursery,) = [child.pid for child in psutil.Process().children() if child.pid != first]
+    (nursery,) = [child.pid for child in children() if child.pid != first]
     with held(nursery), held(first):
         os.kill(nursery, signal.SIGKILL)
         births.ask(Birth("x", ("worker", "inproc://x", "x"), mortal=True, said=b"\x01"))
