@@ -11,7 +11,7 @@ from camlink.clock import now_s
 from camlink.display.live import Live
 
 PERIOD_S: Final = 0.05
-TURNS_PER_S: Final = 120.0
+TURNS_PER_S: Final = 90.0
 """So often all pages together are looked after; what a turn costs does not depend on the stream."""
 
 
