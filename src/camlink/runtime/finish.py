@@ -48,6 +48,7 @@ def finish(folder: Path) -> Iterator[str]:
     begin, last = _read(folder)
     for secret in (folder / "keys", *folder.glob("jobs-*")):  # what the master would have removed
         shutil.rmtree(secret, ignore_errors=True)
+    (folder / JOURNALS).mkdir(exist_ok=True)  # nobody may have kept one; what is made anew waits there
     pool: Pool = {}
     damaged = list(_journals(folder, pool))
     told = {name: worker.facts for (name, _), worker in last.state.workers.items()}
@@ -66,7 +67,6 @@ def finish(folder: Path) -> Iterator[str]:
         return
     known = {(b.scan.id, int(i)) for blocks in pool.values() for b in blocks.values() if isinstance(b, Frames)
              for i in b.index}
-    (folder / JOURNALS).mkdir(exist_ok=True)  # nobody may have kept one, and who works again holds a block there
     failed = []
     for spec in left:
         try:
@@ -132,7 +132,6 @@ def _spilled(folder: Path, pool: Pool) -> Iterator[str]:
 
 def _scratch(folder: Path, name: str) -> Path:
     """A new file for blocks that are in no journal; an earlier try may have left one."""
-    (folder / JOURNALS).mkdir(exist_ok=True)  # nobody may have kept one
     path = folder / JOURNALS / f"{name}{MADE}"
     path.unlink(missing_ok=True)
     return path
