@@ -42,13 +42,18 @@ def test_garbage_from_receivers_is_counted_and_the_link_goes_on(context: zmq.Con
     outlet.close()
 
 
-def test_a_receiver_that_lies_about_what_it_has_is_counted(context: zmq.Context[Any]) -> None:
+def by_hand(context: zmq.Context[Any]) -> tuple[ZmqOutlet, zmq.Socket[Any], Ends]:
+    """An outlet, and a receiver that says what we write."""
     outlet = ZmqOutlet(context, "inproc://g", "l")
-    liar = context.socket(zmq.DEALER)
-    liar.connect("inproc://g")
-    liar.send(b"H" + write_hello("l", "liar", 0))
-    ends = Ends(outlet, lambda name, attempt: None)  # type: ignore[arg-type, return-value]
+    receiver = context.socket(zmq.DEALER)
+    receiver.connect("inproc://g")
+    receiver.send(b"H" + write_hello("l", "only", 0))
     until(lambda: outlet.pump() or outlet.ready, "hello")
+    return outlet, receiver, Ends(outlet, lambda name, attempt: None)  # type: ignore[arg-type, return-value]
+
+
+def test_a_receiver_that_lies_about_what_it_has_is_counted(context: zmq.Context[Any]) -> None:
+    outlet, liar, ends = by_hand(context)
     assert offer(ends, 0)
     for said in (b"D" + struct.pack("<Q", 7), b"R" + struct.pack("<Q", 9), b"F"):
         liar.send(said)
@@ -102,12 +107,7 @@ def test_blocks_that_go_one_by_one_are_answered_at_once(context: zmq.Context[Any
 
 
 def test_one_wrong_number_in_an_answer_costs_the_others_nothing(context: zmq.Context[Any]) -> None:
-    outlet = ZmqOutlet(context, "inproc://g", "l")
-    receiver = context.socket(zmq.DEALER)
-    receiver.connect("inproc://g")
-    receiver.send(b"H" + write_hello("l", "twice", 0))
-    ends = Ends(outlet, lambda name, attempt: None)  # type: ignore[arg-type, return-value]
-    until(lambda: outlet.pump() or outlet.ready, "hello")
+    outlet, receiver, ends = by_hand(context)
     assert all(offer(ends, n) for n in range(3))
     receiver.send(b"D" + struct.pack("<Q", 0))
     receiver.send(b"D" + struct.pack("<3Q", 0, 1, 2))  # 0 once more: it came again after the connection broke
