@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -86,12 +87,20 @@ def test_a_run_is_followed_to_its_end(page):
     assert [c for c in page.complaints if "WebSocket" not in c and "ERR_CONNECTION" not in c] == []
 
 
-def test_controls_change_the_picture(page):
+@contextmanager
+def fed(page):
+    """A page that shows what a short feed has brought."""
     live = Live()
     feed = Feed(live, seconds=0.2).start()
     feed.thread.join(20)
     with PageServer(live) as server:
         page.goto(server.url)
+        yield live
+    feed.close()
+
+
+def test_controls_change_the_picture(page):
+    with fed(page):
         wait_drawn(page, "object")
         page.wait_for_timeout(500)
         seen = {"start": pixels(page, "object")[1]}
@@ -151,11 +160,7 @@ def test_on_a_phone_the_picture_comes_first_and_nothing_is_cut_off(browser):
 
 
 def test_a_reading_is_of_the_pixel_that_it_stands_beside(page):
-    live = Live()
-    feed = Feed(live, seconds=0.2).start()
-    feed.thread.join(20)
-    with PageServer(live) as server:
-        page.goto(server.url)
+    with fed(page) as live:
         wait_drawn(page, "map")
         box = page.get_by_test_id("map-canvas").bounding_box()
         middle = box["y"] + box["height"] / 2
@@ -167,7 +172,6 @@ def test_a_reading_is_of_the_pixel_that_it_stands_beside(page):
         label, value = live.value("stxm/map", y, x)
         assert x > label.shape[1] / 2
         assert float(said.split("µm")[1].split()[0]) == pytest.approx(value, rel=1e-3)
-    feed.close()
 
 
 def test_the_page_comes_back_when_the_server_does(page):
