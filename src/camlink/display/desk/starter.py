@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from camlink.errors import InputError, OperatorFailed, PeerLost, StorageError
 
 START_S: Final = 60.0
 LOOK_S: Final = 0.05
+KILLED_S: Final = 0.5
 ERRORS: Final = "errors.log"
 WRONG_INPUT: Final = 2
 MOST_WORDS: Final = 8000
@@ -83,7 +85,8 @@ class Starter:
                 self._give_up(folder, code)
             if time.monotonic() > deadline_s:
                 child.kill()
-                child.wait()
+                with suppress(subprocess.TimeoutExpired):  # one that waits for a disk ends when that comes back
+                    child.wait(KILLED_S)
                 raise PeerLost(f"{folder.name}: its page was not up after {START_S:g} s, and it was ended; is the "
                                "machine overloaded?")
             time.sleep(LOOK_S)
