@@ -9,6 +9,8 @@ from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.compute.ptychography.probe import Constraints, window
 from camlink.compute.ptychography.reconstruction import Reconstruction
 
+pytestmark = pytest.mark.slow  # most of a second each
+
 
 def reconstructed(engine, iterations=40):
     for done in range(iterations):
