@@ -62,7 +62,7 @@ class Receiver:
         self._pause_s = min(COALESCE_S, self.receive_buffer_bytes / 8 / DRAIN_BYTES_PER_S)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-        self._heard_s = now_s()
+        self._heard_s = self._empty_s = now_s()
         self._greeted_s = 0.0
         self._heard = False
 
@@ -73,8 +73,8 @@ class Receiver:
 
     @property
     def silent_s(self) -> float:
-        """Seconds since the detector was heard last, or since the start [s]."""
-        return now_s() - self._heard_s
+        """How long the detector was silent when the socket was last found empty [s]; what waits there is no silence."""
+        return max(0.0, self._empty_s - self._heard_s)
 
     @property
     def heard(self) -> bool:
@@ -105,6 +105,7 @@ class Receiver:
         if got:
             yield from self._feed(got)
         if got < BATCH:  # nothing waited when we looked; what came since may be there however long we were away
+            self._empty_s = looked_s
             yield from self.assembler.expire(looked_s)
 
     def flush(self, last_number: int | None = None) -> Iterator[Frame]:

@@ -62,6 +62,21 @@ def test_a_frame_whose_packets_come_while_we_do_not_run_is_whole(monkeypatch):
         assert not frame.damaged
 
 
+def test_what_waits_in_the_socket_while_we_do_not_run_is_no_silence(monkeypatch):
+    away_s = [0.0]
+    monkeypatch.setattr("camlink.capture.fastccd.receiver.now_s", lambda: time.time() + away_s[0])
+    with Simulator(TINY, payload_bytes=512) as sim, registered(sim) as receiver:
+        sim.send(0, IMAGE)
+        away_s[0] = 10.0
+        assert receiver.silent_s < 5
+        assert len(collect(receiver, 1)) == 1
+        list(receiver.receive(0.0))
+        assert receiver.silent_s < 5
+        away_s[0] = 20.0
+        list(receiver.receive(0.0))
+        assert receiver.silent_s > 5
+
+
 def test_a_foreign_sender_is_named():
     with Simulator(TINY, payload_bytes=512, faults=Faults(garbage=1.0)) as sim, registered(sim) as receiver:
         sim.send(0, IMAGE)
