@@ -23,7 +23,7 @@ TELL_S: Final = 0.5
 QUIET_PERIODS: Final = 5
 SENDER_DONE_QUIET_S: Final = 0.5
 PLAN_OVER_QUIET_S: Final = 3.0
-LEAST_DEADLINE_S: Final = 0.5
+LEAST_DEADLINE_S: Final = 2.0  # so long may a sender on a busy machine stand still in a frame; newer ones end it sooner
 """Longer than a busy host keeps a sender waiting in the middle of a frame; what was lost is told by the tail."""
 
 

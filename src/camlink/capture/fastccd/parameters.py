@@ -27,7 +27,7 @@ class FastCCDParameters(Parameters, frozen=True, kw_only=True):
                                                le=1 << 30)] = DEFAULT_BUFFER_BYTES
     deadline_s: Annotated[float, about("silence after which the camera is given up", unit="s", ge=0.1)] = 10.0
     frame_deadline_periods: Annotated[float, about("frame periods after which a frame without its tail is given out, "
-                                                   "after 0.5 s at the earliest", ge=1.0)] = 3.0
+                                                   "after 2 s at the earliest", ge=1.0)] = 3.0
     block_frames: Annotated[int, about("most frames in a block", ge=1, le=4096)] = 16
     block_bytes: Annotated[int, about("most bytes in a block; one frame always fits", unit="byte", ge=1)] = 8 << 20
     block_wait_s: Annotated[float, about("longest wait for a block to fill up", unit="s", ge=0.0)] = 0.05
