@@ -33,6 +33,19 @@ def until(true: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.05)
 
 
+def at_rest(count: Callable[[], int]) -> int:
+    """What it counts once that stays the same for a second; heartbeats may be late."""
+    seen = [-1, count()]
+
+    def same() -> bool:
+        time.sleep(1)
+        seen.append(count())
+        return seen[-1] == seen[-2]
+
+    until(same)
+    return seen[-1]
+
+
 def test_a_run_is_paused_changed_scaled_tagged_and_stopped_by_another_program(tmp_path: Path) -> None:
     flow = Workflow("toys", sites={"here": Site("here", "local")})
     counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=5000, gap_s=0.01))
@@ -49,10 +62,7 @@ def test_a_run_is_paused_changed_scaled_tagged_and_stopped_by_another_program(tm
             until(lambda: captured() > 5)
             client.pause()
             until(lambda: client.status().paused)
-            time.sleep(0.6)  # the heartbeat that was on its way
-            held = captured()
-            time.sleep(0.6)
-            assert captured() == held
+            held = at_rest(captured)
             client.resume()
             until(lambda: captured() > held)
             client.set("count", sleep_s=0.02)

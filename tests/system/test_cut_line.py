@@ -78,7 +78,9 @@ def test_a_line_that_is_cut_again_and_again_costs_no_word(tmp_path: Path, seed: 
     made.add("add", toys.add, made.add("count", toys.count, frames, at="far"))
     words = tmp_path / "run" / "keys" / "far" / "join"
     with open_run(made, folder=tmp_path / "run") as opened:
+        deadline_s = time.monotonic() + 20
         while not words.exists():
+            assert time.monotonic() < deadline_s, "nobody may join"
             time.sleep(0.02)
         command = shlex.split(words.read_text())
         place = command.index("--join") + 1

@@ -21,7 +21,7 @@ from camlink.errors import StorageError
 
 SCAN = Scan(id="crash", expected=100_000, shape=(64, 64), pixel_m=(3e-5, 3e-5), distance_m=0.1, energy_eV=700.0,
             span_m=(0.0, 0.0, 1.0, 1.0))
-KILLS = 15
+KILLS = 6
 
 
 def frames_of(first: int, count: int) -> np.ndarray:
@@ -73,18 +73,20 @@ def start(path: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "made 0\n"
+    assert process.stdout.readline() == "frames 1\n"  # however long that takes here
     return process
 
 
 def kill(process: subprocess.Popen[str]) -> tuple[int, int]:
     """Frames and version that the writer had reported when it was killed."""
     os.kill(process.pid, signal.SIGKILL)
-    text, _ = process.communicate(timeout=30)
-    done = {"frames": 0, "result": -1}
-    for line in text.splitlines(keepends=True):
-        if line.endswith("\n"):
-            word, number = line.split()
-            done[word] = int(number)
+    done = {"frames": 1, "result": -1}
+    with process:  # communicate() would not see what lies in the buffer of stdout
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.endswith("\n"):
+                word, number = line.split()
+                done[word] = int(number)
     return done["frames"], done["result"]
 
 
@@ -112,16 +114,12 @@ def check(path: Path, frames: int, version: int) -> None:
 
 @pytest.mark.slow
 def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
-    rng = random.Random(os.getpid())
-    some = 0
+    rng = random.Random(7)
     for turn in range(KILLS):
         path = tmp_path / f"{turn}.cxi"
         process = start(path)
         time.sleep(rng.uniform(0.0, 0.15))
         frames, version = kill(process)
-        if frames == 0:
-            continue
-        some += 1
         check(path, frames, version)
         if turn % 2:
             goes_on(path, frames, version)
@@ -138,7 +136,6 @@ def test_a_killed_writer_loses_nothing_that_was_flushed(tmp_path: Path) -> None:
                 assert np.all(plain["entry_1/image_1/data"][...] == before.version)
         assert not recover(path).needed
         path.unlink()
-    assert some > KILLS // 2
 
 
 def goes_on(path: Path, frames: int, version: int) -> None:
@@ -162,28 +159,19 @@ def test_reading_beside_a_living_writer_never_sees_a_half_block_or_result(tmp_pa
     path = tmp_path / "live.cxi"
     process = start(path)
     try:
-        deadline_s, last, rounds = time.monotonic() + 3.0, 0, 0
-        while time.monotonic() < deadline_s and rounds < 15:
+        last = 0
+        for _ in range(15):
             time.sleep(0.02)
-            if not h5_has_frames(path):
-                continue
             with read_cxi(path) as found:
                 assert found.frames is not None
-                assert len(found.index) >= last
+                assert len(found.index) >= max(last, 1)
                 last = len(found.index)
                 tail = found.frames.read(max(0, last - 20), last)
                 np.testing.assert_array_equal(tail[:, 0, 0], np.arange(max(0, last - 20), last))
                 if found.object is not None:
                     assert np.all(found.object == found.facts["version"])
-            rounds += 1
-        assert last > 0
         with pytest.raises(StorageError, match="still writes it"):
             recover(path)
     finally:
         frames, version = kill(process)
     check(path, frames, version)
-
-
-def h5_has_frames(path: Path) -> bool:
-    with h5py.File(path, "r", swmr=True) as file:
-        return bool(file["entry_1/instrument_1/detector_1/index"].shape[0])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from camlink.carry.formats.cxi_read import read_cxi
 from camlink.display.client import connect
 from camlink.display.image import Lens, picture
 from camlink.display.png import png
+from camlink.errors import CamlinkError
 from camlink.testing.samples import sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -39,6 +41,18 @@ def camlink(folder: Path, *words: str) -> tuple[int, dict[str, Any]]:
                           stdin=subprocess.DEVNULL)
     assert "Traceback" not in done.stdout + done.stderr
     return done.returncode, json.loads((folder / "report.json").read_text())
+
+
+def until_captured(folder: Path, frames: int) -> None:
+    """Wait until a run has captured more frames than that."""
+    ends_s = time.monotonic() + 60
+    while True:
+        with suppress(CamlinkError), connect(folder) as run:  # its page may not be up yet
+            status = run.status()
+            if status and status.frames.get("captured", 0) > frames:
+                return
+        assert time.monotonic() < ends_s, "no frames came"
+        time.sleep(0.2)
 
 
 def assert_law(report: dict[str, Any]) -> None:
@@ -88,23 +102,17 @@ def test_replicas_of_the_reduction_know_the_dark_of_all_and_the_scan_waits_while
     process = subprocess.Popen([*command(folder, "run", str(tmp_path / "two.yaml")), *SMALL[:4], "--set",
                                 "beamline.rate_hz=20"], cwd=ROOT, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     try:
-        ends_s = time.monotonic() + 60
-        while time.monotonic() < ends_s:  # a third one joins when some exposures have been seen
-            if (folder / "log" / "page.json").exists():
-                with connect(folder) as run:
-                    status = run.status()
-                    if status and status.frames.get("captured", 0) > 40:
-                        run.scale("reduce", 3)
-                        run.set("solve", algorithm="raar", iterations=25)
-                        run.pause()
-                        seen = [-1, 0]
-                        while seen[-1] != seen[-2]:  # 20 a second otherwise; heartbeats may be late
-                            time.sleep(1)
-                            seen.append(run.status().frames["captured"])
-                        assert seen[-1] < 156
-                        run.resume()
-                        break
-            time.sleep(0.2)
+        until_captured(folder, 40)  # a third one joins when some exposures have been seen
+        with connect(folder) as run:
+            run.scale("reduce", 3)
+            run.set("solve", algorithm="raar", iterations=25)
+            run.pause()
+            seen = [-1, 0]
+            while seen[-1] != seen[-2]:  # 20 a second otherwise; heartbeats may be late
+                time.sleep(1)
+                seen.append(run.status().frames["captured"])
+            assert seen[-1] < 156
+            run.resume()
         assert process.wait(120) == 0
     finally:
         process.kill()
@@ -129,7 +137,7 @@ def test_ctrl_c_keeps_what_arrived_and_leaves_nothing_behind(tmp_path: Path, mon
         if line.startswith("step 3"):
             break
     below = psutil.Process(run.pid).children(recursive=True)
-    time.sleep(3)
+    until_captured(tmp_path, 20)
     run.send_signal(signal.SIGINT)
     out, _ = run.communicate(timeout=60)
     report = json.loads((tmp_path / "report.json").read_text())

@@ -7,14 +7,13 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from base64 import b64decode
 from pathlib import Path
 
 import pytest
 
 from camlink.display.png import SIGNATURE
-from camlink.runtime.run import open_run
+from camlink.runtime.run import OpenRun, open_run
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Workflow
 
@@ -30,7 +29,6 @@ def flow(frames: int = 60, gap_s: float = 0.0) -> Workflow:
 
 
 def test_the_loop_of_the_program_goes_on_while_it_waits(tmp_path: Path) -> None:
-    longest_s = 0.0
     seen = []
 
     async def main() -> str:
@@ -39,20 +37,17 @@ def test_the_loop_of_the_program_goes_on_while_it_waits(tmp_path: Path) -> None:
             report = await opened
             assert await opened is report  # as often as one likes
             ticking.cancel()
+            assert opened.status is not None
+            assert opened.status.frames["captured"] == 60
         return report.verdict
 
-    async def tick(opened: object) -> None:
-        nonlocal longest_s
+    async def tick(opened: OpenRun) -> None:
         while True:
-            began = time.perf_counter()
             await asyncio.sleep(0.01)
-            longest_s = max(longest_s, time.perf_counter() - began)
-            seen.append(opened.status.frames.get("captured", 0) if opened.status else None)  # type: ignore[attr-defined]
+            seen.append(opened.status.frames.get("captured", 0) if opened.status else 0)
 
     assert asyncio.run(main()) == "complete"
-    assert seen[-1] == 60
-    assert len({n for n in seen if n}) > 3
-    assert longest_s < 2
+    assert any(0 < captured < 60 for captured in seen)
 
 
 def test_who_stops_waiting_does_not_stop_the_run_and_who_leaves_does(tmp_path: Path) -> None:
