@@ -18,6 +18,8 @@ from camlink.policy import read_policy
 
 HEAR_S: Final = 0.001
 """While there is credit, what receivers said is taken in so often [s]: each look is a system call."""
+LEAST_BYTES: Final = 512
+"""What a block weighs at least in the credit: its header waits in memory too, also that of one without arrays."""
 
 
 class KeepingOutlet(ABC):
@@ -80,6 +82,8 @@ class KeepingOutlet(ABC):
             ledger.miss(frames)
             return True
         nbytes, at_s = block.nbytes, now_s()
+        if nbytes < LEAST_BYTES:
+            nbytes = LEAST_BYTES
         if at_s - self._heard_s > HEAR_S or ledger.presses(nbytes):
             self._heard_s = at_s
             self._hear()

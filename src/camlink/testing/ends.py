@@ -93,3 +93,39 @@ def joined(ends: Ends, name: str = "only", attempt: int = 0) -> Inlet:
 def lawful(ends: Ends) -> None:
     """Every frame is in exactly one place."""
     assert ends.outlet.account.snapshot().fault() == ""
+
+
+def acknowledged(ends: Ends, frames: int) -> None:
+    """Wait until so many frames are acknowledged, and no more."""
+    def done() -> bool:
+        ends.outlet.pump()
+        lawful(ends)
+        return ends.outlet.account.acknowledged == frames
+
+    until(done, f"{frames} acknowledged frames")
+
+
+def drained(ends: Ends, inlet: Inlet) -> list[int]:
+    """What still comes when the outlet finishes; every block is released."""
+    ends.outlet.finish()
+    got = []
+    while not inlet.ended:
+        number = receive(ends, inlet, PATIENCE_S)
+        if number is not None:
+            got.append(number)
+            inlet.release()
+        lawful(ends)
+    inlet.close()
+    finished(ends)
+    return got
+
+
+def finished(ends: Ends) -> None:
+    """Wait until the end is acknowledged; nothing is in custody then."""
+    def done() -> bool:
+        ends.outlet.pump()
+        return ends.outlet.finished
+
+    until(done, "the acknowledged end")
+    lawful(ends)
+    assert ends.outlet.account.kept == 0

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Final
 
+import zmq
 from msgspec.structs import replace
 
 from camlink.block import Result
-from camlink.carry.envelope import encode
-from camlink.carry.link import Inlet
+from camlink.carry.envelope import INLINE_BYTES, encode
+from camlink.carry.link import Inlet, Outlet
 from camlink.clock import now_s
-from camlink.testing.ends import NBYTES, PATIENCE_S, Ends, Make, joined, lawful, numbered, offer, receive, taken, until
-
-
-def _acknowledged(ends: Ends, frames: int) -> None:
-    def done() -> bool:
-        ends.outlet.pump()
-        lawful(ends)
-        return ends.outlet.account.acknowledged == frames
-
-    until(done, f"{frames} acknowledged frames")
+from camlink.testing.ends import (
+    NBYTES,
+    PATIENCE_S,
+    Make,
+    acknowledged,
+    drained,
+    finished,
+    joined,
+    lawful,
+    numbered,
+    offer,
+    receive,
+    taken,
+    until,
+)
+from camlink.testing.losses import (
+    check_end_after_loss,
+    check_latest_after_loss,
+    check_replaced,
+    check_shared,
+    check_takeover,
+)
 
 
 def check_order(make: Make) -> None:
@@ -33,12 +47,12 @@ def check_order(make: Make) -> None:
     assert ends.outlet.account.snapshot().in_flight == 3
     assert not ends.outlet.settled(1)
     inlet.release(1)
-    _acknowledged(ends, 1)
+    acknowledged(ends, 1)
     inlet.release_one(inlet.number)  # the newest, before the one in between
-    _acknowledged(ends, 2)
+    acknowledged(ends, 2)
     assert [ends.outlet.settled(n) for n in range(3)] == [True, False, True]
     inlet.release()
-    _acknowledged(ends, 3)
+    acknowledged(ends, 3)
     assert ends.outlet.settled(1)
     assert ends.outlet.account.queue_bytes == 0
 
@@ -87,7 +101,7 @@ def check_latest(make: Make) -> None:
     ends = make("latest", 4 * NBYTES, 1)
     inlet = joined(ends)
     assert all(offer(ends, n) for n in range(10))
-    got = _drained(ends, inlet)
+    got = drained(ends, inlet)
     account = ends.outlet.account
     assert got[-1] == 9
     assert account.dropped == {"latest": 10 - len(got)}
@@ -100,7 +114,7 @@ def check_drop_oldest(make: Make) -> None:
     inlet = joined(ends)
     assert all(offer(ends, n) for n in range(50))
     assert ends.outlet.account.queue_bytes <= 8 * NBYTES
-    got = _drained(ends, inlet)
+    got = drained(ends, inlet)
     assert got == sorted(got)
     assert got[-4:] == [46, 47, 48, 49]
     assert ends.outlet.account.dropped == {"drop_oldest": 50 - len(got)}
@@ -111,7 +125,7 @@ def check_sample(make: Make) -> None:
     ends = make("sample(4)", 40 * NBYTES, 1)
     inlet = joined(ends)
     assert all(offer(ends, n) for n in range(10))
-    assert _drained(ends, inlet) == [0, 4, 8]
+    assert drained(ends, inlet) == [0, 4, 8]
     assert ends.outlet.account.dropped == {"sample(4)": 7}
 
 
@@ -144,33 +158,8 @@ def check_spill(make: Make) -> None:
     lawful(ends)
     snapshot = ends.outlet.account.snapshot()
     assert (snapshot.offered, snapshot.kept, snapshot.spilled) == (30, 30, 26)
-    assert _drained(ends, inlet) == list(range(30))
+    assert drained(ends, inlet) == list(range(30))
     assert ends.outlet.account.snapshot().spilled == 0
-
-
-def _drained(ends: Ends, inlet: Inlet) -> list[int]:
-    """What still comes when the outlet finishes; every block is released."""
-    ends.outlet.finish()
-    got = []
-    while not inlet.ended:
-        number = receive(ends, inlet, PATIENCE_S)
-        if number is not None:
-            got.append(number)
-            inlet.release()
-        lawful(ends)
-    inlet.close()
-    _finished(ends)
-    return got
-
-
-def _finished(ends: Ends) -> None:
-    def done() -> bool:
-        ends.outlet.pump()
-        return ends.outlet.finished
-
-    until(done, "the acknowledged end")
-    lawful(ends)
-    assert ends.outlet.account.kept == 0
 
 
 def check_end(make: Make) -> None:
@@ -186,7 +175,7 @@ def check_end(make: Make) -> None:
     until(lambda: receive(ends, inlet) is None and inlet.ended, "the end")
     assert not ends.outlet.finished
     inlet.close()
-    _finished(ends)
+    finished(ends)
 
 
 def check_detach(make: Make) -> None:
@@ -213,112 +202,6 @@ def check_cut(make: Make) -> None:
     until(lambda: receive(ends, inlet) is None and inlet.ended, "the end")
 
 
-def check_replaced(make: Make) -> None:
-    """A receiver that dies is replaced: what it did not acknowledge comes again, oldest first, and is marked."""
-    ends = make("block", 4 * NBYTES, 1)
-    first = joined(ends, "w", 0)
-    assert [offer(ends, n) for n in range(4)] == [True] * 4
-    assert [receive(ends, first) for _ in range(3)] == [0, 1, 2]
-    first.release(1)
-    _acknowledged(ends, 1)
-    first.abandon()
-    ends.outlet.lose("w", "killed")
-    assert not offer(ends, 4)
-    lawful(ends)
-    second = joined(ends, "w", 1)
-    for number in (1, 2, 3):
-        block = taken(ends, second)
-        assert (block.header.sequence, block.header.again) == (number, 1)
-    second.release()
-    until(lambda: offer(ends, 4), "credit")
-    assert taken(ends, second).header.again == 0
-    second.release()
-    ends.outlet.finish()
-    until(lambda: receive(ends, second) is None and second.ended, "the end")
-    second.close()
-    _finished(ends)
-    snapshot = ends.outlet.account.snapshot()
-    assert (snapshot.sent, snapshot.acknowledged, snapshot.resent, snapshot.lost) == (5, 5, 3, {})
-
-
-def check_takeover(make: Make) -> None:
-    """A later attempt of the same name replaces the old receiver without further word."""
-    ends = make("block", 4 * NBYTES, 1)
-    first = joined(ends, "w", 0)
-    offer(ends, 0)
-    assert receive(ends, first) == 0
-    second = ends.join("w", 1)
-    assert receive(ends, second, PATIENCE_S) == 0
-    ends.outlet.lose("w", "killed", attempt=0)  # comes late
-    second.release()
-    _acknowledged(ends, 1)
-    first.abandon()
-
-
-def check_shared(make: Make) -> None:
-    """Receivers share the work; when one dies the other does all; when one leaves its blocks go on."""
-    ends = make("block", 8 * NBYTES, 2)
-    one, two = joined(ends, "one"), joined(ends, "two")
-    for number in range(6):
-        assert offer(ends, number)
-    mine = {receive(ends, one), receive(ends, one), receive(ends, one)}
-    assert len(mine) == 3
-    one.abandon()
-    ends.outlet.lose("one", "killed")
-    ends.outlet.expect(1)
-    got = set()
-    for _ in range(6):
-        got.add(receive(ends, two, PATIENCE_S))
-        two.release()
-    assert got == set(range(6))
-    ends.outlet.expect(2)
-    three = joined(ends, "three")
-    assert offer(ends, 6)
-    until(lambda: offer(ends, 7), "credit")
-    held = {two: receive(ends, two, PATIENCE_S), three: receive(ends, three, PATIENCE_S)}
-    assert set(held.values()) == {6, 7}
-    three.leave()
-    assert receive(ends, two, PATIENCE_S) == held[three]
-    two.release()
-    _acknowledged(ends, 8)
-    assert ends.outlet.receivers == ("two",)
-
-
-def check_end_after_loss(make: Make) -> None:
-    """The end waits for blocks of a receiver that dies after the sender has finished."""
-    ends = make("block", 8 * NBYTES, 2)
-    one, two = joined(ends, "one"), joined(ends, "two")
-    assert offer(ends, 0)
-    assert offer(ends, 1)
-    assert {receive(ends, one), receive(ends, two)} == {0, 1}
-    two.release()
-    ends.outlet.finish()
-    _acknowledged(ends, 1)
-    assert receive(ends, two) is None
-    assert not two.ended
-    one.abandon()
-    ends.outlet.lose("one", "killed")
-    assert receive(ends, two, PATIENCE_S) in (0, 1)
-    two.release()
-    until(lambda: receive(ends, two) is None and two.ended, "the end")
-    two.close()
-    _finished(ends)
-
-
-def check_latest_after_loss(make: Make) -> None:
-    """Under `latest` the newest block reaches a receiver that comes after a loss; older ones are not sent again."""
-    ends = make("latest", 4 * NBYTES, 1)
-    first = joined(ends, "view", 0)
-    offer(ends, 0)
-    assert receive(ends, first) == 0
-    first.abandon()
-    ends.outlet.lose("view", "killed")
-    offer(ends, 1)
-    offer(ends, 2)
-    second = joined(ends, "view", 1)
-    assert _drained(ends, second)[-1] == 2
-
-
 def check_age(make: Make) -> None:
     """The age since capture and the time on this link are kept."""
     ends = make("block", 4 * NBYTES, 1)
@@ -333,11 +216,92 @@ def check_age(make: Make) -> None:
     assert snapshot.hop_ms(0.5) > 0
 
 
+def check_small(make: Make) -> None:
+    """Blocks without arrays wait in memory too: their number is bounded, and `latest` keeps the newest of them."""
+    for policy, taken_all in (("block", False), ("latest", True), ("drop_oldest", True)):
+        ends = make(policy, 4 * NBYTES, 1)
+        joined(ends)
+        empty = Result(numbered(0).header, {})
+        assert all(ends.outlet.offer(empty, encode(empty)) for _ in range(100)) is taken_all, policy
+        assert ends.outlet.account.kept < 50, f"{ends.outlet.account.kept} of 100 blocks wait under {policy}"
+        lawful(ends)
+
+
+def check_ready(make: Make) -> None:
+    """An outlet is ready when every expected receiver has said that it is there, and not before."""
+    ends = make("block", 4 * NBYTES, 2)
+    assert not ends.outlet.ready
+    joined(ends, "one")
+    assert not ends.outlet.ready
+    joined(ends, "two")
+    assert ends.outlet.ready
+
+
+def check_looked_at(make: Make) -> None:
+    """What the consumer looks at stays as it is after the release, whatever comes after it."""
+    nbytes = 4 * INLINE_BYTES
+    ends = make("block", 2 * nbytes, 1)
+    inlet = joined(ends)
+    arrays = []
+    for number in range(12):
+        until(lambda number=number: offer(ends, number, nbytes), "credit")  # type: ignore[misc]
+        arrays.append(taken(ends, inlet).arrays["a"])
+        inlet.release()
+    for number, array in enumerate(arrays):
+        assert (array == number).all(), f"block {number} was written over while somebody looked at it"
+
+
+def _woken(end: Inlet | Outlet) -> bool:
+    poller = zmq.Poller()
+    poller.register(end.pollable, zmq.POLLIN)
+    return bool(poller.poll(int(PATIENCE_S * 1000)))
+
+
+def check_pollable(make: Make) -> None:
+    """Whoever waits for an end is woken by what the other end says."""
+    ends = make("block", 4 * NBYTES, 1)
+    inlet = joined(ends)
+    assert offer(ends, 0)
+    assert _woken(inlet), "nobody is woken by a block"
+    assert taken(ends, inlet).header.sequence == 0
+    inlet.release()
+    assert _woken(ends.outlet), "nobody is woken by an answer"
+    acknowledged(ends, 1)
+
+
+def check_closed(make: Make) -> None:
+    """An end that is closed before the stream has ended takes its leave; nothing stays open."""
+
+    def life() -> int:
+        ends = make("block", 4 * NBYTES, 1)
+        inlet = joined(ends)
+
+        def gone() -> bool:
+            ends.outlet.pump()
+            return not ends.outlet.receivers
+
+        assert offer(ends, 0)
+        assert offer(ends, 1)
+        assert receive(ends, inlet, PATIENCE_S) == 0
+        inlet.close()
+        acknowledged(ends, 1)
+        until(gone, "the leave")
+        ends.outlet.close()
+        assert ends.outlet.account.lost == {"not acknowledged": 1}
+        return len(os.listdir("/proc/self/fd"))
+
+    life()  # what is made once and for all
+    before = life()
+    life()
+    until(lambda: len(os.listdir("/proc/self/fd")) <= before, "descriptors of closed ends")
+
+
 LINK_CHECKS: Final[dict[str, Callable[[Make], None]]] = {
     check.__name__.removeprefix("check_"): check for check in (
         check_order, check_credit, check_oversize, check_two_names, check_latest, check_drop_oldest, check_sample,
         check_end, check_detach, check_cut, check_replaced, check_takeover, check_shared, check_end_after_loss,
-        check_latest_after_loss, check_age, check_answers)
+        check_latest_after_loss, check_age, check_answers, check_small, check_ready, check_looked_at, check_pollable,
+        check_closed)
 }
 
 
