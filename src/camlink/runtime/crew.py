@@ -344,11 +344,11 @@ class Crew:
                 yield self.to(one, SetAside(key=key, reason=reason))
 
     def detach(self, link: str, reason: str, *, late: bool = False) -> Iterator[Instruction]:
-        """Tell the senders of a link that nobody listens any more, when that is so; `late` only those replaced."""
+        """Tell the senders of a link that nobody listens any more, when that is so; `late` only who came later."""
         spec = self.links[link]
         if all(w.over or link in w.parted for w in self.at(spec.target)):
             for sender in self.at(spec.source):
-                if sender.reachable and (sender.restarts or not late):
+                if sender.reachable and (sender.restarts or sender.state == "ready" or not late):
                     yield self.to(sender, Detach(link=link, reason=reason))
 
     def part(self, worker: WorkerState, reason: str) -> Iterator[Instruction]:

@@ -132,9 +132,9 @@ class RunState(Crew):
     def _obey(self, order: Order, at: float) -> Iterator[Instruction]:
         """Do what somebody asks of the run; what does not fit any more is left."""
         if isinstance(order, Scale):
-            if self.phase != "graph" or self.stopped:
-                return
             if order.who != LOAD:
+        if isinstance(order, Scale) and (self.phase != "graph" or self.stopped):
+            return
                 self.least[order.operator] = min(self.least.get(order.operator, 1), order.replicas)
             yield from self.scale(order.operator, order.replicas, at)
         elif isinstance(order, Pause):
@@ -147,7 +147,6 @@ class RunState(Crew):
         text = event.text or f"its process ended by itself with code {event.code}"
         if worker.moves_to and event.attempt == worker.spec.attempt:
             text = f"the time of the agent '{worker.site}' soon ends; it goes on at '{worker.moves_to}'"
-            worker.site, worker.moves_to = worker.moves_to, ""
             worker.moves.append(at)
         elif event.holding:  # also of an attempt that was replaced before its end was told
             hung = event.attempt == worker.hung
@@ -230,6 +229,9 @@ class RunState(Crew):
     def _ask_for(self, heir: str, agent: str, at: float) -> Iterator[Instruction]:
         """Place the heir of an agent on the same site, unless that was done."""
         if heir and heir not in self.joined and heir not in self.succession.asked:
+        for worker in (w for w in self.workers.values() if w.moves_to == event.site):  # told to end, and not gone yet
+            worker.moves_to = self.succession.heir(worker.site, at)
+            yield from self._ask_for(worker.moves_to, worker.site, at)
             self.succession.asked[heir] = at
             self.agents[heir] = self.agents.get(agent, agent)
             self.far |= {heir} if agent in self.far else set()
@@ -249,6 +251,8 @@ class RunState(Crew):
                 yield from self.restart(worker, text, at, there=there)
                 return
             if worker.replaceable:
+        if worker.moves_to:  # whatever ended it
+            worker.site, worker.moves_to = worker.moves_to, ""
                 worker.text = f"{text}; given up after {MOST_RESTARTS} restarts in {WINDOW_S:g} s"
         worker.state = "failed"
         yield from self.part(worker, f"{worker.spec.operator} failed")

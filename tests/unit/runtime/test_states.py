@@ -517,6 +517,46 @@ def test_the_log_replays_to_the_same_state(tmp_path: Path) -> None:
     events: list[Message] = [
         Begin(), joined("here"), joined("master"), *map(ready, NAMES),
         Linked(operator="camera", replica=0, link="camera->solve"),
+def handing_on() -> RunState:
+    """A successor has come, and the solver was told to end so that it goes on there."""
+    state = started()
+    state.succession.margins = {"here": 20.0}
+    state.succession.joined("here", 22.0, 0.0)
+    for tenth in range(1, 120):
+        for event in (*(progress(Progress, name) for name in NAMES), Beat(site="here"), Beat(site="master")):
+            state.handle(event, tenth / 10)
+    assert state.succession.asked
+    assert messages(state.handle(joined("here.next1"), 12.0), Kill) == ["here"]
+    return state
+
+
+def test_a_successor_that_is_lost_before_anybody_has_moved_there_is_followed_by_another_one() -> None:
+    state = handing_on()
+    lost = state.handle(AgentLost(site="here.next1", text="killed"), 12.1)
+    assert [i.site for i in lost if isinstance(i, StartAgent)] == ["here.next2"]
+    assert messages(state.handle(died("solve"), 12.2), Launch) == []
+    assert state.workers["solve", 0].state == "waiting"
+    assert messages(state.handle(joined("here.next2"), 13.0), Launch) == ["here.next2"]
+
+
+@pytest.mark.parametrize("how", ["raised", "stopped"])
+def test_who_ends_otherwise_while_it_is_to_move_goes_on_at_the_successor_too(how: str) -> None:
+    state = handing_on()
+    told = state.handle(failed("solve") if how == "raised" else Beat(site="here", stopped=("solve/0/0",)), 12.1)
+    assert only(told, Launch).spec.line == "solve/0/1"
+    assert messages(told, Launch) == ["here.next1"]
+    assert messages(state.handle(died("solve"), 12.2), Launch) == []
+    assert messages(state.handle(progress(Done, "camera"), 13.0), Bye) == ["here"]
+
+
+def test_a_replica_that_comes_when_nobody_listens_any_more_does_not_wait_for_him() -> None:
+    state = started()
+    state.handle(Scale(operator="solve", replicas=2), 3.0)
+    state.handle(Ready(operator="solve", replica=1, pid=1, addresses={"solve->look": "ipc://two"}), 4.0)
+    told = state.handle(Parted(operator="look", replica=0, link="solve->look", complete=True), 4.0)
+    assert [i.worker for i in told if isinstance(i, Send) and isinstance(i.message, Detach)] == ["solve/1/0"]
+
+
         Linked(operator="solve", replica=0, link="solve->look"),
         Progress(operator="solve", replica=0, facts={"n": 1}, sent={"solve->look": Snapshot(sent=3, ages={4: 1})},
                  received={}),
