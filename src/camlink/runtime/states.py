@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from typing import Final, Literal
 
 from camlink.runtime.crew import MOST_RESTARTS, WINDOW_S, Crew, WorkerState
@@ -90,12 +91,15 @@ class RunState(Crew):
         return list(self._react(event, at))
 
     def _wake(self, at: float) -> None:
-        """When nobody asked us for a while, we were away ourselves: no silence of others is counted for that time."""
+        """When nobody asked us for a while, we were away ourselves: that time counts for nobody for whom we wait."""
         away = at - self.last_s
         if self.last_s >= 0 and away > AWAY_S:
             for worker in self.workers.values():
                 worker.heard_s += away
             self.beats = {site: then + away for site, then in self.beats.items()}
+            self.succession.asked = {heir: then + away for heir, then in self.succession.asked.items()}
+            self.phase_s += away
+            self.kill_at_s += away if self.kill_at_s else 0.0
         self.last_s = at
 
     def _react(self, event: Message, at: float) -> Iterator[Instruction]:
@@ -131,10 +135,10 @@ class RunState(Crew):
 
     def _obey(self, order: Order, at: float) -> Iterator[Instruction]:
         """Do what somebody asks of the run; what does not fit any more is left."""
-        if isinstance(order, Scale):
-            if order.who != LOAD:
         if isinstance(order, Scale) and (self.phase != "graph" or self.stopped):
             return
+        if isinstance(order, Scale):
+            if order.who != LOAD:
                 self.least[order.operator] = min(self.least.get(order.operator, 1), order.replicas)
             yield from self.scale(order.operator, order.replicas, at)
         elif isinstance(order, Pause):
@@ -184,7 +188,8 @@ class RunState(Crew):
             yield from self._fail(worker, event.text, at, final=event.final)
 
     def _beat(self, event: Beat, at: float) -> Iterator[Instruction]:
-        self.beats[event.site] = at
+        if event.site in self.joined:  # else its last words, after its end was told
+            self.beats[event.site] = at
         for worker in self.workers.values():
             if self.phase == "graph" and worker.spec.line in event.stopped and worker.replaceable and not worker.over:
                 yield from self._kill(worker, "its process was stopped (SIGSTOP)", at)
@@ -198,10 +203,11 @@ class RunState(Crew):
         if self.phase == "closing":
             yield Send(event.site, Bye())
         elif self.phase == "graph":
+            relieved = () if self.stopped else self.succession.relieves(event.site)
             for worker in self.workers.values():
                 if worker.site == event.site and worker.state == "waiting":
                     yield from self.launch(worker, at)
-                elif worker.site in self.succession.relieves(event.site) and worker.replaceable and not worker.over:
+                elif worker.site in relieved and worker.replaceable and not worker.over:
                     yield from self.move(worker, event.site)
             for operator in self.short() if not self.stopped else ():
                 yield from self.hire(operator, at)
@@ -223,15 +229,15 @@ class RunState(Crew):
         for worker in theirs:
             worker.site, worker.moves_to = heir or worker.site, ""
             yield from self._fail(worker, event.text, at, final=not heir and not worker.leaving)
+        for worker in (w for w in self.workers.values() if w.moves_to == event.site):  # told to end, and not gone yet
+            worker.moves_to = self.succession.heir(worker.site, at)
+            yield from self._ask_for(worker.moves_to, worker.site, at)
         if self.phase == "resources":
             self.broke = event.text
 
     def _ask_for(self, heir: str, agent: str, at: float) -> Iterator[Instruction]:
         """Place the heir of an agent on the same site, unless that was done."""
         if heir and heir not in self.joined and heir not in self.succession.asked:
-        for worker in (w for w in self.workers.values() if w.moves_to == event.site):  # told to end, and not gone yet
-            worker.moves_to = self.succession.heir(worker.site, at)
-            yield from self._ask_for(worker.moves_to, worker.site, at)
             self.succession.asked[heir] = at
             self.agents[heir] = self.agents.get(agent, agent)
             self.far |= {heir} if agent in self.far else set()
@@ -245,14 +251,14 @@ class RunState(Crew):
             yield from self.lose(worker, text, worker.spec.attempt)
             yield from self.part(worker, text)
             return
+        if worker.moves_to:  # whatever ended it
+            worker.site, worker.moves_to = worker.moves_to, ""
         there = worker.site in self.joined
         if self.phase == "graph" and not final and (there or worker.site in self.succession.asked):
             if self.may_restart(worker, at):
                 yield from self.restart(worker, text, at, there=there)
                 return
             if worker.replaceable:
-        if worker.moves_to:  # whatever ended it
-            worker.site, worker.moves_to = worker.moves_to, ""
                 worker.text = f"{text}; given up after {MOST_RESTARTS} restarts in {WINDOW_S:g} s"
         worker.state = "failed"
         yield from self.part(worker, f"{worker.spec.operator} failed")
@@ -261,13 +267,13 @@ class RunState(Crew):
 
     def _cancel(self, event: Cancel, at: float) -> Iterator[Instruction]:
         if not self.stopped:
-            self.stopped = event.reason
+            self.stopped = event.reason or Cancel().reason
             for worker in self.workers.values():
                 if not worker.over:
                     yield self.to(worker, Stop())
             self.kill_at_s = at + GRACE_S
             if self.phase in ("resources", "services", "network"):
-                self.broke = event.reason
+                self.broke = self.stopped
         if event.force:
             self.kill_at_s = at
 
@@ -320,15 +326,12 @@ class RunState(Crew):
             yield from self._advance(at)
         if self.phase == "graph":
             yield from self._watch_graph(at)
-        patience = PATIENCE_S.get(self.phase)
-        if patience is not None and self.phase == "resources":
-            patience += self.queue_s
-        if patience is not None and at - self.phase_s > patience:
-            missing = self._missing()
+        patience = PATIENCE_S.get(self.phase, inf) + (self.queue_s if self.phase == "resources" else 0.0)
+        if at - self.phase_s > patience:
             if self.phase == "closing":
                 yield from self._end_all(at)
             else:
-                self.broke = f"waited {patience:g} s for {missing} and went no further"
+                self.broke = f"waited {patience:g} s for {self._missing()} and went no further"
             yield from self._advance(at)
 
     def _watch_graph(self, at: float) -> Iterator[Instruction]:

@@ -103,6 +103,18 @@ def progress(kind: type[Progress], name: str, *, replica: int = 0, **more: Any) 
     return kind(operator=name, replica=replica, facts={}, sent={}, received={}, **more)
 
 
+def wait(state: RunState, until_s: float) -> list[Instruction]:
+    """Let time pass as the master does, second by second, while all speak; what is done on the way."""
+    told = []
+    while (at := min(state.last_s + 1.0, until_s)) > state.last_s:
+        for site in list(state.beats):
+            told += state.handle(Beat(site=site), at)
+        for (name, replica), worker in list(state.workers.items()):
+            told += state.handle(progress(Progress, name, replica=replica, attempt=worker.spec.attempt), at)
+        told += state.handle(Tick(), at)
+    return told
+
+
 def failed(name: str, **more: Any) -> Failed:
     return progress(Failed, name, error="E", text="boom", place="f.py:1", **more)  # type: ignore[return-value]
 
@@ -347,6 +359,34 @@ def test_a_master_that_was_away_itself_blames_nobody() -> None:
     state = started()
     assert state.handle(Tick(), 1000.0) == []
     assert {w.state for w in state.workers.values()} == {"running"}
+    state.handle(Cancel(reason="Ctrl-C"), 1000.5)
+    for name in NAMES[:2]:  # what they said meanwhile is heard one by one
+        assert state.handle(progress(Done, name), 1040.0) == []
+    assert state.handle(progress(Done, NAMES[2]), 1040.0)[-1] == Over()
+    assert {w.state for w in state.workers.values()} == {"ended"}
+    early = new()
+    early.handle(Begin(), 0.0)
+    assert early.handle(joined("here"), 1000.0) == []
+    assert not early.broke
+
+
+def test_a_stop_without_a_reason_is_a_stop() -> None:
+    early, state = new(), started()
+    early.handle(Begin(), 0.0)
+    assert early.handle(Cancel(reason=""), 0.0)[-1] == Over()
+    state.handle(died("solve"), 3.0)
+    state.handle(Cancel(reason=""), 3.1)
+    assert messages(state.handle(ready("solve", 1), 3.5), Stop) == ["solve/0"]
+
+
+def test_the_last_words_of_an_agent_that_is_gone_do_not_make_it_silent() -> None:
+    state = started()
+    state.handle(AgentLost(site="here", text="the agent died"), 3.0)
+    state.handle(Beat(site="here"), 3.0)
+    told: list[Instruction] = []
+    for second in range(4, 12):
+        told += state.handle(Beat(site="master"), float(second))
+    assert not [i for i in told if isinstance(i, EndAgent)]
 
 
 def test_the_exit_after_done_is_no_failure() -> None:
@@ -367,7 +407,7 @@ def test_every_wait_before_the_start_is_bounded_and_says_for_whom(phase: str) ->
         for name in NAMES:
             state.handle(ready(name), 0.0)
     assert state.phase == phase
-    assert not state.handle(Tick(), PATIENCE_S[phase])
+    assert not wait(state, PATIENCE_S[phase])
     last = state.handle(Tick(), PATIENCE_S[phase] + 0.1)
     assert last[-1] == Over()
     missing = {"resources": "here", "services": "camera, solve, look", "network": "camera->solve"}[phase]
@@ -387,7 +427,7 @@ def test_a_worker_that_fails_before_the_start_ends_the_run_with_its_reason() -> 
 def test_ctrl_c_is_graceful_first_and_then_has_no_more_patience() -> None:
     state = started()
     assert messages(state.handle(Cancel(reason="Ctrl-C"), 5.0), Stop) == ["camera/0", "solve/0", "look/0"]
-    assert state.handle(Tick(), 5.0 + GRACE_S - 0.1) == []
+    assert wait(state, 5.0 + GRACE_S - 0.1) == []
     last = state.handle(Tick(), 5.0 + GRACE_S)
     assert len(messages(last, Kill)) == 6
     assert last[-1] == Over()
@@ -477,46 +517,6 @@ def test_before_the_time_of_an_agent_ends_its_workers_go_on_at_its_successor() -
     assert state.succession.losses == {}
 
 
-def test_a_successor_that_does_not_come_is_asked_for_again_and_then_no_more() -> None:
-    state, at, asked = started(), 3.0, []
-    told = state.handle(AgentLost(site="here", text="the agent died"), at)
-    while state.workers["solve", 0].state == "waiting":
-        asked += [i.site for i in told if isinstance(i, StartAgent)]
-        state.handle(Beat(site="master"), at)
-        state.handle(progress(Progress, "look"), at)
-        at += 1.0
-        told = state.handle(Tick(), at)
-        assert at < 200.0
-    assert asked == ["here.next1", "here.next2", "here.next3"]
-    assert state.workers["solve", 0].state == "failed"
-    assert "did not come in 30 s" in state.workers["solve", 0].text
-    (cut,) = [i.message for i in told if isinstance(i, Send) and isinstance(i.message, Connect)]
-    assert (cut.gone, cut.awaited) == (("ipc://solve->look",), 0)  # nobody waits for what will never come
-
-
-def test_a_source_that_resumes_is_replaced() -> None:
-    state = started()
-    camera = state.workers["camera", 0]
-    camera.spec = msgspec.structs.replace(camera.spec, resumes=True)
-    assert only(state.handle(died("camera"), 3.0), Launch).spec.line == "camera/0/1"
-
-
-def test_a_done_that_died_with_its_agent_is_said_again_and_counted_once() -> None:
-    state = started()
-    state.handle(Progress(operator="solve", replica=0, facts={}, received={},
-                          sent={"solve->look": Snapshot(sent=3, acknowledged=3)}), 2.0)
-    state.handle(AgentLost(site="here", text="the agent died"), 3.0)
-    state.handle(joined("here.next1"), 4.0)
-    state.handle(Done(operator="solve", replica=0, attempt=1, repeats=0, facts={"n": 1}, received={},
-                      sent={"solve->look": Snapshot(sent=5, acknowledged=5)}), 5.0)
-    solve = state.workers["solve", 0]
-    assert (solve.state, solve.facts, solve.past_sent, state.restarts[0].up_s) == ("ended", {"n": 1}, {}, 5.0)
-
-
-def test_the_log_replays_to_the_same_state(tmp_path: Path) -> None:
-    events: list[Message] = [
-        Begin(), joined("here"), joined("master"), *map(ready, NAMES),
-        Linked(operator="camera", replica=0, link="camera->solve"),
 def handing_on() -> RunState:
     """A successor has come, and the solver was told to end so that it goes on there."""
     state = started()
@@ -557,6 +557,46 @@ def test_a_replica_that_comes_when_nobody_listens_any_more_does_not_wait_for_him
     assert [i.worker for i in told if isinstance(i, Send) and isinstance(i.message, Detach)] == ["solve/1/0"]
 
 
+def test_a_successor_that_does_not_come_is_asked_for_again_and_then_no_more() -> None:
+    state, at, asked = started(), 3.0, []
+    told = state.handle(AgentLost(site="here", text="the agent died"), at)
+    while state.workers["solve", 0].state == "waiting":
+        asked += [i.site for i in told if isinstance(i, StartAgent)]
+        state.handle(Beat(site="master"), at)
+        state.handle(progress(Progress, "look"), at)
+        at += 1.0
+        told = state.handle(Tick(), at)
+        assert at < 200.0
+    assert asked == ["here.next1", "here.next2", "here.next3"]
+    assert state.workers["solve", 0].state == "failed"
+    assert "did not come in 30 s" in state.workers["solve", 0].text
+    (cut,) = [i.message for i in told if isinstance(i, Send) and isinstance(i.message, Connect)]
+    assert (cut.gone, cut.awaited) == (("ipc://solve->look",), 0)  # nobody waits for what will never come
+
+
+def test_a_source_that_resumes_is_replaced() -> None:
+    state = started()
+    camera = state.workers["camera", 0]
+    camera.spec = msgspec.structs.replace(camera.spec, resumes=True)
+    assert only(state.handle(died("camera"), 3.0), Launch).spec.line == "camera/0/1"
+
+
+def test_a_done_that_died_with_its_agent_is_said_again_and_counted_once() -> None:
+    state = started()
+    state.handle(Progress(operator="solve", replica=0, facts={}, received={},
+                          sent={"solve->look": Snapshot(sent=3, acknowledged=3)}), 2.0)
+    state.handle(AgentLost(site="here", text="the agent died"), 3.0)
+    state.handle(joined("here.next1"), 4.0)
+    state.handle(Done(operator="solve", replica=0, attempt=1, repeats=0, facts={"n": 1}, received={},
+                      sent={"solve->look": Snapshot(sent=5, acknowledged=5)}), 5.0)
+    solve = state.workers["solve", 0]
+    assert (solve.state, solve.facts, solve.past_sent, state.restarts[0].up_s) == ("ended", {"n": 1}, {}, 5.0)
+
+
+def test_the_log_replays_to_the_same_state(tmp_path: Path) -> None:
+    events: list[Message] = [
+        Begin(), joined("here"), joined("master"), *map(ready, NAMES),
+        Linked(operator="camera", replica=0, link="camera->solve"),
         Linked(operator="solve", replica=0, link="solve->look"),
         Progress(operator="solve", replica=0, facts={"n": 1}, sent={"solve->look": Snapshot(sent=3, ages={4: 1})},
                  received={}),
@@ -629,10 +669,11 @@ class AnyOrder(RuleBasedStateMachine):
     def replicas_have_the_same_parameters(self) -> None:
         assert len({repr(w.spec.parameters) for w in self.state.at("solve")}) == 1
 
-    @rule(seconds=st.sampled_from([0.1, 5.0, 30.0]))
-    def wait(self, seconds: float) -> None:
-        self.at += seconds
-        self.say(Tick())
+    @rule(seconds=st.sampled_from([0.1, 5.0, 30.0]), away=st.booleans())
+    def wait(self, seconds: float, away: bool) -> None:
+        for _ in range(1 if away else max(1, round(seconds))):
+            self.at += seconds if away else 1.0
+            self.say(Tick())
 
     @rule(force=st.booleans())
     def cancel(self, force: bool) -> None:
@@ -665,9 +706,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         self.say(Cancel(reason="end"))
-        for _ in range(10):
-            self.at += 31.0
-            self.say(Tick())
+        self.wait(20.0, away=False)
         assert self.state.phase == "over"
 
 
