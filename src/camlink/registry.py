@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar, cast
 
-from camlink.errors import UnknownName
+from camlink.errors import InputError, UnknownName
 
 T = TypeVar("T")
 
@@ -27,9 +27,18 @@ class Registry(Generic[T]):
         self._loaded[name] = thing
 
     def get(self, name: str) -> T:
-        """The thing called `name`; raises UnknownName with the nearest known name."""
+        """The thing called `name`.
+
+        Raises UnknownName with the nearest known name, InputError when the package that offers it cannot be loaded.
+        """
         if name not in self._loaded:
             if name not in self._entries:
                 raise UnknownName(self._what, name, self.names())
-            self._loaded[name] = cast("T", self._entries[name].load())
+            entry = self._entries[name]
+            try:
+                self._loaded[name] = cast("T", entry.load())
+            except (Exception, SystemExit) as why:  # the code of somebody else
+                package = entry.dist.name if entry.dist else entry.module
+                raise InputError(f"{self._what} '{name}' cannot be loaded: {type(why).__name__}: {why}; repair or "
+                                 f"remove the package {package}") from why
         return self._loaded[name]

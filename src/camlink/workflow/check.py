@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -117,7 +118,7 @@ def _import(name: str) -> Operator:
     module, _, attribute = name.partition(":")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except Exception as why:  # the code of somebody else
+    except (Exception, SystemExit) as why:  # the code of somebody else
         raise InputError(f"operator '{name}': {type(why).__name__}: {why}; try python -c 'import {module}'") from None
     if not isinstance(found, Operator):
         raise InputError(f"operator '{name}' is a {type(found).__name__}; decorate it with @operator")
@@ -136,6 +137,9 @@ class _Check:
         self.broken: set[str] = set()
 
     def run(self) -> Checked:
+        if not re.fullmatch(r"[\w .-]{1,100}", self.flow.name):  # its folder is called so
+            self.problems.append(f"workflow: {self.flow.name[:110]!r}: use up to 100 letters, digits, spaces, dots, - "
+                                 "and _" + self.flow.at_line("workflow"))
         if not self.flow.nodes:
             self.problems.append("there are no operators")
         for node in self.flow.nodes.values():
@@ -303,8 +307,8 @@ class _Check:
             return
         if join is None:
             if op.joins:
-                self.fault(f"{node.name} takes {_and(op.inputs)} together; say which belong to each other: "
-                           "`join: {by: frame}`", node.name)
+                self.fault(f"{node.name} takes {' and '.join(port.name for port in op.inputs)} together; say which "
+                           "belong to each other: `join: {by: frame}`", node.name)
             return
         if not op.joins:
             what = "reads each input by itself" if len(op.inputs) > 1 else f"has {len(op.inputs)} input"
@@ -360,10 +364,6 @@ def _no_dashboard(site: Site) -> str:
     if site.placer == "local" and importlib.util.find_spec("bokeh") is None:
         return "a dashboard needs Bokeh: pip install 'camlink[dashboard]', or leave it out"
     return ""
-
-
-def _and(ports: tuple[Port, ...]) -> str:
-    return " and ".join(port.name for port in ports)
 
 
 def _type(port: Port) -> str:

@@ -31,5 +31,5 @@ class Elastic:
             found["max"] = f"{self.max} is out of {self.min} to {MOST_REPLICAS}"
         for key in ("age_s", "after_s", "idle_s"):
             if not 0 < getattr(self, key) <= 3600:
-                found[key] = f"{getattr(self, key):g} s is out of 0 to 3600"
+                found[key] = f"{getattr(self, key)} s is out of 0 to 3600"
         return found

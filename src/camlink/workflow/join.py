@@ -30,7 +30,7 @@ class Join:
         if not 1 <= self.skew <= MOST_SKEW:
             found["skew"] = f"{self.skew} is out of 1 to {MOST_SKEW}"
         if not 0 < self.wait_s <= MOST_WAIT_S:
-            found["wait_s"] = f"{self.wait_s:g} s is out of 0 to {MOST_WAIT_S:g}"
+            found["wait_s"] = f"{self.wait_s} s is out of 0 to {MOST_WAIT_S:g}"
         return found
 
     def __str__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -17,6 +18,8 @@ from camlink.workflow.graph import DEFAULT_SITE, Kind, Node, Place, Site, Wire, 
 from camlink.workflow.join import KEYS, Join
 
 MAX_TEXT_BYTES: Final = 1 << 20
+MOST_OPERATORS: Final = 500
+LONGEST_PATIENCE_S: Final = 86_400
 _TOP: Final = ("workflow", "sites", "operators")
 _OVER: Final = ("sites", "at")
 _RESERVED: Final = ("use", "at", "from", "policy", "replicas", "needs", "link", "join", "patience_s", "ordered")
@@ -62,6 +65,8 @@ def _tree(text: str, where: str) -> yaml.Node | None:
             if isinstance(event, yaml.AliasEvent):
                 raise FormatError(f"{where}, {_at(event.start_mark)}: aliases (*name) are not used in workflows; "
                                   "write the value out")
+            if isinstance(event, yaml.ScalarEvent) and any("\ud800" <= letter <= "\udfff" for letter in event.value):
+                raise FormatError(f"{where}, {_at(event.start_mark)}: half a letter (a surrogate) is no text")
         return yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
@@ -96,6 +101,8 @@ class _Reader:
             nodes[op] = self.operator(op, node)
         if not nodes:
             self.faults.append("`operators:` is missing or empty")
+        if len(nodes) > MOST_OPERATORS:
+            self.faults.append(f"a workflow has at most {MOST_OPERATORS} operators, this one has {len(nodes)}")
         if self.faults:
             raise WorkflowError(self.faults, self.where)
         return Workflow(str(name), nodes, sites, self.places)
@@ -210,7 +217,8 @@ class _Reader:
                                                             "a number from 1 to 1024, or {min: 1, max: 4}"),
             elastic=elastic,
             needs=needs,
-            patience_s=self.typed(found, "patience_s", (int, float), 0.0, path, lambda s: s > 0, "seconds above 0"),
+            patience_s=self.typed(found, "patience_s", (int, float), 0.0, path, lambda s: 0 < s <= LONGEST_PATIENCE_S,
+                                  f"seconds above 0, {LONGEST_PATIENCE_S} at most"),
             link=self.link(found, path),
             join=self.join(found.get("join"), path),
             ordered=self.typed(found, "ordered", bool, False, path, say="true or false"),
@@ -267,6 +275,7 @@ class _Reader:
 
 _FAULTS: Final = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError)
 """What the constructors of PyYAML raise for a scalar that is not of the form of its tag, or a key that is a list."""
+_MOST: Final = 1 << 63  # what travels to a worker
 _SCIENTIFIC: Final = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+")  # YAML 1.1 takes 2e6 for a word
 
 
@@ -276,8 +285,14 @@ def _construct(node: yaml.Node) -> Any:
     if isinstance(node, yaml.MappingNode):
         return {_construct(key): _construct(child) for key, child in node.value}
     if isinstance(node, yaml.ScalarNode) and node.style is None and _SCIENTIFIC.fullmatch(node.value):
-        return float(node.value)
-    return yaml.SafeLoader("").construct_document(node)
+        value: Any = float(node.value)
+    else:
+        value = yaml.SafeLoader("").construct_document(node)
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number has to be finite")
+    if isinstance(value, int) and not -_MOST <= value < _MOST:
+        raise ValueError("a whole number has 64 bits at most")
+    return value
 
 
 def read_value(text: str) -> Any:

@@ -8,6 +8,7 @@ import pytest
 from camlink.block import Result
 from camlink.errors import WorkflowError
 from camlink.workflow.check import check
+from camlink.workflow.elastic import Elastic
 from camlink.workflow.graph import Site, Wire, Workflow
 from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs, Offer
@@ -237,7 +238,7 @@ def test_an_order_that_cannot_be_is_refused_with_its_place(find: Find, was: str,
 
 @pytest.mark.parametrize(("text", "why"), [
     ("raise OSError('no light')", "OSError: no light"), ("def x(:", "SyntaxError"), ("", "'camera'"),
-    ("import nowhere_at_all", "No module named 'nowhere_at_all'")])
+    ("import nowhere_at_all", "No module named 'nowhere_at_all'"), ("raise SystemExit(3)", "SystemExit: 3")])
 def test_a_module_that_cannot_be_imported_is_a_problem_of_its_operator(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str) -> None:
     monkeypatch.syspath_prepend(tmp_path)
@@ -247,3 +248,15 @@ def test_a_module_that_cannot_be_imported_is_a_problem_of_its_operator(
     assert why in problem
     assert f"python -c 'import {name}'" in problem
     assert "line 2" in problem
+
+
+@pytest.mark.parametrize("declared", [Join("frame", wait_s=10**400), Elastic(age_s=10**400)])
+def test_seconds_that_no_float_holds_are_out_of_bounds(declared: Join | Elastic) -> None:
+    assert "s is out of 0 to 3600" in " ".join(declared.faults().values())
+
+
+@pytest.mark.parametrize("name", ["../other", "a/b", "a\0b", "x" * 101, "two\nlines", ""])
+def test_a_workflow_is_called_as_a_folder_may_be(find: Find, name: str) -> None:
+    flow = Workflow(name)
+    flow.add("camera", "camera")
+    assert any("use up to 100 letters" in problem for problem in check(flow, find).problems)
