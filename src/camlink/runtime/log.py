@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from camlink.errors import FormatError, StorageError
+from camlink.errors import FormatError, InputError, StorageError
 from camlink.runtime.events import Adjust, AgentLost, Begin, Cancel, Pause, Placing, Refused, Scale, Tag, Tick
 from camlink.runtime.messages import Beat, Done, Exited, Failed, Joined, Linked, Message, Parted, Progress, Ready
 
@@ -32,17 +34,29 @@ _DECODER: Final = msgspec.json.Decoder(Entry)
 
 
 class EventLog:
-    """Appends events to a file; ticks that change nothing are left out."""
+    """Appends events to a new file; ticks that change nothing are left out. Raises InputError where a run is kept."""
 
     def __init__(self, path: Path) -> None:
-        self._file = path.open("ab", buffering=0)
+        try:
+            self._file = path.open("xb", buffering=0)
+        except FileExistsError:
+            raise InputError(f"{path.parent} holds a run already; choose another folder, nothing is ever overwritten"
+                             ) from None
+        self._whole = 0
 
     def write(self, event: Message, at: float) -> None:
-        """Append one event; raises StorageError."""
+        """Append one event, or nothing of it; raises StorageError."""
+        line = _ENCODER.encode(Entry(at, event)) + b"\n"  # type: ignore[arg-type]
         try:
-            self._file.write(_ENCODER.encode(Entry(at, event)) + b"\n")  # type: ignore[arg-type]
+            if self._file.write(line) == len(line):
+                self._whole += len(line)
+                return
+            self._file.truncate(self._whole)  # a disk that is full takes a part, and what follows would be unreadable
+            self._file.seek(self._whole)
+            why = os.strerror(errno.ENOSPC)
         except OSError as error:
-            raise StorageError(f"the event log {self._file.name!s} is incomplete: {error.strerror}") from None
+            why = str(error.strerror)
+        raise StorageError(f"the event log {self._file.name!s} is incomplete: {why}")
 
     def close(self) -> None:
         """Close the file."""
