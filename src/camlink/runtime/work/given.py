@@ -6,6 +6,7 @@ import os
 from collections import deque
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from camlink.block import Block, Frames
@@ -15,7 +16,7 @@ from camlink.runtime.work.porter import JOURNALS
 
 
 class Given:
-    """Notes the frames of a scan once every link has settled them; the file begins with the scan's id and a newline.
+    """Notes the frames of a scan once every link has settled them; the file begins with a line, the scan's id in JSON.
 
     A disk that refuses costs nothing but time: what is not noted comes again and is left out where it came before.
     """
@@ -52,12 +53,21 @@ class Given:
                 self.close(well=False)
                 self._path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | again, 0o600)
-                if again:
-                    os.write(self._file, scan.encode() + b"\n")
+                self._scan = None if again else scan
+                if again and not self._write(msgspec.json.encode(scan) + b"\n"):
+                    return
                 self._scan = scan
-            os.write(self._file, indices)
+            self._write(indices)
         except OSError:
             return  # see above
+
+    def _write(self, data: bytes) -> bool:
+        """Write all or nothing: what a full disk took of it would shift all that follows."""
+        end = os.lseek(self._file, 0, os.SEEK_END)
+        whole = os.write(self._file, data) == len(data)
+        if not whole:
+            os.ftruncate(self._file, end)
+        return whole
 
 
 def read_given(spec: WorkerSpec) -> frozenset[int]:
@@ -72,10 +82,11 @@ def path_of(spec: WorkerSpec) -> Path:
 
 def _read(path: Path) -> tuple[str | None, frozenset[int]]:
     try:
-        scan, newline, rest = path.read_bytes().partition(b"\n")
-    except OSError:
+        line, newline, rest = path.read_bytes().partition(b"\n")
+        scan = msgspec.json.decode(line, type=str) if newline else None
+    except (OSError, msgspec.DecodeError):
         return None, frozenset()
-    if not newline:
+    if scan is None:
         return None, frozenset()
     whole = len(rest) // 8 * 8  # a write that was cut
-    return scan.decode("utf8", "replace"), frozenset(np.frombuffer(rest[:whole], "<i8").tolist())
+    return scan, frozenset(np.frombuffer(rest[:whole], "<i8").tolist())
