@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from camlink.block import Block, Frames
+from camlink.errors import StorageError
 from camlink.runtime.messages import WorkerSpec
 
 _BYTES: Final = 256
@@ -25,9 +26,7 @@ class Hand:
     """A mapped file of 256 bytes; what is written to it is there after a SIGKILL too."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._file = os.open(_path(spec), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.ftruncate(self._file, _BYTES)
-        self._map = mmap.mmap(self._file, _BYTES)
+        self._map = map_file(_path(spec), _BYTES)
         self.key = ""
 
     def take(self, block: Block) -> None:
@@ -49,7 +48,22 @@ class Hand:
         """Empty it and close the file."""
         self.empty()
         self._map.close()
-        os.close(self._file)
+
+
+def map_file(path: Path, nbytes: int) -> mmap.mmap:
+    """A file of mode 0600 in memory; raises StorageError.
+
+    Its bytes are had before: a full disk ends with SIGBUS who writes to a map that lacks them.
+    """
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(file, 0, nbytes)
+            return mmap.mmap(file, nbytes)
+        finally:
+            os.close(file)
+    except OSError as error:
+        raise StorageError(f"cannot make {path}: {error.strerror}; make room there") from None
 
 
 def read_hand(spec: WorkerSpec) -> str:

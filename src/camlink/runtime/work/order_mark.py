@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import mmap
-import os
 import struct
 from pathlib import Path
 from typing import Final
 
 from camlink.block import Turn
 from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.work.hand import map_file
 from camlink.runtime.work.porter import JOURNALS
 
 _SLOT: Final = struct.Struct("<QQ")
@@ -25,12 +24,7 @@ class OrderMark:
     def __init__(self, spec: WorkerSpec, port: str) -> None:
         self._path = Path(spec.folder) / JOURNALS / f"{spec.operator}-{spec.replica}-{port}.mark"
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            os.ftruncate(file, _SLOT.size * _SLOTS)
-            self._map = mmap.mmap(file, _SLOT.size * _SLOTS)
-        finally:
-            os.close(file)
+        self._map = map_file(self._path, _SLOT.size * _SLOTS)
         found = {at: _SLOT.unpack_from(self._map, at) for at in range(0, len(self._map), _SLOT.size)}
         self._places = {chain: at for at, (chain, _) in found.items() if chain}
         self.known = {chain: number for chain, number in found.values() if chain}

@@ -66,7 +66,7 @@ class Worker:
         self.listened = {link.name for link in spec.outputs}
         self.pulse = Pulse()
         self.context = WorkerContext(spec, host.screen, self.stopping.is_set, self.pulse)
-        self.hand = None if spec.kind == "source" else Hand(spec)
+        self.hand: Hand | None = None
         self.work: Work | None = None
         self.line = Line(host.context, host.control, spec.line, self.progress, self.arrived)
 
@@ -99,6 +99,7 @@ class Worker:
 
     def prepare(self) -> Work:
         """Load the operator, bind what goes out, connect what comes in; returns at Go."""
+        self.hand = None if self.spec.kind == "source" else Hand(self.spec)
         operator = load(self.spec, self.host.operators)
         parameters = build(operator.parameters, self.spec.parameters, self.spec.operator)
         if operator.prepare is not None and not self.spec.attempt:  # what was compiled for the first is there
