@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -254,7 +255,7 @@ def blocks_of(given: Any, first: str) -> Iterator[tuple[str, Block]]:
 
 
 def write_trace(spec: WorkerSpec, error: Exception) -> None:
-    """Append the trace of an error to the log of the operator."""
+    """Append the trace of an error to the log of the operator; a disk that refuses costs the trace, not the word."""
     log = Path(spec.folder) / "log" / f"{spec.operator}.log"
-    with log.open("a", encoding="utf8") as file:
+    with suppress(OSError), log.open("a", encoding="utf8") as file:
         traceback.print_exception(error, file=file)

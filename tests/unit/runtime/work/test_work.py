@@ -16,7 +16,7 @@ from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.flow import Outbox
 from camlink.runtime.work.host import NoScreen
 from camlink.runtime.work.pulse import Pulse
-from camlink.runtime.work.work import Work
+from camlink.runtime.work.work import Work, write_trace
 from camlink.testing.toys import toy_frames, toy_scan
 from camlink.workflow.operator import operator
 from camlink.workflow.port import Inflow
@@ -89,3 +89,10 @@ def test_what_was_not_in_order_is_told_of_every_port(tmp_path: Path) -> None:
         inbox.ordered.order.late = late
     assert work.facts() == {"warnings": [f"{late} frames came after later ones had been given" for late in (1, 2)]}
     work.close(well=True)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_what_was_raised_is_told_though_its_trace_finds_no_room(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "astray.log").symlink_to("/dev/full")
+    write_trace(WorkerSpec(**SPEC, outputs=(), folder=str(tmp_path), sockets=str(tmp_path)), ValueError("x"))
