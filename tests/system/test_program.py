@@ -194,6 +194,15 @@ def test_a_program_whose_end_nobody_tells_is_given_up_with_the_reason(
         assert sleeps.ended(5)
 
 
+def test_a_program_ends_well_though_nothing_that_it_says_can_be_kept(tmp_path: Path) -> None:
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "solve.out").symlink_to("/dev/full")
+    script = "seq 100000; echo 'camlink: {\"a\": 1}' >&2"  # more than a pipe takes
+    _, context = play(tmp_path, counted(1), command=("sh", "-c", script), timeout_s=20.0)
+    assert context.facts["a"] == 1
+    assert context.facts["warnings"] == "what sh says is not kept: No space left on device"
+
+
 def assert_gone(pids: Path) -> None:
     deadline = time.monotonic() + 5
     wanted = [int(line) for line in pids.read_text().split()]

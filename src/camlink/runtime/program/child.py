@@ -145,11 +145,19 @@ class Child:
     def _listen(self, pipe: BinaryIO) -> None:
         while line := pipe.readline(_LONGEST_LINE):
             if self._kept < MOST_KEPT_BYTES:
-                self._kept += self._log.write(line)
+                self._keep(line)
             if line.startswith(FACTS):
                 self._hear(line[len(FACTS):])
             elif text := line.decode("utf8", "replace").strip():
                 self._last = [*self._last, text[:300]][-_LAST_LINES:]
+
+    def _keep(self, line: bytes) -> None:
+        """On a full disk nothing more is kept, but listened to: else the program would wait for us for ever."""
+        try:
+            self._kept += self._log.write(line)
+        except OSError as error:
+            self._kept = MOST_KEPT_BYTES
+            self._heard({"warnings": f"what {self._name} says is not kept: {error.strerror}"})
 
     def _hear(self, text: bytes) -> None:
         try:
