@@ -237,6 +237,12 @@ class Crew:
         worker.leaving = True
         return self.to(worker, Leave())
 
+    def depart(self, worker: WorkerState, text: str) -> Iterator[Instruction]:
+        """A replica is gone before it had left: the others take what it had, and what nobody got of it they send."""
+        worker.state, worker.sent = "ended", {name: settled(account) for name, account in worker.sent.items()}
+        yield from self.lose(worker, text, worker.spec.attempt)
+        yield from self.part(worker, text)
+
     def withdraw(self, agents: set[str]) -> Iterator[Instruction]:
         """Let replicas at agents that soon are gone leave, where others of their operator stay elsewhere."""
         for worker in self.workers.values():
@@ -364,11 +370,12 @@ class Crew:
         for link in worker.spec.outputs:
             address, gone = worker.addresses.get(link.name, ""), worker.gone.get(link.name, ())
             for receiver in (w for w in self.at(link.target) if w.reachable):
-                if gone:  # nobody waits any more for the attempt that should have come
+                if gone or not address:  # nobody waits any more for the attempt that should have come
                     yield self.to(receiver, Connect(link=link.name, addresses=(), gone=gone,
                                                     awaited=self._awaited(link.name, link.source)))
-                # one that was replaced may have come too late to hear the end from the sender itself
-                if worker.state == "failed" or receiver.restarts:
+                # one that was replaced may have come too late to hear the end from the sender itself, and one that was
+                # about to leave may have been ended before it could say so
+                if worker.state == "failed" or worker.leaving or receiver.restarts:
                     yield self.to(receiver, Cut(link=link.name, address=address))
 
     def _awaited(self, link: str, source: str) -> int:

@@ -247,9 +247,7 @@ class RunState(Crew):
         """Replace a worker that is gone, or give it up for good."""
         worker.text = text
         if worker.leaving and not final:  # it was about to go: the others take what it had
-            worker.state = "ended"
-            yield from self.lose(worker, text, worker.spec.attempt)
-            yield from self.part(worker, text)
+            yield from self.depart(worker, text)
             return
         if worker.moves_to:  # whatever ended it
             worker.site, worker.moves_to = worker.moves_to, ""

@@ -108,7 +108,7 @@ def accounts(state: RunState, spec: LinkSpec) -> tuple[Snapshot, Snapshot]:
     received = merge([part[spec.name] for w in receivers for part in (w.past_received, w.received)
                       if spec.name in part])
     beyond = received.acknowledged - sent.acknowledged
-    if any(w.restarts for w in senders):
+    if any(w.restarts or w.leaving for w in senders):
         sent = _with_more(sent, beyond)
     receivers_over = all(w.over for w in receivers)
     if sent.in_flight and receivers_over and any(w.state == "failed" for w in senders):

@@ -59,7 +59,7 @@ from camlink.runtime.messages import (
     WorkerSpec,
 )
 from camlink.runtime.states import FAR_SILENCE_S, GRACE_S, PATIENCE_S, SILENCE_S, RunState
-from camlink.runtime.watch import Watch, steps
+from camlink.runtime.watch import Watch, accounts, steps
 
 NAMES = ("camera", "solve", "look")
 
@@ -324,6 +324,31 @@ def test_replicas_join_and_leave_while_the_graph_runs() -> None:
     left = state.handle(Done(operator="solve", replica=1, facts={}, sent={}, received={}), 6.0)
     assert only(left, Expect).receivers == 1
     assert messages(left, Detach) == []
+
+
+def test_a_replica_that_is_ended_while_it_leaves_keeps_nobody_waiting() -> None:
+    state = started()
+    state.handle(Scale(operator="solve", replicas=2), 3.0)
+    state.handle(Ready(operator="solve", replica=1, pid=1, addresses={"solve->look": "ipc://two"}), 4.0)
+    state.handle(Linked(operator="solve", replica=1, link="solve->look"), 4.1)
+    state.handle(Scale(operator="solve", replicas=1), 5.0)
+    sent = {"solve->look": Snapshot(offered=9, kept=2, sent=9, acknowledged=7)}
+    state.handle(Progress(operator="solve", replica=1, facts={}, sent=sent, received={}), 5.1)
+    gone = state.handle(Exited(operator="solve", replica=1, code=-9, text="killed by SIGKILL"), 6.0)
+    assert (only(gone, Lose).receiver, only(gone, Cut).address) == ("solve/1", "ipc://two")
+    assert only(gone, Expect).receivers == 1
+    there = {"solve->look": Snapshot(received=8, acknowledged=8)}
+    state.handle(Progress(operator="look", replica=0, facts={}, sent={}, received=there), 6.1)
+    assert accounts(state, LINKS["solve->look"])[0].sent == 8  # what did not arrive the other one sends
+
+
+def test_nobody_waits_for_a_replica_that_was_given_up_before_it_had_an_address() -> None:
+    state = started()
+    state.handle(Scale(operator="solve", replicas=2), 3.0)
+    state.handle(died("look"), 4.0)
+    assert only(state.handle(ready("look", 1), 5.0), Connect).awaited == 1
+    told = state.handle(failed("solve", replica=1, final=True), 6.0)
+    assert only(told, Connect).awaited == 0
 
 
 def test_an_agent_that_is_silent_is_ended() -> None:
