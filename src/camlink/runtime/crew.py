@@ -165,6 +165,7 @@ class Crew:
     restarts: list[Restart] = field(default_factory=list)
     strikes: dict[tuple[str, str], int] = field(default_factory=dict)
     orders: list[tuple[float, Order]] = field(default_factory=list)
+    agents: dict[str, str] = field(default_factory=dict)
     paused: bool = False
     least: dict[str, int] = field(default_factory=dict)
 
@@ -224,13 +225,13 @@ class Crew:
             for sender in (w for w in self.at(link.source) if w.reachable):
                 yield self.to(sender, Lose(link=link.name, receiver=worker.spec.identity, reason=text, attempt=attempt))
 
-    def scale(self, operator: str, replicas: int, at: float) -> Iterator[Instruction]:
-        """Let replicas of a transform join, or leave, until there are so many; at least one stays."""
-        there = [w for w in self.at(operator) if not w.over and not w.leaving]
-        for worker in there[max(replicas, 1):]:
-            yield self.dismiss(worker)
-        for _ in range(replicas - len(there)):
-            yield from self.hire(operator, at)
+    def staying(self, operator: str) -> list[WorkerState]:
+        """The replicas of an operator that work or are going to, and were not asked to leave."""
+        return [w for w in self.at(operator) if not w.over and not w.leaving]
+
+    def shrink(self, operator: str, replicas: int) -> Iterator[Instruction]:
+        """Let replicas beyond so many leave; at least one stays."""
+        yield from (self.dismiss(worker) for worker in self.staying(operator)[max(replicas, 1):])
 
     def dismiss(self, worker: WorkerState) -> Send:
         """Let a replica leave: it ends what it has begun and gives back the rest."""
@@ -255,27 +256,25 @@ class Crew:
         """Operators, once for each replica that they lack of the `least` declared since one left for lack of time."""
         lacks = []
         for operator, least in self.least.items():
-            there = [w for w in self.at(operator) if not w.over and not w.leaving]
+            there = self.staying(operator)
             if there and there[0].spec.scalable and any(w.leaving for w in self.at(operator)):
                 lacks += [operator] * (least - len(there))
         return lacks
 
-    def room_for(self, model: WorkerState, at: float) -> Given | Unmet:
-        """Where one more replica of a worker may work at a time; beside it, unless more is known."""
-        del at
-        return Given(model.site, model.spec.gpus)
-
-    def hire(self, operator: str, at: float) -> Iterator[Instruction]:
-        """Let one more replica join where there is room for it."""
+    def model(self, operator: str) -> WorkerState:
+        """The replica that one more is made after."""
         known = self.at(operator)
-        number, model = len(known), next((w for w in self.at(operator) if not w.over), known[0])
-        room = self.room_for(model, at)
+        return next((w for w in known if not w.over), known[0])
+
+    def hire(self, model: WorkerState, room: Given | Unmet, at: float) -> Iterator[Instruction]:
+        """Let one more replica like `model` join, or tell why there is no room for it."""
         if isinstance(room, Unmet):
             model.text = room.text
             return
+        operator, number = model.spec.operator, len(self.at(model.spec.operator))
         outputs = tuple(replace(k, receivers=self._listening(k)) for k in model.spec.outputs)
         spec = replace(model.spec, replica=number, attempt=0, first_sequence=number * REPLICA_SEQUENCES,
-                       outputs=outputs, gpus=room.gpus)
+                       outputs=outputs, gpus=room.gpus, site=self.agents.get(room.agent) or model.spec.site)
         self.workers[operator, number] = WorkerState(spec, room.agent, "starting", heard_s=at, killable=model.killable)
         for link in spec.inputs:
             for sender in (w for w in self.at(link.source) if w.reachable):

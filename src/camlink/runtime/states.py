@@ -51,7 +51,6 @@ from camlink.runtime.messages import (
     Stop,
 )
 from camlink.runtime.succession import Succession
-from camlink.workflow.assignment import Given, Unmet
 
 Phase = Literal["resources", "services", "network", "graph", "closing", "over"]
 PATIENCE_S: Final = {"resources": 30.0, "services": 180.0, "network": 60.0, "closing": 8.0}
@@ -69,7 +68,6 @@ class RunState(Crew):
     phase: Phase = "resources"
     joined: dict[str, Joined] = field(default_factory=dict)
     beats: dict[str, float] = field(default_factory=dict)
-    agents: dict[str, str] = field(default_factory=dict)
     far: frozenset[str] = frozenset()
     queue_s: float = 0.0
     placing: dict[str, str] = field(default_factory=dict)
@@ -140,7 +138,9 @@ class RunState(Crew):
         if isinstance(order, Scale):
             if order.who != LOAD:
                 self.least[order.operator] = min(self.least.get(order.operator, 1), order.replicas)
-            yield from self.scale(order.operator, order.replicas, at)
+            yield from self.shrink(order.operator, order.replicas)
+            for _ in range(order.replicas - len(self.staying(order.operator))):
+                yield from self._hire(order.operator, at)
         elif isinstance(order, Pause):
             yield from self.hold(order.paused)
         elif isinstance(order, Adjust):
@@ -210,7 +210,12 @@ class RunState(Crew):
                 elif worker.site in relieved and worker.replaceable and not worker.over:
                     yield from self.move(worker, event.site)
             for operator in self.short() if not self.stopped else ():
-                yield from self.hire(operator, at)
+                yield from self._hire(operator, at)
+
+    def _hire(self, operator: str, at: float) -> Iterator[Instruction]:
+        """Let one more replica join where there is room for it."""
+        model, ending = self.model(operator), self.succession.ending(at)
+        return self.hire(model, room_for(model, self.workers, self.joined, self.agents, self.far, ending), at)
 
     def _agent_lost(self, event: AgentLost, at: float) -> Iterator[Instruction]:
         """The workers of a lost agent go on with its successor, as their next attempts; or they are lost with it."""
@@ -366,10 +371,6 @@ class RunState(Crew):
                 worker.hung = worker.spec.attempt
                 yield from self._kill(worker, f"has worked for {worker.spec.patience_s:g} s without a word; if it may, "
                                               "say so by `patience_s`", at)
-
-    def room_for(self, model: WorkerState, at: float) -> Given | Unmet:
-        """Where one more replica of a worker may work at a time."""
-        return room_for(model, self.workers, self.joined, self.agents, self.far, self.succession.ending(at))
 
     def _silence_s(self, site: str) -> float:
         return FAR_SILENCE_S if site in self.far else SILENCE_S

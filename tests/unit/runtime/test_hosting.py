@@ -74,3 +74,7 @@ def test_one_more_replica_goes_where_there_is_room_and_gets_a_gpu_of_its_own() -
     assert sorted([(first.site, first.spec.gpus), *sites]) == [
         ("cluster.1", (0,)), ("cluster.2", (0,)), ("cluster.2", (1,))]
     assert "need together 4 GPUs" in first.text
+    made.joined["here"] = joined("here", gpus=1)
+    (sent,) = (i for i in made.handle(Scale(operator="count", replicas=4), 1.0)
+               if isinstance(i, Send) and isinstance(i.message, Launch))
+    assert (sent.site, sent.message.spec.site, first.spec.site) == ("here", "here", "cluster")
