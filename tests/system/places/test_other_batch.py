@@ -7,14 +7,18 @@ real one takes the scripts is not (of PBS: test_pbs).
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
+from apart import until
 
 from camlink.runtime.run import open_run, run
+from camlink.runtime.status import RunStatus
+from camlink.runtime.story import tell
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Workflow
 
@@ -94,3 +98,38 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     report = run(flow("pbs"), folder=tmp_path / "run")
     assert report.verdict == "failed"
     assert "qsub" in str(report.reasons)
+
+
+@pytest.mark.full
+def test_replicas_leave_before_their_jobs_end_and_join_again_when_the_queue_moves(
+        standin: Path, tmp_path: Path) -> None:
+    folder, seen = tmp_path / "run", list[RunStatus]()
+    made = Workflow("elastic", sites={"here": Site("here"), "cluster": Site(
+        "cluster", "pbs", {"walltime_s": 14, "margin_s": 7}, agents=2)})
+    count = made.add("count", toys.count, made.add("camera", toys.camera, frames=900, gap_s=0.03), at="any", replicas=3)
+    made.add("keep", toys.keep, count)
+
+    def delivered() -> int:
+        return int(seen[-1].frames["delivered"]) if seen else 0
+
+    def replicas() -> int:
+        return next(told.replicas for told in seen[-1].operators if told.name == "count")
+
+    with open_run(made, folder=folder, watch=seen.append) as opened:
+        until(delivered, 60, "frames are delivered")
+        (standin / "full").touch()
+        until(lambda: "\n".join(tell(folder)).count("is asked to leave") == 2, 30, "those in jobs are asked to leave")
+        for job in ("1.standin", "2.standin"):  # as at the limit, which is whole minutes for a batch system
+            subprocess.run(["qdel", job], check=True, timeout=20)
+        until(lambda: replicas() == 1, 10, "one is left")
+        before = delivered()
+        until(lambda: delivered() > before, 10, "the stream goes on")
+        (standin / "full").unlink()
+        until(lambda: replicas() == 3, 30, "two have joined again")
+        report = opened.wait(60)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert sorted(map(int, (folder / "kept.txt").read_text().split())) == list(range(900))
+    told = "\n".join(tell(folder))
+    assert "count/3/0 works" in told
+    assert "count/4/0 works" in told
+    nothing_is_left(standin, folder)
