@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 import psutil
 import zmq
+from offspring import child
 
 from camlink.block import RawFrames
 from camlink.carry.disk.journal import write_blocks
@@ -66,6 +67,11 @@ def chain(frames: int = FRAMES, **values: Any) -> Workflow:
     camera = made.add("camera", toys.camera, frames=frames, gap_s=0.01)
     count = made.add("count", toys.count, camera)
     return _used(made, camera, count).with_values(values)
+
+
+def waiting(frames: int = FRAMES, **values: Any) -> Workflow:
+    """The chain; its last quarter comes when the file GO is in the folder of the run."""
+    return chain(frames, **{"camera.wait_at": frames * 3 // 4, **values})
 
 
 def spilling(frames: int = FRAMES, **values: Any) -> Workflow:
@@ -137,8 +143,8 @@ def _used(made: Workflow, camera: Any, count: Any) -> Workflow:
     return made
 
 
-GRAPHS: Final = {graph.__name__: graph for graph in (chain, spilling, lagging, hoarding, hoarding_raw, taped_raw,
-                                                     taped_counts)}
+GRAPHS: Final = {graph.__name__: graph for graph in (chain, waiting, spilling, lagging, hoarding, hoarding_raw,
+                                                     taped_raw, taped_counts)}
 
 
 def write_tape(path: Path, *, counts: bool, frames: int = FRAMES) -> None:
@@ -153,11 +159,7 @@ def write_tape(path: Path, *, counts: bool, frames: int = FRAMES) -> None:
 
 def pid_of(role: str, below: int | None = None) -> int:
     """The process of a role, which is named after its operator on the command line."""
-    for process in psutil.Process(below).children(recursive=True):
-        words = process.as_dict(["cmdline"], [])["cmdline"]
-        if any(word.startswith(f"{OPERATOR.get(role, role)}/0/") for word in words) or (role == "agent" in words):
-            return process.pid
-    raise AssertionError(f"no process of {role}")
+    return child("agent" if role == "agent" else f"{OPERATOR.get(role, role)}/0/", below=below).pid
 
 
 def send(role: str, number: signal.Signals) -> Act:

@@ -19,6 +19,7 @@ import msgspec
 import psutil
 import pytest
 from fault_matrix import CASES, ELSEWHERE, FAULTS, FRAMES, GRAPHS, OPERATOR, ROLES, Case, pid_of, sockets, write_tape
+from offspring import kill_all, words_of
 
 from camlink.carry.disk.spilling import read_spilled
 from camlink.runtime import states
@@ -26,6 +27,7 @@ from camlink.runtime.finish import finish
 from camlink.runtime.report import Report
 from camlink.runtime.run import open_run
 from camlink.runtime.status import RunStatus
+from camlink.testing import toys
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_is_left")]
 
@@ -40,9 +42,11 @@ def test_every_cell_of_the_matrix_has_a_case_or_a_reason() -> None:
 
 
 def play(case: Case, folder: Path) -> Report:
-    """Run the workflow, let the fault happen once frames flow, and wait for the end."""
+    """Run the workflow, let the fault happen once frames flow, however late we hear of them, and wait for the end."""
     statuses: list[RunStatus] = []
     flow = GRAPHS[case.graph](case.frames, **case.values)
+    if case.act is not None:
+        flow = flow.with_values({"camera.wait_at": case.frames * 3 // 4})
     with open_run(flow, folder=folder, watch=statuses.append) as opened:
         if case.begin is not None:
             case.begin(opened)
@@ -51,6 +55,7 @@ def play(case: Case, folder: Path) -> Report:
             while time.monotonic() < deadline and (not statuses or statuses[-1].frames.get("captured", 0) < 20):
                 time.sleep(0.02)
             case.act(opened)
+            (folder / toys.GO).touch()
         return opened.wait(case.within_s)
 
 
@@ -79,7 +84,7 @@ def test_a_fault_ends_as_it_should(case: Case, tmp_path: Path, monkeypatch: pyte
     if case.fault.startswith("sig") and case.verdict == "complete":
         gone = {"agent": ["add", "camera", "count", "keep"]}.get(case.role, [OPERATOR.get(case.role)])
         assert sorted(r["operator"] for r in report.restarts) == gone
-        assert case.role == "agent" or report.restarts[0]["took_s"] < 5
+        assert all(restart["took_s"] for restart in report.restarts)
     if case.verdict == "complete" and (tmp_path / "kept.txt").exists():
         assert sorted(map(int, (tmp_path / "kept.txt").read_text().split())) == list(range(case.frames))
     if case.fault == "poison":
@@ -108,8 +113,8 @@ def check_account(report: Report) -> None:
         assert link["in_flight"] == 0
 
 
-def start_master(folder: Path, graph: str = "chain", **more: str) -> subprocess.Popen[bytes]:
-    """A master of its own with the chain, once frames were written; `more` is its environment."""
+def start_master(folder: Path, graph: str = "waiting", **more: str) -> subprocess.Popen[bytes]:
+    """A master of its own with a graph, once frames were written; `more` is its environment."""
     code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import fault_matrix as t; "
             "from camlink.runtime.run import open_run; "
             "r = open_run(t.GRAPHS[sys.argv[3]](), folder=Path(sys.argv[1])).wait(60); "
@@ -118,13 +123,15 @@ def start_master(folder: Path, graph: str = "chain", **more: str) -> subprocess.
                               env={**os.environ, **more})
     kept = folder / "kept.txt"
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (kept.exists() and len(kept.read_bytes()) > 50):
+    while not (kept.exists() and len(kept.read_bytes()) > 50):
+        assert time.monotonic() < deadline, "no frame was written"
         time.sleep(0.05)
     return master
 
 
 def end_of(master: subprocess.Popen[bytes], folder: Path) -> Report:
-    """The report of a master that ends by itself."""
+    """The report of a master that ends by itself, now that it may."""
+    (folder / toys.GO).touch()
     assert master.wait(60) == 0
     report = msgspec.json.decode((folder / "report.json").read_bytes(), type=Report)
     check_account(report)
@@ -134,10 +141,10 @@ def end_of(master: subprocess.Popen[bytes], folder: Path) -> Report:
 
 @pytest.mark.parametrize("how", ["killed", pytest.param("stopped", marks=pytest.mark.full)])
 def test_the_master_is_killed_or_stopped_for_a_while(tmp_path: Path, how: str, record_property: Any) -> None:
-    master = start_master(tmp_path, "lagging" if how == "killed" else "chain")
+    master = start_master(tmp_path, "lagging" if how == "killed" else "waiting")
     kept = tmp_path / "kept.txt"
     below = psutil.Process(master.pid).children(recursive=True)
-    assert sum("nursery" not in process.as_dict(["cmdline"], [])["cmdline"] for process in below) == 5
+    assert sum("nursery" not in words_of(process) for process in below) == 5
     if how == "killed":
         master.kill()
         master.wait()
@@ -175,15 +182,11 @@ def test_everybody_is_killed_and_what_waited_on_the_disk_is_finished(tmp_path: P
     master = start_master(tmp_path, "spilling")
     waiting = tmp_path / "spill" / "camera-0-0"
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and not (waiting.exists() and waiting.stat().st_size > 40 << 20):
+    while not (waiting.exists() and waiting.stat().st_size > 40 << 20):
+        assert time.monotonic() < deadline, "too little waits on the disk"
         time.sleep(0.02)
-    everybody = [psutil.Process(master.pid), *psutil.Process(master.pid).children(recursive=True)]
-    for process in everybody:
-        process.suspend()  # nobody does anything about the end of another
-    for process in everybody:
-        process.kill()
+    kill_all(master.pid)
     master.wait()
-    psutil.wait_procs(everybody, timeout=10)
     sweep()
     kept = tmp_path / "kept.txt"
     before = set(map(int, kept.read_text().split()))
@@ -227,9 +230,9 @@ def test_a_wall_clock_that_is_set_changes_nothing(tmp_path: Path, record_propert
     (tmp_path / "sitecustomize.py").write_text(WALL_CLOCK)  # every Python process below runs this first
     master = start_master(tmp_path, PYTHONPATH=str(tmp_path), CLOCK_HAND=str(hand))
     hand.write_text("7200")
-    time.sleep(0.7)
+    time.sleep(0.3)
     os.kill(pid_of("transform", master.pid), signal.SIGKILL)  # whoever is started now knows no other time
-    time.sleep(0.7)
+    time.sleep(0.3)
     hand.write_text("-7200")
     report = end_of(master, tmp_path)
     assert (report.verdict, [r["operator"] for r in report.restarts]) == ("complete", ["count"])

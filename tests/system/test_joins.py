@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
+from offspring import child, kill_all
 
 from camlink.block import CountFrames
 from camlink.carry.disk.journal import read_blocks
@@ -81,14 +79,14 @@ def test_a_meeting_on_which_the_operator_raises_is_set_aside_and_counts_once(tmp
 @pytest.mark.parametrize("whom", ["right", "pair"])
 def test_a_worker_that_is_killed_costs_time_but_no_meeting(tmp_path: Path, whom: str) -> None:
     statuses: list[RunStatus] = []
-    with open_run(flow(frames=300, gap_s=0.008), folder=tmp_path, watch=statuses.append) as opened:
+    made = flow(frames=300, gap_s=0.008).with_values({"camera.wait_at": 250})
+    with open_run(made, folder=tmp_path, watch=statuses.append) as opened:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and not (statuses and statuses[-1].frames.get("captured")):
             time.sleep(0.05)
         time.sleep(0.5)
-        (pid,) = (p.pid for p in psutil.Process().children(recursive=True)
-                  if any(word.startswith(f"{whom}/0/") for word in p.as_dict(["cmdline"], [])["cmdline"]))
-        os.kill(pid, signal.SIGKILL)
+        child("worker", f"{whom}/0/").kill()
+        (tmp_path / toys.GO).touch()
         report = opened.wait(60)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert [r["operator"] for r in report.restarts] == [whom]
@@ -115,13 +113,8 @@ def test_when_everybody_is_killed_recover_joins_what_is_on_the_disk(tmp_path: Pa
     while time.monotonic() < deadline and not ((folder / "kept.txt").exists()
                                                and len((folder / "kept.txt").read_text().split()) > 50):
         time.sleep(0.05)
-    everybody = [psutil.Process(master.pid), *psutil.Process(master.pid).children(recursive=True)]
-    for process in everybody:
-        process.suspend()  # nobody does anything about the end of another
-    for process in everybody:
-        process.kill()
+    kill_all(master.pid)
     master.wait()
-    psutil.wait_procs(everybody, timeout=10)
     for left in read_settings().sockets.glob(f"camlink-{master.pid}-*"):  # a killed master cannot clean up
         shutil.rmtree(left)
     before = set((folder / "kept.txt").read_text().split())

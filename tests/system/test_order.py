@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from offspring import child
 
 from camlink.block import CountFrames
 from camlink.runtime.run import open_run, run
@@ -33,12 +31,6 @@ def kept(folder: Path) -> list[int]:
     return [int(line) for line in (folder / "kept.txt").read_text().split()]
 
 
-def pid_of(whom: str) -> int:
-    (pid,) = (p.pid for p in psutil.Process().children(recursive=True)
-              if any(word.startswith(f"{whom}/") for word in p.as_dict(["cmdline"], [])["cmdline"]))
-    return pid
-
-
 def begun(statuses: list[RunStatus]) -> None:
     """Wait until the first frames are there."""
     deadline = time.monotonic() + 30
@@ -54,11 +46,13 @@ def begun(statuses: list[RunStatus]) -> None:
     pytest.param(["count/0", "keep/0", "count/2"], id="several")])
 def test_whoever_is_killed_the_sink_sees_every_frame_once_and_in_order(tmp_path: Path, whom: list[str]) -> None:
     statuses: list[RunStatus] = []
-    with open_run(flow(frames=400, gap_s=0.005), folder=tmp_path, watch=statuses.append) as opened:
+    made = flow(frames=400, gap_s=0.005).with_values({"camera.wait_at": 350})
+    with open_run(made, folder=tmp_path, watch=statuses.append) as opened:
         begun(statuses)
         for one in whom:
             time.sleep(0.3)
-            os.kill(pid_of(one), signal.SIGKILL)
+            child("worker", f"{one}/").kill()
+        (tmp_path / toys.GO).touch()
         report = opened.wait(60)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert len(report.restarts) == len(whom)

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 import pytest
+from offspring import words_of
 
 from camlink.carry.disk.journal import read_blocks
 from camlink.errors import InputError, PeerLost
@@ -206,14 +207,6 @@ def test_an_operator_that_does_not_end_is_killed_in_bounded_time(tmp_path: Path)
     assert any("sink: did not end" in reason for reason in report.reasons)
 
 
-def role_of(process: psutil.Process) -> str:
-    """What a process is by its command line; nothing of one between two forks, which is gone at once."""
-    try:
-        return "".join(process.cmdline()[3:4])
-    except psutil.NoSuchProcess:
-        return ""
-
-
 def test_nothing_outlives_a_master_that_is_killed(tmp_path: Path) -> None:
     code = ("import sys; from pathlib import Path; sys.path.insert(0, sys.argv[2]); import test_run as t; "
             "t.run(t.flow(frames=100000, gap_s=0.01), folder=Path(sys.argv[1]))")
@@ -223,7 +216,7 @@ def test_nothing_outlives_a_master_that_is_killed(tmp_path: Path) -> None:
     while time.monotonic() < deadline and len(named) < 4:
         time.sleep(0.05)
         below = psutil.Process(master.pid).children(recursive=True)
-        named = [role for process in below if (role := role_of(process)) in ("agent", "worker")]
+        named = [word for process in below for word in words_of(process)[3:4] if word in ("agent", "worker")]
     assert sorted(named) == ["agent", "worker", "worker", "worker"]
     os.kill(master.pid, signal.SIGKILL)
     master.wait()

@@ -7,7 +7,7 @@ import resource
 import signal
 import time
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 
@@ -35,6 +35,7 @@ def toy_frames(scan: Scan, first: int, count: int) -> RawFrames:
         "dwell_s": np.ones(count), "position_m": position, "time_s": np.full(count, now_s())})
 
 
+GO: Final = "go"
 Number = Annotated[int, about("how many", ge=0)]
 Seconds = Annotated[float, about("how long", unit="s", ge=0)]
 Index = Annotated[int, about("frame at which it happens; -1 for never", ge=-1)]
@@ -57,13 +58,17 @@ class Slow(Parameters, frozen=True):
 
 
 class Camera(Parameters, frozen=True):
-    """How many frames of which size, how fast, and what goes wrong."""
+    """How many frames of which size, how fast, and what goes wrong.
+
+    Before frame `wait_at` it waits for the file GO in the folder of the run.
+    """
 
     frames: Number = 100
     side: Number = 16
     gap_s: Seconds = 0.0
     start_s: Seconds = 0.0
     raise_at: Index = -1
+    wait_at: Index = -1
 
 
 def _start(parameters: Slow | Camera) -> None:
@@ -93,6 +98,8 @@ def camera(*, parameters: Camera, context: Context) -> Iterator[RawFrames]:
     scan = toy_scan(parameters.frames, parameters.side)
     context.tell(frames_expected=parameters.frames, frames_captured=len(context.given))
     for index in (index for index in range(parameters.frames) if index not in context.given):
+        while index == parameters.wait_at and not context.stopping() and not (context.folder / GO).exists():
+            time.sleep(0.01)
         if context.stopping():
             return
         _fault(index, parameters.raise_at)
