@@ -61,7 +61,8 @@ def _play(parameters: TapeParameters, context: Context, kind: type[Any]) -> Iter
         raise ParameterError(f"{context.name}.file: name the tape to play, such as file=camera.blocks")
     path, faults = Path(parameters.file).expanduser(), TapeFaults.parse(parameters.faults)
     first_block(path)
-    frames = {(block.header.scan.id, int(index)) for block in read_blocks(path) for index in block.arrays["index"]}
+    frames = {(one.block.header.scan.id, int(index)) for one in _timed(path, kind)
+              for index in one.block.arrays["index"]}
     one_scan = len({scan for scan, _ in frames}) == 1
     before = context.given if one_scan else frozenset()  # of several scans all come again, and are left out there
     lost, given = Counter[str](), {(scan, index) for scan, index in frames if index in before}

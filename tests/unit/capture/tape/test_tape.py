@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import itertools
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from camlink.block import Block, RawFrames
+from camlink.block import Block, RawFrames, Result
 from camlink.capture.tape.faults import TapeFaults, Timed, spoiled
 from camlink.capture.tape.source import TapeParameters, counts, raw
+from camlink.carry.disk.journal import read_blocks, write_blocks
 from camlink.deliver.tap import TapParameters, tap
-from camlink.errors import FormatError, InputError
+from camlink.errors import FormatError, InputError, ParameterError
 from camlink.testing.context import RecordingContext
 from camlink.testing.toys import toy_frames, toy_scan
 from camlink.workflow.port import Listed
@@ -74,6 +77,29 @@ def test_a_tap_writes_what_passes_and_a_tape_source_plays_it(tmp_path: Path) -> 
     assert context.facts["frames_captured"] == 100
     with pytest.raises(FormatError, match="holds RawFrames, not CountFrames"):
         list(counts.make(TapeParameters(file=tape, speed=0.0), context)())
+
+
+def test_a_tape_of_results_is_refused_as_what_it_is(tmp_path: Path) -> None:
+    write_blocks(tmp_path / "results.blocks", Result(blocks()[0].header, {}))
+    with pytest.raises(FormatError, match="holds Result, not CountFrames"):
+        list(counts.make(TapeParameters(file=str(tmp_path / "results.blocks")), RecordingContext(tmp_path))())
+
+
+def test_two_taps_do_not_mix_their_blocks_in_one_file(tmp_path: Path) -> None:
+    def other() -> Iterator[Block]:
+        for attempt in (0, 1):
+            context = RecordingContext(tmp_path)
+            context.attempt = attempt
+            with pytest.raises(ParameterError, match="another tap writes"):
+                tap.make(TapParameters(), context)(Listed[Block](blocks()[50:]))
+        yield from blocks()[1:3]
+
+    tap.make(TapParameters(), RecordingContext(tmp_path))(itertools.chain(blocks()[:1], other()))
+    assert [block.arrays["index"][0] for block in read_blocks(tmp_path / "tape.blocks")] == [0, 1, 2]
+    replaced = RecordingContext(tmp_path)
+    replaced.attempt = 1
+    tap.make(TapParameters(), replaced)(Listed[Block](blocks()[:2]))
+    assert [block.arrays["index"][0] for block in read_blocks(tmp_path / "tape.blocks")] == [0, 1]
 
 
 @pytest.mark.parametrize("text", ["nonsense=1", "lost=2", "lost"])
