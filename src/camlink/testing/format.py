@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from camlink.block import FrameKind
 from camlink.carry.formats.any_file import open_recorded
 from camlink.carry.formats.format import HEAD_BYTES, Format
 from camlink.errors import CamlinkError, FormatError
@@ -17,6 +18,8 @@ from camlink.testing.manners import bounded, said
 
 CUTS: Final = 24
 FLIPS: Final = 60
+_TYPES: Final = {"index": np.int64, "point": np.int64, "kind": np.uint8, "dwell_s": np.float64, "time_s": np.float64,
+                 "position_m": np.float64, "probe": np.complex64, "object": np.complex64, "mask": np.uint32}
 
 
 class File(NamedTuple):
@@ -49,19 +52,15 @@ def check_known(file: File) -> None:
 
 
 def check_columns(file: File) -> None:
-    """There is one row a frame in every column, with the types that Recorded promises."""
+    """The good file is read, whole, and its columns have the types that Recorded promises."""
+    refused = said(lambda: file.format.read(file.sample).close())
+    assert refused is None, f"{file.format.title} refuses its own sample: {refused}"
     with file.format.read(file.sample) as found:
-        n = len(found.index)
-        if found.frames is not None:
-            assert len(found.frames) == n, f"{len(found.frames)} frames, {n} rows"
-            assert found.frames.shape[1:] == found.scan.shape
-        assert len(set(found.index.tolist())) == n, "an index stands twice"
-        assert set(found.kind.tolist()) <= set(FrameKind)
-        for name in ("index", "point", "kind", "dwell_s", "time_s"):
-            assert getattr(found, name).shape == (n,), f"column {name} has {getattr(found, name).shape}, not ({n},)"
-        assert found.position_m is None or (found.position_m.shape == (n, 2) and found.position_m.dtype == np.float64)
-        assert found.probe is None or (found.probe.ndim == 3 and found.probe.dtype == np.complex64)
-        assert found.object is None or (found.object.ndim == 2 and found.object.dtype == np.complex64)
+        for name, kind in _TYPES.items():
+            column = getattr(found, name)
+            assert column is None or column.dtype == kind, f"column {name} is {column.dtype}, not {np.dtype(kind)}"
+        assert found.probe is None or found.probe.ndim == 3
+        assert found.object is None or found.object.ndim == 2
 
 
 def check_slices(file: File) -> None:
@@ -86,6 +85,23 @@ def check_left_alone(file: File) -> None:
     found.close()
     found.close()
     assert file.sample.read_bytes() == before, f"{file.format.title}: reading changed the file"
+
+
+def check_let_go(file: File) -> None:
+    """Nothing of a file stays open once it was closed, or refused."""
+    with file.format.read(file.sample) as found:
+        if found.frames is not None:
+            found.frames.read(0, 1)
+    assert not _open(file.sample), f"{file.format.title} keeps a file open that was closed"
+    cut = file.spoilt(file.sample.read_bytes()[:-1])
+    if said(lambda: file.format.read(cut).close()) is not None:
+        assert not _open(cut), f"{file.format.title} keeps a file open that it refused"
+
+
+def _open(path: Path) -> bool:
+    gc.collect()
+    return any(os.path.realpath(f"/proc/self/fd/{number}") == str(path.resolve())
+               for number in os.listdir("/proc/self/fd"))
 
 
 def check_missing(file: File) -> None:
@@ -138,8 +154,8 @@ def _survives(file: File, content: bytes, what: str) -> None:
 
 FORMAT_CHECKS: Final[dict[str, Callable[[File], None]]] = {
     check.__name__.removeprefix("check_"): check for check in (
-        check_known, check_columns, check_slices, check_left_alone, check_missing, check_cut, check_flipped,
-        check_hostile)}
+        check_known, check_columns, check_slices, check_left_alone, check_let_go, check_missing, check_cut,
+        check_flipped, check_hostile)}
 
 
 def check_format(file: File) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from camlink.testing.format import File
 
 MAGIC = b"TOY "
 SIDE = 4
+LEFT: list[BinaryIO] = []
 
 
 def read_toy(path: Path) -> Recorded:
@@ -81,6 +82,20 @@ def touches(path: Path) -> Recorded:
     return found
 
 
+def hoards(path: Path) -> Recorded:
+    LEFT.append(path.open("rb"))
+    return read_toy(path)
+
+
+def hoards_refused(path: Path) -> Recorded:
+    opened = path.open("rb")
+    try:
+        return replace(read_toy(path), closing=opened.close)
+    except FormatError:
+        LEFT.append(opened)
+        raise
+
+
 class Shifting:
     """Frames that are others when they are read one by one."""
 
@@ -103,7 +118,10 @@ BROKEN = [
     (Format("toy", lambda path, head: True, read_toy), "known", "for its own"),
     (Format("toy", lambda path, head: False, read_toy), "known", "does not know"),
     (Format("toy", knows, changed(index=np.zeros(3, np.int64))), "columns", "stands twice"),
-    (Format("toy", knows, changed(dwell_s=np.zeros(2))), "columns", "column dwell_s"),
+    (Format("toy", knows, changed(dwell_s=np.zeros(2))), "columns", "refuses its own sample.*dwell_s"),
+    (Format("toy", knows, changed(index=np.arange(3.0))), "columns", "column index is float64, not int64"),
+    (Format("toy", knows, hoards), "let_go", "keeps a file open that was closed"),
+    (Format("toy", knows, hoards_refused), "let_go", "keeps a file open that it refused"),
     (Format("toy", knows, changed(frames=Stack(Shifting(), 3, "here"))), "slices", "Mismatched"),
     (Format("toy", knows, touches), "left_alone", "changed the file"),
     (Format("toy", knows, careless), "missing", "reads a file that is not there"),
@@ -124,6 +142,8 @@ def test_a_broken_format_is_found_out(broken: Format, check: str, says: str, tmp
     monkeypatch.setattr(manners, "PATIENCE_S", 0.1)
     with pytest.raises(AssertionError, match=says):
         suite.FORMAT_CHECKS[check](file_of(broken, tmp_path))
+    while LEFT:
+        LEFT.pop().close()
 
 
 def test_every_check_of_the_suite_is_seen_to_fail() -> None:

@@ -10,7 +10,6 @@ from typing import Any, Final, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from camlink.block import Fact, Scan
 from camlink.carry.formats import cxi_layout as at
@@ -22,10 +21,11 @@ from camlink.carry.formats.recorded import (
     Recorded,
     Stack,
     check_size,
+    numbered,
     plain_columns,
     span_m,
 )
-from camlink.carry.formats.result import Version, committed_rows, count_versions, read_version
+from camlink.carry.formats.result import Version, committed_rows, count_versions, read_version, rows
 from camlink.errors import FormatError
 
 Zero = Literal["auto", "centre", "corner"]
@@ -86,13 +86,15 @@ def _state(path: Path) -> tuple[int, int]:
 
 def _read_own(path: Path, file: Any, zero: Zero, version: Version | None) -> Recorded:
     scan = msgspec.convert(json.loads(file[f"{at.OWN}/scan"][()]), Scan)
+    check_size(scan.shape, 4, MOST_FRAME_BYTES, "one frame", str(path))
     count = committed_rows(file)
     data = file[f"{at.DETECTOR}/data"]
     if count == 0 and version is None:
         raise FormatError(f"{path}: has neither frames nor a result yet")
-    moved = np.asarray(file[f"{at.GEOMETRY}/translation"][:count])
-    columns: dict[str, Any] = {
-        name: np.asarray(file[place][:count]) for name, (_, place) in at.COLUMNS.items()}
+    if count > data.shape[0]:
+        raise FormatError(f"{path}: names {count} frames and holds {data.shape[0]}; the file is damaged")
+    moved = rows(file, f"{at.GEOMETRY}/translation", count)
+    columns: dict[str, Any] = {name: rows(file, place, count) for name, (_, place) in at.COLUMNS.items()}
     image = probe = None
     facts: dict[str, Fact] = {}
     if version is not None:
@@ -105,8 +107,8 @@ def _read_own(path: Path, file: Any, zero: Zero, version: Version | None) -> Rec
     return Recorded(
         path=path, scan=scan, frames=_stack(data, count, path, zero == "corner") if count else None,
         position_m=np.ascontiguousarray(-moved[:, 1::-1]) if count else None,
-        index=np.asarray(file[f"{at.DETECTOR}/index"][:count]), **columns, probe=probe, object=image,
-        mask=np.asarray(file[f"{at.DETECTOR}/mask"][()]), facts=facts,
+        index=rows(file, f"{at.DETECTOR}/index", count), **columns, probe=probe, object=image,
+        mask=rows(file, f"{at.DETECTOR}/mask"), facts=facts,
         notes=() if file[f"{at.ENTRY}/end_time"][()] else ("the file was not closed by its writer",),
         closing=file.close)
 
@@ -180,12 +182,9 @@ def _columns(rooms: dialects.Rooms, count: int) -> dict[str, Any]:
     for name, places in (("index", ("index",)), ("dwell_s", ("exposure_time", "count_time")), ("time_s", ("time",))):
         found = rooms.number(*(f"{detector}/{place}" for place in places))
         if found is not None and found.size in (1, count) and count:
-            columns[name] = _filled(found, count).astype(columns[name].dtype)
+            values = np.array(np.broadcast_to(found.ravel(), (count,)))
+            columns[name] = numbered(values, rooms.notes) if name == "index" else values
     return columns
-
-
-def _filled(values: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    return np.array(np.broadcast_to(values.ravel(), (count,)))
 
 
 def _title(rooms: dialects.Rooms) -> str:

@@ -19,9 +19,11 @@ from camlink.carry.formats.recorded import (
     Recorded,
     Stack,
     check_size,
+    numbered,
     plain_columns,
     span_m,
 )
+from camlink.carry.formats.result import rows
 from camlink.errors import FormatError
 
 _KEV: Final = 1000.0
@@ -83,7 +85,7 @@ def _read(path: Path, file: Any) -> Recorded:
                               f"positions of shape {at_m.shape}; each frame needs one (y, x)")
         parts.append(data)
         positions.append(np.asarray(at_m, np.float64))
-        indices.append(np.asarray(chunk["indices"], np.int64) if _given(chunk, "indices") else None)
+        indices.append(rows(file, f"chunks/{name}/indices") if _given(chunk, "indices") else None)
     if not parts:
         raise FormatError(f"{path}: has no chunks with frames")
     check_size(parts[0].shape[1:], parts[0].dtype.itemsize, MOST_FRAME_BYTES, "one frame", str(path))
@@ -93,7 +95,7 @@ def _read(path: Path, file: Any) -> Recorded:
     columns = plain_columns(count)
     given = [found for found in indices if found is not None]
     if len(given) == len(parts) and sum(map(len, given)) == count:
-        columns["index"] = np.concatenate(given)
+        columns["index"] = numbered(np.concatenate(given), notes)
     scan = _scan(path, file, count, parts[0].shape[1:], position_m, notes)
     stack = Stack(Chunks(tuple(parts), tuple(int(n) for n in starts)), count, str(path))
     return Recorded(path=path, scan=scan, frames=stack, position_m=position_m, **columns, notes=tuple(notes),

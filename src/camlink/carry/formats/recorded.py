@@ -21,6 +21,7 @@ from camlink.errors import FormatError
 MOST_FRAME_BYTES: Final = 1 << 30
 MOST_EAGER_BYTES: Final = 4 << 30
 _PAUSE_S: Final = 0.01
+_MOST_INDEX: Final = 1 << 53
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,7 @@ class Recorded:
     (y, x), where the beam met the sample, or None when the file does not say; index, point i64, kind u8, dwell_s,
     time_s f64, each (n,); probe (mode, y, x) and object (y, x) complex64; mask (y, x) uint32 in CXI bits,
     0 = good. Facts of the scan that the file does not give are NaN in `scan`; `notes` says which ambiguities were
-    resolved, and how.
+    resolved, and how. Raises FormatError when rows are missing or stand twice.
     """
 
     path: Path
@@ -104,6 +105,21 @@ class Recorded:
     facts: Mapping[str, Fact] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     closing: Callable[[], None] | None = None
+
+    def __post_init__(self) -> None:
+        """One row a frame in every column."""
+        count = len(self.index)
+        shapes = {name: getattr(self, name).shape for name in ("index", "point", "kind", "dwell_s", "time_s")}
+        wrong = {name: shape for name, shape in shapes.items() if shape != (count,)}
+        if self.position_m is not None and self.position_m.shape != (count, 2):
+            wrong["position_m"] = self.position_m.shape
+        if self.frames is not None and self.frames.shape != (count, *self.scan.shape):
+            wrong["frames"] = self.frames.shape
+        if wrong:
+            raise FormatError(f"{self.path}: {count} frames of {self.scan.shape}, but {wrong}; rows were left out, or "
+                              "the file is damaged")
+        if len(np.unique(self.index)) != count or not set(np.unique(self.kind).tolist()) <= set(FrameKind):
+            raise FormatError(f"{self.path}: an index stands twice, or a frame is of an unknown kind; is it damaged?")
 
     def close(self) -> None:
         """Close the file; frames that were not read yet are out of reach then."""
@@ -132,8 +148,8 @@ def playable(recorded: Recorded) -> tuple[Stack, NDArray[np.float64]]:
         raise FormatError(f"{where}: holds a result but no frames, so there is nothing to play")
     if recorded.position_m is None:
         raise FormatError(f"{where}: {len(recorded.frames)} frames, but 0 positions; a scan needs one for each frame")
-    if len(recorded.position_m) != len(recorded.frames):
-        raise FormatError(f"{where}: {len(recorded.frames)} frames, but {len(recorded.position_m)} positions")
+    if unknown := int((~np.isfinite(recorded.position_m)).any(axis=1).sum()):
+        raise FormatError(f"{where}: {unknown} of {len(recorded.frames)} positions are no numbers; repair the file")
     facts = {"photon energy": scan.energy_eV, "detector distance": scan.distance_m, "detector pixel": min(scan.pixel_m)}
     missing = [name for name, value in facts.items() if not (math.isfinite(value) and value > 0)]
     if missing:
@@ -146,6 +162,14 @@ def plain_columns(count: int) -> dict[str, Any]:
     rows = np.arange(count, dtype=np.int64)
     return {"index": rows, "point": rows.copy(), "kind": np.full(count, FrameKind.EXPOSURE, np.uint8),
             "dwell_s": np.zeros(count), "time_s": np.zeros(count)}
+
+
+def numbered(found: Array, notes: list[str]) -> NDArray[np.int64]:
+    """The index that a file gives its frames (n,); as they lie, with a note, where it is no number for each."""
+    if len(np.unique(found)) == len(found) and bool((np.abs(found) < _MOST_INDEX).all()):
+        return found.astype(np.int64)
+    notes.append("index: not one whole number for each frame, they are numbered as they lie")
+    return np.arange(len(found), dtype=np.int64)
 
 
 def span_m(position_m: NDArray[np.float64] | None) -> tuple[float, float, float, float]:

@@ -19,9 +19,17 @@ class Version(NamedTuple):
     probe: NDArray[np.complex64]
 
 
+def rows(file: Any, path: str, count: int | None = None) -> NDArray[Any]:
+    """The first `count` rows (all) of a dataset, of bounded size."""
+    dataset = file[path]
+    shape = dataset.shape if count is None else (count, *dataset.shape[1:])
+    check_size(shape, dataset.dtype.itemsize, MOST_EAGER_BYTES, path, str(file.filename))
+    return np.asarray(dataset[:count])
+
+
 def committed_rows(file: Any) -> int:
     """Frames whose rows are whole: those that the index names, from the first on."""
-    index = file[f"{at.DETECTOR}/index"][()]
+    index = rows(file, f"{at.DETECTOR}/index")
     unwritten = np.flatnonzero(index < 0)
     return int(unwritten[0]) if len(unwritten) else len(index)
 

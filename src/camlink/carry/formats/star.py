@@ -70,7 +70,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
                 raise FormatError(f"{path}: lacks {', '.join(missing)}; it holds {', '.join(found.files[:8])}")
             return {name: np.asarray(found[name]) for name in ("data", "scan", "probe")}
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
-            RuntimeError) as error:
+            RuntimeError, MemoryError) as error:
         raise FormatError(f"{path}: damaged, or no archive of data, scan and probe ({error})") from error
 
 

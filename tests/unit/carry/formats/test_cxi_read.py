@@ -1,5 +1,6 @@
 """Reading CXI files of others and damaged ones: always a Recorded or a FormatError that helps."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -187,6 +188,48 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("images")
     return {"closed": own(folder / "a.cxi", closed=True), "killed": own(folder / "b.cxi", closed=False),
             "foreign": foreign(folder / "c.cxi").read_bytes()}
+
+
+@pytest.mark.parametrize(("place", "shape", "says"), [
+    (f"{DETECTOR}/index", (10**12,), "would take"), (f"{DETECTOR}/mask", (10**6, 10**7), "would take"),
+    (f"{DETECTOR}/kind", (4, 10**13), "would take"), (f"{DETECTOR}/kind", (1,), "'kind': \\(1,\\)"),
+    ("entry_1/sample_1/geometry_1/translation", (2, 3), "position_m"), (f"{DETECTOR}/data", (1, 8, 8), "holds 1"),
+    (f"{DETECTOR}/data", (4, 5, 5), "frames")])
+def test_a_file_of_ours_that_does_not_fit_itself_is_refused(
+        tmp_path: Path, images: dict[str, bytes], place: str, shape: tuple[int, ...], says: str) -> None:
+    path = tmp_path / "a.cxi"
+    path.write_bytes(images["closed"])
+    with h5py.File(path, "r+") as file:
+        kind = file[place].dtype
+        del file[place]
+        file.create_dataset(place, shape, kind, chunks=True)
+    with pytest.raises(FormatError, match=says):
+        read_cxi(path)
+
+
+def test_a_scan_that_announces_giant_frames_is_refused(tmp_path: Path, images: dict[str, bytes]) -> None:
+    path = tmp_path / "a.cxi"
+    path.write_bytes(images["closed"])
+    with h5py.File(path, "r+") as file:
+        scan = json.loads(file["entry_1/camlink_1/scan"][()]) | {"shape": [10**9, 10**9]}
+        del file["entry_1/camlink_1/scan"]
+        file["entry_1/camlink_1/scan"] = json.dumps(scan)
+    with pytest.raises(FormatError, match="one frame of shape"):
+        read_cxi(path)
+
+
+def test_an_index_that_names_no_frame_is_left_out_with_a_note(tmp_path: Path) -> None:
+    with read_cxi(foreign(tmp_path / "a.cxi", **{f"{DETECTOR}/index": np.array([0.0, 1.0, np.nan, 1.0])})) as found:
+        assert found.index.tolist() == [0, 1, 2, 3]
+        assert any(note.startswith("index: not one") for note in found.notes)
+
+
+def test_positions_that_are_no_numbers_are_not_played(tmp_path: Path) -> None:
+    moved = np.zeros((4, 3))
+    moved[2, 0] = np.nan
+    with (read_cxi(foreign(tmp_path / "a.cxi", **{"entry_1/sample_1/geometry_1/translation": moved})) as found,
+          pytest.raises(FormatError, match="1 of 4 positions are no numbers")):
+        recorded.playable(found)
 
 
 def fate(path: Path) -> str:

@@ -37,6 +37,15 @@ def test_chunks_are_one_scan(tmp_path: Path) -> None:
         assert found.scan.pixel_m == (3e-5, 3e-5)
 
 
+def test_indices_that_name_no_frame_are_left_out_with_a_note(tmp_path: Path) -> None:
+    path = ptyd(tmp_path / "a.ptyd")
+    with h5py.File(path, "r+") as file:
+        file["chunks/1/indices"][...] = 8
+    with read_ptyd(path) as found:
+        assert found.index.tolist() == list(range(5))
+        assert any(note.startswith("index: not one") for note in found.notes)
+
+
 def test_missing_values_are_the_text_none(tmp_path: Path) -> None:
     with read_ptyd(ptyd(tmp_path / "a.ptyd", energy="None", psize=(1e-5, 2e-5), num_frames=9)) as found:
         assert np.isnan(found.scan.energy_eV)

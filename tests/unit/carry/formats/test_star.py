@@ -2,6 +2,7 @@
 
 import bz2
 import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,16 @@ def test_other_content_is_refused(tmp_path: Path, changed: dict[str, object], sa
 def test_a_cut_archive_is_refused(tmp_path: Path, name: str, cut: float) -> None:
     with pytest.raises(FormatError, match="damaged"):
         read_star(packed(tmp_path / name, cut))
+
+
+def test_an_archive_that_announces_a_giant_is_refused(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (1, 10**13, 8, 8)})
+    packed(tmp_path / "a.npz", data=None)
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as archive:
+        archive.writestr("data.npy", header.getvalue())
+    with pytest.raises(FormatError, match="damaged"):
+        read_star(tmp_path / "a.npz")
 
 
 def test_an_archive_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
