@@ -20,7 +20,9 @@ class Apart:
     """laptop, beamline, head and node of a cluster, relay; `folder` is what all of them see of each other's disks."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.prefix = folder, f"c{random.randrange(1000):03d}"
+        taken = {path.name[:4] for where in ("/run/netns", "/sys/class/net") for path in Path(where).glob("c*")}
+        self.folder = folder
+        self.prefix = random.choice([name for number in range(1000) if (name := f"c{number:03d}") not in taken])
         self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm" / "slurm.conf"),
                             "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
         self._relay: subprocess.Popen[str] | None = None
@@ -31,16 +33,17 @@ class Apart:
         self._sh("namespaces.sh", "up", self.prefix)
         (self.folder / "slurm").mkdir(mode=0o755)
         self.call("head", "sh", str(PLACES / "slurm.sh"), "up", str(self.folder / "slurm"),
-                  str(random.randrange(20000, 30000, 10)), "10.79.1.1", "10.79.1.2", "ip", "netns", "exec",
-                  f"{self.prefix}-node")
+                  "20000", "10.79.1.1", "10.79.1.2", "ip", "netns", "exec", f"{self.prefix}-node")
         self.start_relay("--new-key")
 
     def down(self) -> None:
         """End everything and remove the networks."""
-        self.call("head", "sh", str(PLACES / "slurm.sh"), "down", str(self.folder / "slurm"))
-        self._sh("namespaces.sh", "down", self.prefix)
-        for process in (*self._started, self._relay):
-            if process is not None:
+        try:
+            self.call("head", "sh", str(PLACES / "slurm.sh"), "down", str(self.folder / "slurm"))
+        finally:
+            self._sh("namespaces.sh", "down", self.prefix)
+            for process in self._started:  # the relay is one of them
+                process.kill()
                 process.wait(10)
 
     def start_relay(self, *more: str) -> None:
@@ -49,7 +52,7 @@ class Apart:
         log.unlink(missing_ok=True)
         self._relay = self.start("relay", *CAMLINK, "relay", str(key), "--host", RELAY.partition(":")[0], "--port",
                                  RELAY.partition(":")[2], *more, output=log)
-        until(lambda: RELAY in log.read_text(), 20, "the relay listens")
+        until(lambda: RELAY in log.read_text(), 60, "the relay listens")
 
     def kill_relay(self) -> None:
         """End the relay at once, with all that goes through."""
@@ -77,7 +80,7 @@ class Apart:
     def call(self, name: str, *argv: str) -> str:
         """What a program on one of the machines says, which must end well."""
         done = subprocess.run(["ip", "netns", "exec", f"{self.prefix}-{name}", *argv], env=self.environment, text=True,
-                              capture_output=True, timeout=60, check=False)
+                              capture_output=True, timeout=120, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -89,7 +92,7 @@ class Apart:
         """Do what the user does at the beamline and on the cluster: start the two agents of a run."""
         for site, name in (("beamline", "beamline"), ("cluster", "head")):
             words = run / "keys" / site / "join"
-            until(words.exists, 30, f"{words} is there")
+            until(words.exists, 60, f"{words} is there")
             command = f"exec {' '.join(CAMLINK)} {words.read_text().partition(' ')[2]}"
             if name == "head":
                 (run / "job.sh").write_text(f"#!/bin/sh\n{command}")

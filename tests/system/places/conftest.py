@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
+import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -19,8 +21,18 @@ NEEDED = ("slurmctld", "slurmd", "munged", "sshd", "ssh-keygen")
 
 
 def shell(script: str, *words: str) -> None:
-    done = subprocess.run(["sh", str(HERE / script), *words], capture_output=True, text=True, timeout=90)
+    done = subprocess.run(["sh", str(HERE / script), *words], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def free(first: int, last: int) -> int:
+    """A port at which nobody listens, nor at the two after it, below those that systems give away by themselves."""
+    while True:
+        port = random.randrange(first, last, 10)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            for beside in range(3):
+                stack.enter_context(socket.create_server(("127.0.0.1", port + beside)))
+            return port
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +51,7 @@ def slurm(installed: None) -> Iterator[Path]:
     before = os.environ.get("SLURM_CONF")
     os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
     try:
-        shell("slurm.sh", "up", str(folder), str(random.randrange(20000, 30000, 10)))
+        shell("slurm.sh", "up", str(folder), str(free(20000, 30000)))
         yield folder
     finally:
         shell("slurm.sh", "down", str(folder))
@@ -60,7 +72,7 @@ class Sshd(NamedTuple):
 def sshd(installed: None) -> Iterator[Sshd]:
     """Two sshd: a login host and a node behind it, as far as addresses go."""
     folder = Path(tempfile.mkdtemp(prefix="camlink-sshd-"))
-    login = random.randrange(30000, 32000, 10)
+    login = free(30000, 32000)
     try:
         for port in (login, login + 1):
             shell("sshd.sh", "up", str(folder), str(port))

@@ -20,7 +20,8 @@ end() {  # PIDFILE: ask, then insist
 if [ "$what" = down ]; then
     [ -f "$SLURM_CONF" ] || exit 0
     timeout 5 scancel --user "$(id -un)" 2>/dev/null || true
-    for file in "$folder"/pid/node1 "$folder"/pid/node2 "$folder"/pid/controller "$folder"/pid/munged; do end "$file"; done
+    for file in "$folder"/pid/node1 "$folder"/pid/node2 "$folder"/pid/controller "$folder"/pid/munged; do end "$file" & done
+    wait
     exit 0
 fi
 
@@ -57,6 +58,9 @@ GresTypes=gpu
 ReturnToService=2
 KillWait=3
 MinJobAge=300
+MessageTimeout=30
+TCPTimeout=10
+BatchStartTimeout=60
 SchedulerParameters=sched_interval=1,bf_interval=1,batch_sched_delay=0
 NodeName=node1 NodeHostname=$host NodeAddr=$nodes Port=$((port + 1)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) Gres=gpu:1 State=UNKNOWN
 NodeName=node2 NodeHostname=$host NodeAddr=$nodes Port=$((port + 2)) CPUs=$CPUs RealMemory=$((RealMemory / 3)) Gres=gpu:1 State=UNKNOWN
@@ -69,8 +73,9 @@ munged --force --key-file="$folder/munge/key" --socket="$folder/munge/socket" --
     --log-file="$folder/log/munged" --seed-file="$folder/munge/seed" --num-threads=2
 slurmctld -f "$SLURM_CONF"
 for node in node1 node2; do "$@" slurmd -f "$SLURM_CONF" -N $node; done
-for _ in $(seq 150); do
-    [ "$(sinfo --noheader --Node --format=%T 2>/dev/null | sort -u)" = idle ] && exit 0
+until_s=$(($(date +%s) + 80))
+while [ "$(date +%s)" -lt $until_s ]; do
+    [ "$(timeout 10 sinfo --noheader --Node --format=%T 2>/dev/null | sort -u)" = idle ] && exit 0
     sleep 0.2
 done
 echo "the nodes did not become idle:" >&2

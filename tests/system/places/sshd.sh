@@ -27,7 +27,15 @@ AllowTcpForwarding yes
 AllowAgentForwarding yes
 GatewayPorts no
 MaxSessions 50
+MaxStartups 100
 Subsystem sftp internal-sftp
 CONF
+rm -f "$folder/$port.pid"
 "$(PATH=$PATH:/usr/sbin command -v sshd)" -f "$folder/$port.conf" -E "$folder/$port.log"
+tries=0
+until [ -s "$folder/$port.pid" ]; do   # it is written when sshd listens; the command ends before
+    tries=$((tries + 1))
+    [ $tries -le 300 ] || { echo "sshd does not listen at port $port:" >&2; cat "$folder/$port.log" >&2; exit 1; }
+    sleep 0.1
+done
 echo "[127.0.0.1]:$port $(cut -d' ' -f1,2 "$folder/host-$port.pub")" >> "$folder/known_hosts"

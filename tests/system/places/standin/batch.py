@@ -41,12 +41,15 @@ def submit(script: Path) -> None:
         code = subprocess.run(["/bin/bash", str(script)], env=known, stdin=subprocess.DEVNULL).returncode
         put(job, f"end {code}")
         os._exit(0)
+    while not (FOLDER / f"{job}.job").exists():  # who has its number may ask for it
+        time.sleep(0.01)
     print(job if NAME == "qsub" else f"Job <{job}> is submitted to default queue <normal>.")  # noqa: T201
 
 
 def put(job: str, state: str) -> None:
-    (FOLDER / f"{job}.new").write_text(state)
-    (FOLDER / f"{job}.new").rename(FOLDER / f"{job}.job")
+    made = FOLDER / f"{job}.{os.getpid()}"  # who runs it and who ends it may write at once
+    made.write_text(state)
+    made.rename(FOLDER / f"{job}.job")
 
 
 def tell(jobs: list[str]) -> None:
