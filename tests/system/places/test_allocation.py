@@ -52,18 +52,21 @@ def agents(folder: Path) -> list[psutil.Process]:
         process.info["cmdline"] or []) and process.pid != os.getpid()]
 
 
+def sockets_of_the_dead() -> set[Path]:
+    return {path for path in Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp")).glob("camlink-*")
+            if (named := re.fullmatch(r"camlink-(\d+)-\w+", path.name)) and not psutil.pid_exists(int(named[1]))}
+
+
 @pytest.fixture
 def nothing_stays(slurm: Path, tmp_path: Path) -> Iterator[None]:
     """No process, job, key, script, socket or shared memory of the run."""
-    shared = {path.name for path in Path("/dev/shm").iterdir()}
+    shared, before = {path.name for path in Path("/dev/shm").iterdir()}, sockets_of_the_dead()
     yield
     until(lambda: not agents(tmp_path), 30, "no process is left")
     until(lambda: not steps(), 30, "the queue is empty")
     assert [path for name in ("keys/*", "jobs-*") for path in tmp_path.glob(f"run/{name}")] == []
     assert {path.name for path in Path("/dev/shm").iterdir() if "camlink" in path.name} <= shared
-    left = [path for path in Path(os.environ.get("XDG_RUNTIME_DIR", "/tmp")).glob("camlink-*")
-            if (named := re.fullmatch(r"camlink-(\d+)-\w+", path.name)) and not psutil.pid_exists(int(named[1]))]
-    assert left == []
+    assert sockets_of_the_dead() <= before
 
 
 def complete(folder: Path, frames: int) -> None:
@@ -78,12 +81,17 @@ def complete(folder: Path, frames: int) -> None:
 def test_two_agents_have_a_node_each(tmp_path: Path, how: str) -> None:
     inside = ("salloc", "--quiet", "--nodes=2", "--exclusive", "--time=10") if how == "allocation" else ()
     running = start(tmp_path, *inside, frames=200)
-    until(lambda: works(tmp_path) or running.poll() is not None, 60, "frames are added")
-    assert running.poll() is None, (tmp_path / "said").read_text()
-    names, nodes = zip(*(line.split() for line in steps()), strict=True)
+    seen: set[tuple[str, ...]] = set()  # a step that waits has no node yet
+
+    def agents_run() -> bool:
+        assert running.poll() is None, (tmp_path / "said").read_text()
+        seen.update(words for line in steps() if len(words := tuple(line.split())) == 2)
+        return len(seen) >= 2
+
+    until(agents_run, 60, "two agents run")
     assert running.wait(60) == 0, (tmp_path / "said").read_text()
-    assert {*names} == {"camlink-cluster.1", "camlink-cluster.2"}
-    assert {*nodes} == {"node1", "node2"}
+    assert {name for name, _ in seen} == {"camlink-cluster.1", "camlink-cluster.2"}
+    assert {node for _, node in seen} == {"node1", "node2"}
     complete(tmp_path, 200)
 
 
@@ -143,24 +151,33 @@ def test_ctrl_c_while_the_job_is_queued_takes_it_out(tmp_path: Path) -> None:
 
 
 STEPS = """
-import asyncio, subprocess, sys
+import asyncio, subprocess, time
 from pathlib import Path
 from camlink.runtime.place.job import JobSpec
 from camlink.runtime.place.srun import SrunSubmitter
 
+HELD, GO, SEEN = Path("held"), Path("go"), Path("seen")
+
+def until(there):
+    return f"for _ in $(seq 600); do [ -e {there} ] && exit; sleep 0.1; done; exit 1"
+
 async def follow(name, cpus):
     folder, submitter, seen = Path.cwd(), SrunSubmitter("cluster.1"), []
-    spec = JobSpec(argv=("sleep", "1"), name=name, folder=folder, output=folder / name, cpus=cpus)
+    spec = JobSpec(argv=("sh", "-c", until(SEEN)), name=name, folder=folder,
+                   output=folder / name, cpus=cpus)
     job = await submitter.submit(spec)
     while True:
         status = await submitter.status(job)
         if (said := f"{status.state}: {status.text}") not in seen:
             seen.append(said)
+            {"queued": GO, "running": SEEN}.get(status.state, Path("over")).touch()
         if status.state.over:
             return print(name, *seen, sep="|", flush=True)
         await asyncio.sleep(0.1)
 
-with subprocess.Popen(["srun", "--nodes=2", "sleep", "4"]):  # all cores of both nodes
+with subprocess.Popen(["srun", "--nodes=2", "sh", "-c", f"touch {HELD}; {until(GO)}"]):  # all cores of both nodes
+    while not HELD.exists():
+        time.sleep(0.05)
     asyncio.run(follow("waits", 1))
     asyncio.run(follow("large", 1000))
 """
@@ -170,6 +187,7 @@ with subprocess.Popen(["srun", "--nodes=2", "sleep", "4"]):  # all cores of both
 def test_a_step_that_waits_for_cores_is_queued_and_one_that_cannot_begin_says_why(tmp_path: Path) -> None:
     done = subprocess.run(["salloc", "--quiet", "--nodes=2", "--exclusive", "--time=5", sys.executable, "-c", STEPS],
                           cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
     waits, large = done.stdout.splitlines()
     assert re.fullmatch(r"waits\|queued: it waits for cores of this allocation.*\|running: \|done: .*", waits), waits
     assert re.fullmatch(r"large\|.*failed: srun ended with code 1: .*More processors requested than permitted", large)

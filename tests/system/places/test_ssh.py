@@ -9,11 +9,12 @@ import subprocess
 import sys
 import sysconfig
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from apart import until
 
 from camlink.errors import InputError, PeerLost
 from camlink.runtime.place.environment import fit
@@ -104,6 +105,7 @@ def test_jobs_run_end_and_are_cancelled_with_all_that_they_started(sshd: Any, tm
                 status = await ended(submitter, job)
                 assert (status.state, status.code) == (state, code)
             assert (tmp_path / "out.txt").read_text() == "a  b\n"
+            await asyncio.to_thread(written, tmp_path / "pid")
             assert (await submitter.status(long)).state is JobState.RUNNING
             await submitter.cancel(long)
             assert (await submitter.status(long)).state is JobState.CANCELLED
@@ -113,7 +115,7 @@ def test_jobs_run_end_and_are_cancelled_with_all_that_they_started(sshd: Any, tm
 
 
 async def ended(submitter: SshSubmitter, job: str) -> JobStatus:
-    for _ in range(200):
+    for _ in range(600):
         if (status := await submitter.status(job)).state is not JobState.RUNNING:
             break
         await asyncio.sleep(0.05)
@@ -121,19 +123,17 @@ async def ended(submitter: SshSubmitter, job: str) -> JobStatus:
 
 
 def written(path: Path) -> None:
-    deadline = time.monotonic() + 10
-    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: path.exists() and path.read_text(), 30, f"{path} is written")
 
 
 def gone(pid: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        state = Path(f"/proc/{pid}/stat")
-        if not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z":
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process {pid} still runs")
+    def is_gone() -> bool:
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    until(is_gone, 30, f"process {pid} is gone")
 
 
 def test_nothing_stays_when_the_connection_breaks(sshd: Any, tmp_path: Path) -> None:
@@ -143,17 +143,13 @@ def test_nothing_stays_when_the_connection_breaks(sshd: Any, tmp_path: Path) -> 
             await submitter.submit(spec(tmp_path, "sh", "-c", f"echo $$ > {tmp_path}/pid; exec sleep 300"))
             await asyncio.to_thread(written, tmp_path / "pid")
             reach._last.abort()
-            await asyncio.sleep(0.2)
-            assert "is gone" in reach.lost
+            await asyncio.to_thread(until, lambda: "is gone" in reach.lost, 20, "the loss is told")
             left.append(Path(reach.folder))
 
     left: list[Path] = []
     asyncio.run(run())
     gone(int((tmp_path / "pid").read_text()))
-    deadline = time.monotonic() + 20
-    while left[0].exists() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not left[0].exists()
+    until(lambda: not left[0].exists(), 30, "the folder there is removed")
 
 
 def test_ports_and_sockets_lead_both_ways(sshd: Any, tmp_path: Path) -> None:
