@@ -15,7 +15,7 @@ from camlink.carry.memory import MemoryOutlet
 from camlink.carry.ring.inlet import RingInlet
 from camlink.carry.ring.outlet import RingOutlet
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet
-from camlink.errors import InputError
+from camlink.errors import InputError, StorageError
 
 
 def make_outlet(context: zmq.Context[Any], kind: Kind, link: str, stem: str, *, receivers: int = 1,
@@ -25,6 +25,8 @@ def make_outlet(context: zmq.Context[Any], kind: Kind, link: str, stem: str, *, 
 
     `spill` is the file where blocks wait under the policy of that name; the next attempt finds there what was left.
     """
+    if policy == "spill" and spill is None:
+        raise InputError(f"link {link}: policy 'spill' needs a file to write to")
     outlet: Outlet
     if kind == "zmq":
         outlet = ZmqOutlet(context, f"ipc://{stem}", link, receivers=receivers, policy=policy, limit_bytes=limit_bytes)
@@ -35,11 +37,13 @@ def make_outlet(context: zmq.Context[Any], kind: Kind, link: str, stem: str, *, 
                                                  limit_bytes=limit_bytes)
     else:
         outlet = MemoryOutlet(link, f"inproc://{stem}", receivers=receivers, policy=policy, limit_bytes=limit_bytes)
-    if policy != "spill":
+    if policy != "spill" or spill is None:
         return outlet
-    if spill is None:
-        raise InputError(f"link {link}: policy 'spill' needs a file to write to")
-    return SpillingOutlet(outlet, Spill(spill))
+    try:
+        return SpillingOutlet(outlet, Spill(spill))
+    except StorageError:
+        outlet.close()
+        raise
 
 
 def make_inlet(context: zmq.Context[Any], address: str, link: str, name: str, attempt: int = 0,

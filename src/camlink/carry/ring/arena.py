@@ -176,11 +176,18 @@ def new_file(nbytes: int) -> int:
     """An anonymous file of that size; raises StorageError when there is no memory or no descriptor left."""
     try:
         fd = os.memfd_create("camlink", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.truncate(fd, nbytes)
     except OSError as error:
-        raise StorageError(f"no shared memory of {nbytes} bytes: {error.strerror}; lower the limit of the link, or "
-                           "use `link: zmq`") from None
+        raise _no_memory(nbytes, error) from None
+    try:
+        os.truncate(fd, nbytes)
+    except (OSError, OverflowError) as error:
+        os.close(fd)
+        raise _no_memory(nbytes, error) from None
     return fd
+
+
+def _no_memory(nbytes: int, error: Exception) -> StorageError:
+    return StorageError(f"no shared memory of {nbytes} bytes: {error}; lower the limit of the link, or use `link: zmq`")
 
 
 def seal(fd: int) -> None:
@@ -223,13 +230,17 @@ class Arena:
         self.retired = False
         self.nbytes = _up(nbytes)
         self.fd = new_file(self.nbytes)
-        self._map: mmap.mmap | None = mmap.mmap(self.fd, self.nbytes)
+        self._shut = weakref.finalize(self, os.close, self.fd)
+        try:
+            self._map: mmap.mmap | None = mmap.mmap(self.fd, self.nbytes)
+        except OSError as error:
+            self._shut()
+            raise _no_memory(self.nbytes, error) from None
         self.memory: Array = np.frombuffer(self._map, np.uint8)
         self.view = self.memory.data
         self.address: int = self.memory.__array_interface__["data"][0]
         self.vacant: deque[tuple[int, int]] = deque()
         self._rooms = 0
-        self._shut = weakref.finalize(self, os.close, self.fd)
         seal(self.fd)
         self._free = [(0, self.nbytes)]  # offset and bytes, rising, never touching
 

@@ -90,7 +90,6 @@ class RingOutlet(KeepingOutlet):
         self._path = path
         self._peers: dict[int, _Peer] = {}
         self._named: dict[str, _Peer] = {}
-        self._listener = _listen(path, link)
         self._arena_bytes = _ARENA_PER_LIMIT * limit_bytes
         self._numbers = itertools.count(1)
         self._retired: list[Arena] = []
@@ -100,6 +99,7 @@ class RingOutlet(KeepingOutlet):
         self._others: weakref.WeakKeyDictionary[Shared, int] = weakref.WeakKeyDictionary()
         self._arena = self._new_arena()
         self._epoll = select.epoll()
+        self._listener = _listen(path, link)  # last: nobody has to close it when the others cannot be had
         self._epoll.register(self._listener, select.EPOLLIN)
 
     @property

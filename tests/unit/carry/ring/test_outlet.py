@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import select
@@ -16,7 +17,7 @@ from camlink.carry.link import Kind
 from camlink.carry.ring.inlet import RingInlet
 from camlink.carry.ring.outlet import RECORD, RingOutlet
 from camlink.carry.zmq import write_hello
-from camlink.errors import AddressInUse, InputError, PeerLost
+from camlink.errors import AddressInUse, InputError, PeerLost, StorageError
 from camlink.testing.ends import NBYTES, Ends, Make, joined, lawful, numbered, offer, receive, taken, until
 from camlink.testing.hostile import PAYLOADS
 
@@ -311,6 +312,16 @@ def test_addresses_that_cannot_work_say_what_to_do(tmp_path: Path) -> None:
         RingInlet(str(tmp_path / "s"), "l")
     with pytest.raises(InputError, match="too long for a socket"):
         RingOutlet(str(tmp_path / ("x" * 120)), "l")
+
+
+@pytest.mark.parametrize("limit_bytes", [1 << 50, 1 << 64])
+def test_memory_that_cannot_be_had_is_said_and_leaves_nothing_open(tmp_path: Path, limit_bytes: int) -> None:
+    gc.collect()  # what other tests left
+    before = open_files()
+    with pytest.raises(StorageError, match="lower the limit"):
+        RingOutlet(str(tmp_path / "a"), "l", limit_bytes=limit_bytes)
+    assert open_files() <= before
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_reader_that_says_nothing_does_not_stop_the_sender_for_good(ends: Ends) -> None:
