@@ -21,7 +21,7 @@ ARTEFACTS = Path(__file__).parents[2] / "test-artefacts"
 
 def test_an_operator_steers_the_run_in_the_browser_and_a_viewer_only_looks(tmp_path: Path, browser: Any) -> None:
     flow = Workflow("toys", sites={"here": Site("here", "inline")})
-    counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=6000, gap_s=0.01))
+    counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=60_000, gap_s=0.01))
     flow.add("look", toys.look, flow.add("add", toys.add, counted), policy="latest")
     live = Live()
     with PageServer(live) as server, open_run(flow, folder=tmp_path, screen=live, watch=live.put_status) as opened:

@@ -76,6 +76,8 @@ def test_runs_are_started_steered_and_found_again_by_one_port(tmp_path: Path, br
         page.get_by_test_id("set-camera.gap_s").fill("-1")
         page.get_by_test_id("start").click()
         page.get_by_test_id("refused").get_by_text("camera.gap_s = -1").wait_for()
+        while not problems:  # the browser says so when it likes
+            page.wait_for_timeout(50)
         assert problems.pop().startswith("Failed to load resource: the server responded with a status of 400")
         page.get_by_test_id("set-camera.gap_s").fill("0.02")
         page.get_by_test_id("start").click()
@@ -94,8 +96,8 @@ def test_runs_are_started_steered_and_found_again_by_one_port(tmp_path: Path, br
         page.get_by_test_id("pause").click()
         page.get_by_test_id("verdict").get_by_text("paused").wait_for()
         page.screenshot(path=ARTEFACTS / "serve-run.png")
-        desk.send_signal(signal.SIGKILL)
         page.close()
+        desk.send_signal(signal.SIGKILL)
     with serve(tmp_path), connect(runs) as client:
         (found,) = client.runs()
         assert (found.name, found.state, found.paused) == (run.name, "running", True)
