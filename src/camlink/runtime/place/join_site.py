@@ -57,7 +57,7 @@ class JoinPlacer:
         key = write_keys(keys[AGENT], self._folder)
         if options.relay:
             self._gate = OfferGate(self._ticket("offer"), lane_of(self._site), f"127.0.0.1:{self._landing.port}")
-            write_private(self._folder / "agent.ticket", msgspec.json.encode(self._ticket("call")))
+            self._leave_ticket()
             way = ["--join", f"ticket:{self._folder / 'agent.ticket'}"]
         else:
             way = ["--join", f"tcp://{options.address}:{self._landing.port}",
@@ -65,6 +65,10 @@ class JoinPlacer:
         words = ["camlink", "agent", *way, "--key", str(key), "--site", self._site]
         write_private(self._folder / WORDS, shlex.join(words).encode() + b"\n")
         self._news.append(Placing(agent=self._site, text=f"waits until somebody runs what {self._folder / WORDS} says"))
+
+    def _leave_ticket(self) -> None:
+        """The agent calls with this one until it has come; then those of the links take its place."""
+        write_private(self._folder / "agent.ticket", msgspec.json.encode(self._ticket("call")))
 
     def _ticket(self, may: May) -> Ticket:
         return self._options.key().ticket(self._options.relay, self._run, may, LIFE_S)
@@ -79,6 +83,7 @@ class JoinPlacer:
         if self._gate is not None and now_s() > self._renewed_s + LIFE_S / 4:
             self._renewed_s = now_s()
             self._gate.ticket = self._ticket("offer")
+            self._leave_ticket()
         return told + (self._landing.news(last=last) if self._landing is not None else [])
 
     def lead(self, target: int | str, *, out: bool) -> int:
