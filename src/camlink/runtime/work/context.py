@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import msgspec
 import numpy as np
 from numpy.typing import DTypeLike
 
 from camlink.block import Array, Result
+from camlink.errors import OperatorFailed
 from camlink.runtime.cluster.client import open_executor
 from camlink.runtime.cluster.side import entrance_of
 from camlink.runtime.messages import WorkerSpec
@@ -124,6 +126,21 @@ class WorkerContext:
         return cast("P", build(type(parameters), wanted, self.name))
 
     def tell(self, **facts: FactValue) -> None:
-        """Facts for the page and the report; a later value replaces an earlier one."""
+        """Facts for the page and the report; a later value replaces an earlier one.
+
+        Numbers of NumPy are numbers; raises OperatorFailed for what is none, no text and no list or record of these.
+        """
         self._pulse.beat()
-        self.facts = {**self.facts, **facts}
+        try:
+            plain = msgspec.msgpack.decode(msgspec.msgpack.encode(facts, enc_hook=_as_plain))
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise OperatorFailed(f"{self.name}: tell({', '.join(facts)}): {error}; tell numbers, texts, lists or "
+                                 "records of them") from None
+        self.facts = {**self.facts, **plain}
+
+
+def _as_plain(value: Any) -> Any:
+    """A number of NumPy as one of Python."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"a {type(value).__name__} is no fact")

@@ -225,6 +225,7 @@ class Worker:
         text = str(error) or type(error).__name__
         if not isinstance(error, CamlinkError):
             text = f"{type(error).__name__}: {text}"
+        text = text.encode("utf8", "backslashreplace").decode()  # a name of a file may be no text
         self.say(Failed, error=type(error).__name__, text=text, place=place, input=isinstance(error, InputError),
                  final=isinstance(error, InputError | StorageError | OperatorFailed | SourceSilent) or _is_full(error),
                  holding=self.hand.key if self.hand is not None else "")

@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from camlink.runtime.messages import WorkerSpec
+from camlink.errors import OperatorFailed
+from camlink.runtime.messages import Progress, WorkerSpec, decode, encode
 from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.host import NoScreen
 from camlink.testing.toys import Slow
@@ -52,3 +54,27 @@ def test_what_is_set_while_something_else_is_taken_over_is_not_lost(tmp_path: Pa
     second = context.changed(first)
     assert (first.sleep_s, second.sleep_s) == (1.0, 2.0)
     assert context.changed(second) is second
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> WorkerContext:
+    return WorkerContext(WorkerSpec(**SPEC, folder=str(tmp_path), sockets=str(tmp_path)), NoScreen(), lambda: False)
+
+
+def test_a_number_of_numpy_is_a_fact_that_can_be_sent(context: WorkerContext) -> None:
+    context.tell(error=np.float64(0.5), count=np.int32(3), good=np.True_)
+    context.tell(lost={"late": np.int64(2)})  # type: ignore[dict-item]
+    message = Progress(operator="a", replica=0, facts=context.facts, sent={}, received={})
+    facts = decode(encode(message)).facts
+    assert facts == {"error": 0.5, "count": 3, "good": True, "lost": {"late": 2}}
+    assert [type(value) for value in facts.values()] == [float, int, bool, dict]
+
+
+@pytest.mark.parametrize(("value", "why"), [
+    (np.zeros(2), "a ndarray is no fact"), (object(), "a object is no fact"),
+    ({"deep": [Path.cwd]}, "a method is no fact"), ("M\udcfcller.h5", "surrogates not allowed"),
+    (1 << 70, "serialize")])
+def test_what_is_no_fact_is_refused_where_it_is_told(context: WorkerContext, value: Any, why: str) -> None:
+    with pytest.raises(OperatorFailed, match=rf"replay: tell\(x\): .*{why}"):
+        context.tell(x=value)
+    assert context.facts == {}
