@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,7 @@ from camlink.carry.far.gate import OfferGate
 from camlink.carry.far.keys import LIFE_S, make_keys, write_keys, write_private
 from camlink.carry.far.ticket import May, RelayKey, Ticket
 from camlink.clock import now_s
-from camlink.errors import InputError
+from camlink.errors import InputError, StorageError
 from camlink.runtime.events import Placing
 from camlink.runtime.messages import Message
 from camlink.runtime.reach.dial import AGENT, MASTER, lane_of
@@ -40,9 +41,10 @@ class JoinOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class JoinPlacer:
     """Waits for an agent that somebody starts (master.Placer); keys/SITE/join says with which command."""
 
-    def __init__(self, site: str, options: JoinOptions, folder: Path, relay: int) -> None:
+    def __init__(self, site: str, options: JoinOptions, folder: Path, relay: int, run: str) -> None:
         self._site, self._options, self._relay = site, options, relay
-        self._run, self._folder = folder.name, folder / "keys" / site
+        self._run, self._folder = run, folder / "keys" / site
+        self._relay_key = options.key() if options.relay else None
         self._landing: Landing | None = None
         self._gate: OfferGate | None = None
         self._lost = ""
@@ -52,12 +54,13 @@ class JoinPlacer:
     def start(self, master: str) -> None:
         """Open the way to us and leave what the agent needs."""
         keys = make_keys(self._run, {MASTER: [AGENT], AGENT: [MASTER]})
-        options = self._options
-        self._landing = Landing(self._site, master, keys[MASTER], "127.0.0.1" if options.relay else options.address)
+        options, relay_key = self._options, self._relay_key
+        self._landing = Landing(self._site, master, keys[MASTER], "127.0.0.1" if relay_key else options.address)
         key = write_keys(keys[AGENT], self._folder)
-        if options.relay:
-            self._gate = OfferGate(self._ticket("offer"), lane_of(self._site), f"127.0.0.1:{self._landing.port}")
-            self._leave_ticket()
+        if relay_key is not None:
+            self._gate = OfferGate(self._ticket(relay_key, "offer"), lane_of(self._site),
+                                   f"127.0.0.1:{self._landing.port}")
+            self._leave_ticket(relay_key)
             way = ["--join", f"ticket:{self._folder / 'agent.ticket'}"]
         else:
             way = ["--join", f"tcp://{options.address}:{self._landing.port}",
@@ -66,12 +69,12 @@ class JoinPlacer:
         write_private(self._folder / WORDS, shlex.join(words).encode() + b"\n")
         self._news.append(Placing(agent=self._site, text=f"waits until somebody runs what {self._folder / WORDS} says"))
 
-    def _leave_ticket(self) -> None:
+    def _leave_ticket(self, key: RelayKey) -> None:
         """The agent calls with this one until it has come; then those of the links take its place."""
-        write_private(self._folder / "agent.ticket", msgspec.json.encode(self._ticket("call")))
+        write_private(self._folder / "agent.ticket", msgspec.json.encode(self._ticket(key, "call")))
 
-    def _ticket(self, may: May) -> Ticket:
-        return self._options.key().ticket(self._options.relay, self._run, may, LIFE_S)
+    def _ticket(self, key: RelayKey, may: May) -> Ticket:
+        return key.ticket(self._options.relay, self._run, may, LIFE_S)
 
     def lost(self) -> str:
         """Why the agent is given up, or nothing; only its silence tells."""
@@ -80,10 +83,11 @@ class JoinPlacer:
     def news(self, *, last: bool = False) -> list[Message]:
         """Where the command is that starts it; who was turned away here."""
         told, self._news = self._news, []
-        if self._gate is not None and now_s() > self._renewed_s + LIFE_S / 4:
+        if self._gate is not None and self._relay_key is not None and now_s() > self._renewed_s + LIFE_S / 4:
             self._renewed_s = now_s()
-            self._gate.ticket = self._ticket("offer")
-            self._leave_ticket()
+            self._gate.ticket = self._ticket(self._relay_key, "offer")
+            with suppress(StorageError):  # a full disk keeps out only who comes now
+                self._leave_ticket(self._relay_key)
         return told + (self._landing.news(last=last) if self._landing is not None else [])
 
     def lead(self, target: int | str, *, out: bool) -> int:

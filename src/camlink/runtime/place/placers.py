@@ -44,7 +44,7 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path, births: Bir
         ssh = _options(site, SshOptions)
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
     if site.placer == "join":
-        return JoinPlacer(agent, _options(site, JoinOptions), folder, relay)
+        return JoinPlacer(agent, _options(site, JoinOptions), folder, relay, sockets.name)
     assert births is not None  # the master has one where a site is of this machine
     return LocalPlacer(agent, sockets, folder, births, _options(site, LocalOptions).walltime_s)
 
