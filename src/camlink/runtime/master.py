@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,7 @@ import zmq
 from msgspec.structs import replace
 
 from camlink.clock import now_s
-from camlink.errors import InputError, StorageError, WireError
+from camlink.errors import CamlinkError, InputError, StorageError, WireError
 from camlink.runtime.cluster.clusters import Clusters
 from camlink.runtime.events import AgentLost, Begin, Cancel, EndAgent, Order, Over, Placed, Send, StartAgent, Tick
 from camlink.runtime.layout import lay_out
@@ -94,27 +93,40 @@ class Master:
         self._show = watch
         self.status: RunStatus | None = None
         _make_folder(folder)
-        self._sockets = make_socket_folder(sockets)
-        self._context: zmq.Context[Any] = zmq.Context()
-        self._control = self._context.socket(zmq.ROUTER)
-        self._control.setsockopt(zmq.LINGER, 2000)
-        self._control.bind(f"ipc://{self._sockets}/master")
-        self._local = self._context.socket(zmq.ROUTER)  # the agent in this process dials in memory
-        self._local.bind(f"inproc://master-{secrets.token_hex(8)}")
-        self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
         self._placers: dict[str, Placer] = {}
         self._leads = Leads(self._placers)
         self._births: Births | None = None
-        self._clusters = Clusters(checked.workflow.sites, self._sockets, folder.name)
         self._asked: list[Message] = []
-        self._wake = threading.Event()
-        self._harbour = open_harbour(checked.workflow, folder.name)
-        self.state = lay_out(checked, folder, self._sockets, self._provenance)
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
         self._load = Load({n.name: n.elastic for n in checked.workflow.nodes.values() if n.elastic})
-        self._log = EventLog(folder / EVENTS)
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
+        with ExitStack() as made:  # who cannot begin leaves nothing behind
+            self._sockets = make_socket_folder(sockets)
+            made.callback(shutil.rmtree, self._sockets, ignore_errors=True)
+            self._context: zmq.Context[Any] = zmq.Context()
+            made.callback(self._context.destroy, linger=0)
+            self._control, self._local = self._listening()
+            self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
+            self._clusters = Clusters(checked.workflow.sites, self._sockets, folder.name)
+            self.state = lay_out(checked, folder, self._sockets, self._provenance)
+            self._harbour = open_harbour(checked.workflow, self._sockets.name)  # folders may be named alike
+            if self._harbour is not None:
+                made.callback(self._harbour.close)
+            self._log = EventLog(folder / EVENTS)
+            made.pop_all()
+
+    def _listening(self) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+        """Where agents beside this process dial, and the agent in it, which dials in memory."""
+        control, local = self._context.socket(zmq.ROUTER), self._context.socket(zmq.ROUTER)
+        control.setsockopt(zmq.LINGER, 2000)
+        try:
+            control.bind(f"ipc://{self._sockets}/master")
+        except zmq.ZMQError as error:
+            raise InputError(f"cannot listen in {self._sockets}: {error}; set XDG_RUNTIME_DIR to a folder of yours "
+                             "with a short name") from None
+        local.bind(f"inproc://master-{secrets.token_hex(8)}")
+        return control, local
 
     @property
     def folder(self) -> Path:
@@ -298,7 +310,13 @@ class Master:
             placer = make_placer(site, where, self._sockets, self._folder, self._births, port)
             address = self._control.getsockopt_string(zmq.LAST_ENDPOINT)
         self._placers[site] = placer
-        placer.start(address)
+        try:
+            placer.start(address)
+        except CamlinkError as error:
+            if self.state.phase == "resources":
+                raise
+            self._placers.pop(site).close()
+            self._asked.append(AgentLost(site=site, text=f"the agent of site '{site}' could not be placed: {error}"))
 
     def close(self) -> None:
         """Leave nothing behind; `run` does it at its end, so this is for a master that never ran.
@@ -333,7 +351,11 @@ def _make_folder(folder: Path) -> None:
     if (folder / EVENTS).exists():
         raise InputError(f"{folder} holds a run already; choose another folder, nothing is ever overwritten")
     try:
+        str(folder).encode()
         (folder / "log").mkdir(parents=True, exist_ok=True)
+    except UnicodeEncodeError:
+        raise InputError(f"{str(folder)!a}: the name of the folder is no text in UTF-8; choose another with --folder"
+                         ) from None
     except OSError as error:
         raise StorageError(f"cannot make the folder of the run {folder}: {error.strerror}; choose another with --folder"
                            ) from None

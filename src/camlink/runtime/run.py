@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import time
 from collections.abc import Callable, Generator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from camlink.errors import PeerLost
+from camlink.errors import PeerLost, StorageError
 from camlink.runtime.events import Order, Scale
 from camlink.runtime.master import Master
 from camlink.runtime.messages import Dashboard
@@ -27,12 +28,18 @@ from camlink.workflow.text import write_workflow
 
 
 def new_folder(workflow: Workflow, settings: Settings) -> Path:
-    """A folder for a run that nobody uses yet: <runs>/<date>-<workflow>."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{workflow.name}"
+    """A new folder for a run, which is nobody else's: <runs>/<date>-<workflow>; raises StorageError."""
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9_.-]', '-', workflow.name)[:64]}"
     for number in range(1000):
         folder = settings.runs / (f"{stem}-{number}" if number else stem)
-        if not folder.exists():
+        try:
+            folder.mkdir(parents=True)
             return folder
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise StorageError(f"cannot make the folder of the run {folder}: {error.strerror}; choose another with "
+                               "--folder") from None
     raise PeerLost(f"{settings.runs}: a thousand runs began in this second")
 
 

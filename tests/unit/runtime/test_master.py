@@ -1,0 +1,96 @@
+"""A master that cannot begin leaves nothing behind; what cannot be placed later is a lost agent."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from camlink.carry.far.crossing import Passage
+from camlink.carry.far.ticket import RelayKey
+from camlink.errors import CamlinkError, InputError
+from camlink.runtime.events import AgentLost
+from camlink.runtime.master import Master
+from camlink.runtime.run import make_master, new_folder
+from camlink.settings import Settings
+from camlink.testing import toys
+from camlink.workflow.graph import Site, Workflow
+
+
+@pytest.fixture(autouse=True)
+def sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    return folder
+
+
+def flow(**options: object) -> Workflow:
+    made = Workflow("toys", sites={"far": Site("far", "join", options)})
+    made.add("count", toys.count, made.add("camera", toys.camera, at="far"), at="far")
+    return made
+
+
+def test_two_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
+    runs = Settings(runs=tmp_path / "runs")
+    found = {new_folder(Workflow(name), runs) for name in ("a/b: ../c", "a/b: ../c", "../../x")}
+    assert len(found) == 3
+    assert {folder.parent for folder in found} == {tmp_path / "runs"}
+    assert all(folder.is_dir() for folder in found)
+
+
+def begun(folder: Path) -> Path:
+    (folder / "log").mkdir(parents=True)
+    (folder / "events.jsonl").touch()
+    return folder
+
+
+@pytest.mark.parametrize("case", ["address", "begun meanwhile", "name", "long"])
+def test_what_cannot_begin_says_why_and_leaves_nothing(case: str, tmp_path: Path, sockets: Path,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, made, threads = tmp_path / "run", flow(), set(threading.enumerate())
+    if case == "address":
+        made = flow(address="192.0.2.1")  # of nobody
+    elif case == "begun meanwhile":
+        monkeypatch.setattr("camlink.runtime.master._make_folder", begun)
+    elif case == "name":
+        folder = tmp_path / os.fsdecode(b"M\xfcller")
+    else:
+        sockets = sockets / ("x" * 100)
+        sockets.mkdir()
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(sockets))
+    with pytest.raises(InputError, match={"address": "cannot listen", "begun meanwhile": "holds a run already",
+                                          "name": "is no text", "long": "XDG_RUNTIME_DIR"}[case]):
+        make_master(made, folder=folder)
+    assert list(sockets.iterdir()) == []
+    assert set(threading.enumerate()) == threads
+
+
+def test_a_successor_that_cannot_be_placed_is_a_lost_agent_and_not_the_end_of_the_run(tmp_path: Path) -> None:
+    master = make_master(flow(), folder=tmp_path / "run")
+    try:
+        (tmp_path / "run" / "keys").write_text("no folder")
+        with pytest.raises(CamlinkError):
+            master._start("far")
+        master.state.phase = "graph"
+        master.state.agents["far.next1"] = "far"
+        master._start("far.next1")
+        (lost,) = master._asked
+        assert isinstance(lost, AgentLost)
+        assert (lost.site, "could not be placed" in lost.text) == ("far.next1", True)
+    finally:
+        master.close()
+
+
+def test_runs_in_folders_of_one_name_are_two_at_the_relay(tmp_path: Path) -> None:
+    RelayKey.make(tmp_path / "relay.key")
+    made = flow(relay="127.0.0.1:9", relay_key=str(tmp_path / "relay.key"))
+    runs = []
+    for parent in "ab":
+        master: Master = make_master(made, folder=tmp_path / parent / "run")
+        assert master._harbour is not None
+        runs.append(Passage.opened(master._harbour.passage).offer.run)
+        master.close()
+    assert runs[0] != runs[1]
