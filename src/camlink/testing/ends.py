@@ -14,7 +14,7 @@ from camlink.carry.link import Inlet, Outlet
 from camlink.clock import now_s
 
 NBYTES: Final = 1000
-PATIENCE_S: Final = 5.0
+PATIENCE_S: Final = 20.0
 _SCAN: Final = Scan(id="s", expected=3, shape=(4, 4), pixel_m=(3e-5, 3e-5), distance_m=0.08, energy_eV=800.0,
                     span_m=(0, 0, 1e-6, 1e-6))
 

@@ -23,7 +23,7 @@ def check_replaced(make: Make) -> None:
     ends = make("block", 4 * NBYTES, 1)
     first = joined(ends, "w", 0)
     assert [offer(ends, n) for n in range(4)] == [True] * 4
-    assert [receive(ends, first) for _ in range(3)] == [0, 1, 2]
+    assert [receive(ends, first, PATIENCE_S) for _ in range(3)] == [0, 1, 2]
     first.release(1)
     acknowledged(ends, 1)
     first.abandon()
@@ -51,7 +51,7 @@ def check_takeover(make: Make) -> None:
     ends = make("block", 4 * NBYTES, 1)
     first = joined(ends, "w", 0)
     offer(ends, 0)
-    assert receive(ends, first) == 0
+    assert receive(ends, first, PATIENCE_S) == 0
     second = ends.join("w", 1)
     assert receive(ends, second, PATIENCE_S) == 0
     ends.outlet.lose("w", "killed", attempt=0)  # comes late
@@ -66,8 +66,7 @@ def check_shared(make: Make) -> None:
     one, two = joined(ends, "one"), joined(ends, "two")
     for number in range(6):
         assert offer(ends, number)
-    mine = {receive(ends, one), receive(ends, one), receive(ends, one)}
-    assert len(mine) == 3
+    assert len({receive(ends, one, PATIENCE_S) for _ in range(3)}) == 3
     one.abandon()
     ends.outlet.lose("one", "killed")
     ends.outlet.expect(1)
@@ -95,7 +94,7 @@ def check_end_after_loss(make: Make) -> None:
     one, two = joined(ends, "one"), joined(ends, "two")
     assert offer(ends, 0)
     assert offer(ends, 1)
-    assert {receive(ends, one), receive(ends, two)} == {0, 1}
+    assert {receive(ends, one, PATIENCE_S), receive(ends, two, PATIENCE_S)} == {0, 1}
     two.release()
     ends.outlet.finish()
     acknowledged(ends, 1)
@@ -115,7 +114,7 @@ def check_latest_after_loss(make: Make) -> None:
     ends = make("latest", 4 * NBYTES, 1)
     first = joined(ends, "view", 0)
     offer(ends, 0)
-    assert receive(ends, first) == 0
+    assert receive(ends, first, PATIENCE_S) == 0
     first.abandon()
     ends.outlet.lose("view", "killed")
     offer(ends, 1)

@@ -9,7 +9,7 @@ import zmq
 
 from camlink.carry.zmq import ZmqInlet, ZmqOutlet, write_hello
 from camlink.errors import InputError
-from camlink.testing.ends import Ends, joined, lawful, offer, receive, until
+from camlink.testing.ends import PATIENCE_S, Ends, joined, lawful, offer, receive, until
 from camlink.testing.hostile import PAYLOADS
 
 
@@ -34,7 +34,7 @@ def test_garbage_from_receivers_is_counted_and_the_link_goes_on(context: zmq.Con
     inlet = joined(ends)
     until(lambda: outlet.pump() or outlet.account.refused == len(junk) + 1, "the junk")
     assert offer(ends, 1)
-    assert receive(ends, inlet) == 1
+    assert receive(ends, inlet, PATIENCE_S) == 1
     inlet.release()
     until(lambda: outlet.pump() or outlet.account.acknowledged == 1, "credit")
     rogue.close()

@@ -16,7 +16,7 @@ from camlink.carry.far.keys import make_keys
 from camlink.carry.far.link import RECEIVER, SENDER, FarInlet, FarOutlet
 from camlink.carry.zmq import HELLO, write_hello
 from camlink.errors import InputError
-from camlink.testing.ends import Ends, joined, numbered, offer, receive, until
+from camlink.testing.ends import PATIENCE_S, Ends, joined, numbered, offer, receive, until
 from camlink.testing.hostile import PAYLOADS
 from camlink.testing.link import LINK_CHECKS
 
@@ -91,7 +91,7 @@ def test_a_key_that_is_not_pinned_gets_nothing(context, keys, make, who):
     assert ends.outlet.receivers == ()
     inlet = joined(ends)
     assert offer(ends, 0)
-    assert receive(ends, inlet) == 0
+    assert receive(ends, inlet, PATIENCE_S) == 0
     assert dealer.poll(50) == 0
     dealer.close()
     ends.outlet.close()
@@ -176,7 +176,7 @@ def test_garbage_on_the_port_reaches_nobody(make, name):
         dialled.sendall(PAYLOADS[name] * 10)
     inlet = joined(ends)
     assert offer(ends, 3)
-    assert receive(ends, inlet) == 3
+    assert receive(ends, inlet, PATIENCE_S) == 3
     assert ends.outlet.account.refused == 0
 
 
