@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple, Protocol
 
 import zmq
@@ -105,6 +107,7 @@ class Agent:
         self._beat_s = 0.0
         self.bye: Bye | None = None
         self._ended: list[tuple[Ending, float]] = []
+        self._unsaid: deque[bytes] = deque()
         self._up = context.socket(zmq.DEALER)
         self._up.setsockopt(zmq.IDENTITY, site.encode())
         self._down = context.socket(zmq.ROUTER)
@@ -216,10 +219,15 @@ class Agent:
 
     def _say(self, payload: bytes, *, news: bool = False) -> None:
         """To the master: beside us, or by the line to another machine."""
-        if self._dial is None:
-            self._up.send(payload)
-        else:
+        if self._dial is not None:
             self._dial.say(payload, news=news)
+            return
+        if not (news and self._unsaid):  # newer ones replace it
+            self._unsaid.append(payload)
+        with suppress(zmq.Again):  # the master is stopped: what else is there for us goes on, as its end would
+            while self._unsaid:
+                self._up.send(self._unsaid[0], zmq.NOBLOCK)
+                self._unsaid.popleft()
 
     def _hear(self) -> Sequence[bytes]:
         """The next words of the master, or nothing."""
