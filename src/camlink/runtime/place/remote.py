@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from camlink.carry.far.keys import LIFE_S, Keys, make_keys
-from camlink.errors import CamlinkError
+from camlink.errors import CamlinkError, PeerLost
 from camlink.runtime.events import Placing
 from camlink.runtime.messages import Message
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus, Submitter
@@ -93,10 +93,11 @@ class RemotePlacer:
         self._ask(self._place.show(pages, here), None)
 
     def _ask(self, asked: Coroutine[Any, Any, T], otherwise: T) -> T:
-        if self._loop is None or self._lost:
+        loop = self._loop  # its thread may end at any moment
+        if loop is None or loop.is_closed() or self._lost:
             asked.close()
             return otherwise
-        answer = asyncio.run_coroutine_threadsafe(asked, self._loop)
+        answer = asyncio.run_coroutine_threadsafe(asked, loop)
         try:
             return answer.result(LEAD_S)
         except (CamlinkError, TimeoutError, CancelledError):
@@ -121,7 +122,7 @@ class RemotePlacer:
     async def _live(self, keys: Keys, port: int) -> None:
         self._loop = asyncio.get_running_loop()
         try:
-            submitter, spec = await self._place.open(self._site, keys, port, self._relay)
+            submitter, spec = await self._opened(keys, port)
             try:
                 await self._follow(submitter, await submitter.submit(spec))
             finally:
@@ -133,6 +134,17 @@ class RemotePlacer:
         finally:
             self._loop = None
             await self._place.close()
+
+    async def _opened(self, keys: Keys, port: int) -> tuple[Submitter, JobSpec]:
+        """What the place gives; raises PeerLost when nobody waits for it any more, however far it is."""
+        opening = asyncio.ensure_future(self._place.open(self._site, keys, port, self._relay))
+        while not opening.done() and not self._closing.is_set():
+            await asyncio.wait({opening}, timeout=LOOK_S)
+        if not opening.done():
+            opening.cancel()
+            await asyncio.wait({opening}, timeout=LEAD_S)
+            raise PeerLost("it was given up before its place was open")
+        return opening.result()
 
     async def _follow(self, submitter: Submitter, job: str) -> None:
         try:
