@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from camlink.errors import PeerLost, StorageError
 from camlink.runtime.events import Order, Scale
@@ -25,6 +25,9 @@ from camlink.workflow.graph import Workflow
 from camlink.workflow.operator import Screen
 from camlink.workflow.provenance import provenance
 from camlink.workflow.text import write_workflow
+
+LEAVE_S: Final = 15.0
+CLOSE_S: Final = 60.0  # a batch system may take so long to end the job of an agent, and who left would let it stand
 
 
 def new_folder(workflow: Workflow, settings: Settings) -> Path:
@@ -141,10 +144,10 @@ class OpenRun:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if not self.over:
             self.cancel("interrupted" if kind is KeyboardInterrupt else "left by its owner")
-            self._thread.join(15)
+            self._thread.join(LEAVE_S)
         if not self.over:
             self.cancel("left by its owner", force=True)
-            self._thread.join(15)
+            self._thread.join(CLOSE_S)
 
 
 def open_run(workflow: Workflow, **options: Any) -> OpenRun:

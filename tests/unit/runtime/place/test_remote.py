@@ -9,6 +9,7 @@ import pytest
 
 from camlink.carry.far.keys import Keys, make_keys
 from camlink.errors import PeerLost
+from camlink.runtime import run
 from camlink.runtime.place import remote
 from camlink.runtime.place.job import JobSpec, JobStatus, Submitter
 from camlink.runtime.place.remote import RemotePlacer
@@ -76,3 +77,7 @@ def test_a_run_that_is_cancelled_waits_for_no_place_that_is_being_reached(
     assert far.done == ["open", "given up", "close"]
     asked = far.lead("socket", out=True)
     assert placer._ask(asked, 7) == 7
+
+
+def test_who_leaves_a_run_waits_until_its_jobs_are_ended() -> None:
+    assert run.CLOSE_S > remote.LEAVE_S + remote.END_S
