@@ -34,35 +34,38 @@ class Tried(NamedTuple):
 
     def work(self, feeds: Feeds, *, attempt: int = 0) -> tuple[Kept, RecordingContext]:
         """Run it over `feeds` to its end, in bounded time; what it gave."""
-        operator, record = self.operator, check_described(self.operator, self.values)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "log").mkdir(exist_ok=True)
-        context, kept = RecordingContext(self.folder, "tried"), Kept()
+        context = RecordingContext(self.folder, "tried")
         context.attempt = attempt
+        return self.share(feeds, [context]), context
+
+    def share(self, feeds: Feeds, contexts: Sequence[RecordingContext]) -> Kept:
+        """What as many replicas as there are contexts give, which take the blocks in turn."""
+        operator, record, kept = self.operator, check_described(self.operator, self.values), Kept()
+        (self.folder / "log").mkdir(parents=True, exist_ok=True)
 
         def run() -> None:
             if operator.prepare is not None:
                 operator.prepare(record)
-            body = operator.make(record, context)
-            for given in _calls(operator, body, feeds):
+            for given in _calls(operator, [operator.make(record, context) for context in contexts], feeds):
                 for _, block in blocks_of(given, operator.outputs[0].name if operator.outputs else ""):
                     kept.add(block)
 
         bounded(run, f"operator {self.name}")
-        return kept, context
+        return kept
 
 
-def _calls(operator: Operator, body: Any, feeds: Feeds) -> Iterable[Any]:
-    """What the body gives, as the runtime calls it."""
+def _calls(operator: Operator, bodies: Sequence[Any], feeds: Feeds) -> Iterable[Any]:
+    """What the bodies give, as the runtime calls them."""
     inputs = [feeds[port.name] for port in operator.inputs]
     if operator.streams:
-        yield body(*(Listed(blocks) for blocks in inputs))
+        yield bodies[0](*(Listed(blocks) for blocks in inputs))
         return
-    for blocks in zip(*inputs, strict=True):
-        yield body(*blocks)
-    finish = getattr(body, "finish", None)
-    if finish is not None:
-        yield finish()
+    for number, blocks in enumerate(zip(*inputs, strict=True)):
+        yield bodies[number % len(bodies)](*blocks)
+    for body in bodies:
+        finish = getattr(body, "finish", None)
+        if finish is not None:
+            yield finish()
 
 
 def check_description(tried: Tried) -> None:
@@ -100,6 +103,9 @@ def check_names(tried: Tried) -> None:
         if isinstance(block, Frames):
             assert block.frames.shape[1:] == block.scan.shape, (
                 f"{tried.name}: frames of {block.frames.shape[1:]}, but scan.shape says {block.scan.shape}; set both")
+    strange = set(frames_of(kept.blocks)).difference(*(frames_of(blocks) for blocks in tried.feeds.values()))
+    assert not strange or tried.operator.kind is not Kind.TRANSFORM, (
+        f"{tried.name} gave frames that nobody gave it: {sorted(strange)[:5]}; a frame keeps its index on its way")
     twice = len(list(frames_of(kept.blocks))) - len(set(frames_of(kept.blocks)))
     assert not twice, f"{tried.name} gave {twice} frames twice; a frame has one index in its scan"
 
@@ -111,13 +117,23 @@ def check_empty(tried: Tried) -> None:
 
 
 def check_next_attempt(tried: Tried) -> None:
-    """An attempt that takes its place is given everything again, in the same folder, and leaves the same files."""
+    """An attempt that takes its place is given everything again, in the same folder, and leaves the same files.
+
+    They are as large as before, as far as two first attempts leave files of the same size.
+    """
     there = tried._replace(folder=tried.folder / "again")
     _, before = there.work(tried.feeds)
     files = _files(there.folder)
     _, after = there.work(tried.feeds, attempt=1)
-    assert _files(there.folder) == files, (
-        f"{tried.name}: the next attempt left other files: {sorted(_files(there.folder) ^ files)}")
+    left = _files(there.folder)
+    assert left.keys() == files.keys(), (
+        f"{tried.name}: the next attempt left other files: {sorted(left.keys() ^ files.keys())}")
+    if left != files:
+        once = tried._replace(folder=tried.folder / "once")
+        once.work(tried.feeds)
+        first = _files(once.folder)
+        grown = [name for name, size in left.items() if first.get(name) == files[name] != size]
+        assert not grown, f"{tried.name}: the next attempt left files of another size: {grown}; begin them anew"
     assert before.facts.get("files") == after.facts.get("files")
 
 
@@ -129,13 +145,27 @@ def check_optional(tried: Tried) -> None:
             tried._replace(folder=tried.folder / "without").work(feeds)
 
 
-def _files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+def check_replicas(tried: Tried) -> None:
+    """Of an operator whose replicas may join: two that share the blocks give the same frames as one."""
+    if not tried.operator.scalable:
+        return
+    one, two = (tried._replace(folder=tried.folder / name) for name in ("alone", "shared"))
+    contexts = [RecordingContext(two.folder, "tried") for _ in range(2)]
+    contexts[1].replica = 1
+    alone, shared = one.share(tried.feeds, [RecordingContext(one.folder, "tried")]), two.share(tried.feeds, contexts)
+    differ = set(frames_of(alone.blocks)) ^ set(frames_of(shared.blocks))
+    assert not differ, (f"{tried.name}: it is not independent: two replicas do not give the frames that one gives: "
+                        f"{sorted(differ)[:5]}")
+
+
+def _files(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
 
 
 OPERATOR_CHECKS: Final[dict[str, Callable[[Tried], None]]] = {
     check.__name__.removeprefix("check_"): check for check in (
-        check_description, check_blocks, check_names, check_empty, check_next_attempt, check_optional)}
+        check_description, check_blocks, check_names, check_empty, check_next_attempt, check_replicas,
+        check_optional)}
 
 
 def check_operator(tried: Tried) -> None:

@@ -14,6 +14,9 @@ from camlink.testing.manners import Kept, bounded, check_block, check_described,
 from camlink.workflow.operator import Kind, Operator
 from camlink.workflow.port import Listed
 
+MOST_MORE: Final = 2
+"""Blocks that may have been on their way when a source was asked to stop."""
+
 
 def _nothing(_: Block) -> None:
     return None
@@ -36,10 +39,12 @@ class Source(NamedTuple):
         """Name of the operator."""
         return self.operator.name
 
-    def play(self, stop_after: int = 1 << 60) -> tuple[Kept, RecordingContext]:
-        """Run it in bounded time; it is asked to stop after so many blocks."""
+    def play(self, stop_after: int = 1 << 60,
+             given: frozenset[int] = frozenset()) -> tuple[Kept, RecordingContext]:
+        """Run it in bounded time; it is asked to stop after so many blocks, and for all frames but those `given`."""
         record = check_described(self.operator, self.values)
         context, kept = RecordingContext(self.folder, "source"), Kept()
+        context.given = given
 
         def run() -> None:
             if self.operator.prepare is not None:
@@ -105,14 +110,30 @@ def check_counts(source: Source) -> None:
 
 
 def check_stop(source: Source) -> None:
-    """Asked to stop after its first block, it ends soon and well."""
+    """Asked to stop after its first block, it ends soon and well, also when there is more to give."""
     kept, _ = source.play(stop_after=1)
-    assert kept.blocks
+    assert 1 <= len(kept.blocks) <= 1 + MOST_MORE, (
+        f"{source.name} gave {len(kept.blocks)} blocks though it was asked to stop after the first; look at "
+        "context.stopping() before each")
+
+
+def check_resumes(source: Source) -> None:
+    """One that resumes gives nothing again that earlier attempts gave, and everything else that it has by itself."""
+    if not source.operator.resumes or source.operator.inputs:  # what a camera sent meanwhile is gone
+        return
+    kept, _ = source.play()
+    before = {index for _, index in frames_of(kept.blocks[:(len(kept.blocks) + 1) // 2])}
+    wanted = {index for _, index in frames_of(kept.blocks)} - before
+    again, _ = source.play(given=frozenset(before))
+    found = {index for _, index in frames_of(again.blocks)}
+    twice = sorted(found & before)
+    assert not twice, f"{source.name} gave frames again that are in context.given: {twice[:5]}"
+    assert found == wanted, f"{source.name} resumed without the frames {sorted(wanted - found)[:5]}"
 
 
 SOURCE_CHECKS: Final[dict[str, Callable[[Source], None]]] = {
     check.__name__.removeprefix("check_"): check for check in (
-        check_description, check_blocks, check_frames, check_counts, check_stop)}
+        check_description, check_blocks, check_frames, check_counts, check_stop, check_resumes)}
 
 
 def check_source(source: Source) -> None:

@@ -127,13 +127,40 @@ def endless(frames: Inflow[CountFrames]) -> Iterator[Result]:
     yield from ()
 
 
+@operator("appends", kind="sink")
+def appends(frames: Inflow[CountFrames], *, context: Context) -> None:
+    """Write everything once more into the file of the attempt before."""
+    with (context.folder / "kept.txt").open("a") as file:
+        file.writelines(f"{index}\n" for block in frames for index in block.index)
+
+
+@operator("renumbers")
+def renumbers(frames: CountFrames) -> CountFrames:
+    """Give frames another index."""
+    return CountFrames(frames.header, {**frames.arrays, "index": frames.index + 100})
+
+
+@operator("every_second", independent=True)
+class EverySecond:
+    """Give every second block and say that blocks do not matter to each other."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def __call__(self, frames: CountFrames) -> CountFrames | None:
+        """Count."""
+        self.taken += 1
+        return frames if self.taken % 2 else None
+
+
 BROKEN = [
     (unnamed, "description", "what people see"), (total, "description", "cannot load it"),
     (scribbles, "blocks", "read-only"), (unlocks, "blocks", "that it took, number 0 was changed"),
     (total, "blocks", "cannot load it"), (idle, "blocks", "gave nothing"), (odd, "blocks", "gave a CountFrames"),
     (halves, "names", "scan.shape says"), (renames, "names", "scan 'mine'"), (doubles, "names", "twice"),
     (needy, "empty", "NoneType"), (endless, "empty", "did not end"), (litters, "next_attempt", "left other files"),
-    (presumes, "optional", "NoneType")]
+    (appends, "next_attempt", "another size: .'kept.txt'"), (renumbers, "names", "keeps its index"),
+    (EverySecond, "replicas", "not independent"), (presumes, "optional", "NoneType")]
 
 
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)

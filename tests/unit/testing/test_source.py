@@ -96,13 +96,36 @@ def stubborn() -> Iterator[RawFrames]:
     time.sleep(1)
 
 
+@operator("deaf", kind="source")
+def deaf() -> Iterator[RawFrames]:
+    """Give everything, whoever asks to stop."""
+    for index in range(5):
+        yield toy_frames(toy_scan(5), index, 1)
+
+
+@operator("forgets", kind="source", resumes=True)
+def forgets() -> Iterator[RawFrames]:
+    """Begin anew and say that it goes on."""
+    for index in range(4):
+        yield toy_frames(toy_scan(4), index, 1)
+
+
+@operator("skips", kind="source", resumes=True)
+def skips(*, context: Context) -> Iterator[RawFrames]:
+    """Go on one frame too far."""
+    for index in range(len(context.given) + bool(context.given), 4):
+        yield toy_frames(toy_scan(4), index, 1)
+
+
 BROKEN = [
     (mute, "description", "what people see"),
     (toys.count, "description", "is a transform"), (nothing, "blocks", "gave nothing"),
     (other, "blocks", "gave a RawFrames"), (reuses, "blocks", "was changed after it was given out"),
     (torn, "blocks", "column 'index'"), (again, "frames", "twice"), (small, "frames", r"frames of \(16, 16\)"),
     (many, "frames", "expects 1"), (silent, "counts", "does not tell frames_expected"),
-    (loses, "counts", "2 expected, 1 given"), (stubborn, "stop", "did not end")]
+    (loses, "counts", "2 expected, 1 given"), (stubborn, "stop", "did not end"),
+    (deaf, "stop", "gave 5 blocks though"), (forgets, "resumes", r"again that are in context.given: \[0, 1\]"),
+    (skips, "resumes", r"without the frames \[2\]")]
 
 
 @pytest.mark.parametrize(("broken", "check", "says"), BROKEN)
