@@ -18,6 +18,7 @@ import zmq
 from camlink.carry.far.admission import as_client
 from camlink.carry.far.door import GONE, NEAR
 from camlink.carry.far.keys import LIFE_S, Keys, make_keys
+from camlink.clock import now_s
 from camlink.runtime.messages import Beat, decode, encode
 from camlink.runtime.reach.dial import AGENT, MASTER, Dial
 from camlink.runtime.reach.landing import Landing
@@ -101,12 +102,12 @@ def with_our_server(port: Port) -> Keys:
                 pins=port.keys[AGENT].pins)
 
 
-@pytest.mark.parametrize("port", [1.5], indirect=True)
+@pytest.mark.parametrize("port", [60.0], indirect=True)
 @pytest.mark.parametrize("heard", [True, False])
 def test_the_key_of_an_agent_ends_unless_it_is_heard(port: Port, heard: bool) -> None:
     if heard:
         goes_on(port)
-    time.sleep(1.6)
+    port.landing._admission._clock = lambda: now_s() + 61
     late = port.say(as_client(port.keys[AGENT], MASTER))
     assert port.hears(10_000 if heard else 500) is heard
     late.close()

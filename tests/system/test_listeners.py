@@ -57,7 +57,8 @@ def test_every_kind_of_protection_is_known() -> None:
 
 
 @pytest.mark.parametrize("kind", ["zmq", "tcp", "udp", "abstract", "unix"])
-def test_what_is_open_is_found(kind: str, tmp_path: Path) -> None:
+def test_what_is_open_is_found(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camlink.runtime.doctor.probe.ANSWERS_S", 0.2)  # nobody answers there
     context = zmq.Context()
     wide = context.socket(zmq.PULL)
     other = socket.socket(socket.AF_UNIX if kind in ("abstract", "unix") else socket.AF_INET,
@@ -85,7 +86,8 @@ def test_what_is_open_is_found(kind: str, tmp_path: Path) -> None:
     folder.rmdir()
 
 
-def test_what_others_cannot_reach_is_not_open(tmp_path: Path) -> None:
+def test_what_others_cannot_reach_is_not_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("camlink.runtime.doctor.probe.ANSWERS_S", 0.2)  # nobody answers there
     folder = make_socket_folder(tmp_path)
     with socket.socket(socket.AF_UNIX) as private, socket.create_server(("127.0.0.1", 0)) as near:
         private.bind(str(folder / "s"))

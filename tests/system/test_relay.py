@@ -181,6 +181,8 @@ class Wire:
 
     def close(self) -> None:
         for end in (self._server, *self._ends):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # wakes who waits for it
             end.close()
 
 

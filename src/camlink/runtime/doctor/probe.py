@@ -9,7 +9,8 @@ from typing import Final
 
 from camlink.carry.far.ticket import MAGIC
 
-WAIT_S: Final = 0.5
+GREETS_S: Final = 0.5
+ANSWERS_S: Final = 2.0  # a page of a busy run takes its time, and would be told as open
 _ZMTP: Final = b"\xff" + bytes(8) + b"\x7f"
 _GREETING: Final = _ZMTP + b"\x03\x00"  # no mechanism of ours: it tells its own first
 _GREETING_BYTES: Final = 64
@@ -24,7 +25,7 @@ def probe(host: str, port: int) -> str:
 
 def _by_greeting(host: str, port: int) -> str:
     """Who speaks first says what it is."""
-    with suppress(OSError), socket.create_connection((host, port), timeout=WAIT_S) as dialled:
+    with suppress(OSError), socket.create_connection((host, port), timeout=GREETS_S) as dialled:
         said = dialled.recv(_GREETING_BYTES)
         if said.startswith(_ZMTP[:1]) and len(said) >= len(_ZMTP) and said[9:10] == _ZMTP[9:10]:
             dialled.sendall(_GREETING)
@@ -41,7 +42,7 @@ def _by_greeting(host: str, port: int) -> str:
 def _by_tls(host: str, port: int) -> str:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # we look, and send nothing
-    with suppress(OSError), socket.create_connection((host, port), timeout=WAIT_S) as dialled:
+    with suppress(OSError), socket.create_connection((host, port), timeout=ANSWERS_S) as dialled:
         try:
             with context.wrap_socket(dialled):
                 return "TLS"
@@ -51,7 +52,7 @@ def _by_tls(host: str, port: int) -> str:
 
 
 def _by_asking(host: str, port: int) -> str:
-    with suppress(OSError), socket.create_connection((host, port), timeout=WAIT_S) as dialled:
+    with suppress(OSError), socket.create_connection((host, port), timeout=ANSWERS_S) as dialled:
         dialled.sendall(_ASK)
         line = dialled.recv(256).partition(b"\r\n")[0].split()
         if len(line) > 1 and line[0].startswith(b"HTTP/") and line[1] in (b"401", b"403"):
