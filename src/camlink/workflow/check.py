@@ -119,6 +119,9 @@ def _import(name: str) -> Operator:
     try:
         found = getattr(importlib.import_module(module), attribute)
     except (Exception, SystemExit) as why:  # the code of somebody else
+        if isinstance(why, ModuleNotFoundError) and why.name and f"{module}.".startswith(f"{why.name}."):
+            raise InputError(f"operator '{name}': no module '{why.name}' beside the workflow file, and none that is "
+                             f"installed; write {why.name}.py there, or install its package") from None
         raise InputError(f"operator '{name}': {type(why).__name__}: {why}; try python -c 'import {module}'") from None
     if not isinstance(found, Operator):
         raise InputError(f"operator '{name}' is a {type(found).__name__}; decorate it with @operator")

@@ -11,6 +11,7 @@ import msgspec
 from camlink.display.desk.records import Entry, Form, Part
 from camlink.errors import FormatError, InputError, UnknownName
 from camlink.runtime.run import check_here
+from camlink.workflow.beside import look_beside
 from camlink.workflow.check import Checked
 from camlink.workflow.parameter import fields
 from camlink.workflow.text import parse_workflow, read_text
@@ -30,6 +31,7 @@ class Menu:
         for path in self._paths:
             if not path.is_dir() and not (path.is_file() and path.suffix in SUFFIXES):
                 raise InputError(f"{path}: no folder and no YAML file; give the workflows that may be started")
+            look_beside(path if path.is_dir() else path.parent)
         if len(files := [file.name for file in self._files()]) != len(set(files)):
             raise InputError(f"two workflows are called {max(files, key=files.count)}; rename one of the files")
 

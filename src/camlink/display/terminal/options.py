@@ -10,7 +10,9 @@ import msgspec
 import typer
 
 from camlink.errors import InputError, StorageError
-from camlink.workflow.text import read_value
+from camlink.workflow.beside import look_beside
+from camlink.workflow.graph import Workflow
+from camlink.workflow.text import read_value, read_workflow
 
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write the machine-readable report to this file.")]
 Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
@@ -44,6 +46,13 @@ def read_sets(sets: list[str] | None) -> dict[str, Any]:
             raise InputError(f"--set {text}: expected {_FORM}")
         found[key.strip()] = read_value(value)
     return found
+
+
+def read_flow(file: Path, sets: list[str] | None = None) -> Workflow:
+    """The workflow of a file with the values of `--set`, and with the modules beside it; raises InputError."""
+    workflow = read_workflow(file).with_values(read_sets(sets))
+    look_beside(file.absolute().parent)
+    return workflow
 
 
 def write_json(file: Path, tree: Any) -> None:

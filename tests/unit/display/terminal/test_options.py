@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
-from camlink.display.terminal.options import read_sets
+from camlink.display.terminal.options import read_flow, read_sets
 from camlink.errors import InputError
+from camlink.workflow.check import check
 
 
 def test_values_are_read_as_in_a_workflow_file() -> None:
@@ -16,3 +20,15 @@ def test_values_are_read_as_in_a_workflow_file() -> None:
 def test_what_is_no_assignment_is_refused(text: str) -> None:
     with pytest.raises(InputError, match=r"OPERATOR\.PARAMETER=VALUE"):
         read_sets([text])
+
+
+def test_an_operator_in_a_file_beside_the_workflow_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "lies_beside.py").write_text(
+        "from camlink import CountFrames, operator\n\n\n"
+        "@operator('same')\ndef same(frames: CountFrames) -> CountFrames:\n    return frames\n")
+    file = tmp_path / "flow.yaml"
+    file.write_text("workflow: w\noperators:\n  same: {use: 'lies_beside:same'}\n  no: {use: 'not_there:same'}\n")
+    problems = check(read_flow(file, ["same.batch=2"])).problems
+    assert not any("lies_beside" in problem for problem in problems)
+    assert "no: operator 'not_there:same': no module 'not_there' beside the workflow file" in "\n".join(problems)

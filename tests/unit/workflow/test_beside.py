@@ -1,0 +1,15 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from camlink.workflow.beside import look_beside
+
+
+def test_a_folder_is_looked_into_once_and_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", ["first"])
+    look_beside(tmp_path)
+    look_beside(tmp_path / ".")
+    assert sys.path == ["first", str(tmp_path)]
