@@ -6,24 +6,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from camlink.display.terminal.options import Values, read_sets
+from camlink.display.terminal.options import Values, read_flow
+from camlink.display.terminal.paper import paper
 from camlink.runtime.run import check_here
 from camlink.workflow.check import table
-from camlink.workflow.text import read_workflow
 
 
 def check(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")], values: Values = None) -> None:
     """Check a workflow: names, types, parameters, links, cycles and needs, all in one report."""
-    checked = check_here(read_workflow(file).with_values(read_sets(values))).must_run()
+    checked = check_here(read_flow(file, values)).must_run()
     grid = Table(box=None, header_style="dim")
     for title in ("name", "use", "kind", "at", "inputs", "outputs"):
         grid.add_column(title)
     for row in table(checked):
         grid.add_row(*(row[title] for title in ("name", "use", "kind", "at", "inputs", "outputs")))
-    console = Console()
+    console = paper()
     console.print(grid, highlight=False)
     console.print(f"[green]{checked.workflow.name}: no problems[/], {len(checked.operators)} operators, "
                   f"{len(checked.links)} links", highlight=False)

@@ -99,15 +99,13 @@ def print_report(console: Console, report: Report) -> None:
     console.print(f"[{style}]{report.verdict}[/]  scan {report.scan or '-'}", highlight=False)
     for reason in report.reasons:
         console.print(f"  because {reason}", style="yellow", highlight=False, markup=False)
-    grid = Table.grid(padding=(0, 2))
     frames = {k: v for k, v in report.frames.items() if v or k in ("expected", "captured", "delivered")}
-    grid.add_row("frames", ", ".join(f"{k} {_short(v)}" for k, v in frames.items()))
-    grid.add_row("times", ", ".join(f"{k.removesuffix('_s')} {v:.2f} s" for k, v in report.times.items()
-                                    if v is not None))
     result = {k: v for k, v in report.result.items() if k != "files"}
-    if result:
-        grid.add_row("result", ", ".join(f"{k} {_short(v)}" for k, v in result.items()))
-    for file in report.result.get("files", []):
-        grid.add_row("file", str(file))
-    grid.add_row("log", report.folder)
-    console.print(grid, highlight=False, soft_wrap=True)
+    lines = {"frames": ", ".join(f"{k} {_short(v)}" for k, v in frames.items()),
+             "times": ", ".join(f"{k.removesuffix('_s')} {v:.2f} s" for k, v in report.times.items() if v is not None),
+             "result": ", ".join(f"{k} {_short(v)}" for k, v in result.items())}
+    for title, text in lines.items():
+        if text:
+            console.print(f"{title:7} {text}", highlight=False, markup=False)
+    for title, place in [*(("file", file) for file in report.result.get("files", [])), ("log", report.folder)]:
+        console.print(f"{title:7} {place}", highlight=False, markup=False, soft_wrap=True)  # whole, to be copied

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
 
 from camlink.display.terminal import options
 from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Sites, Size, Tls, Values
+from camlink.display.terminal.paper import paper
 from camlink.display.terminal.session import Choices, present
 from camlink.errors import CamlinkError, UnknownName
 from camlink.runtime.report import Report
@@ -36,7 +36,7 @@ def demo(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(DEMOS)}."
     workflow = demo_workflow(name, size, fault).with_values(options.read_sets(values))
     if sites is not None:
         workflow = put_over_sites(workflow, sites)
-    console = Console()
+    console = paper()
     twin = build(TwinParameters, dict(workflow.nodes["beamline"].parameters), "beamline")
     assert isinstance(twin, TwinParameters)
     Faults.parse(twin.faults)

@@ -10,7 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from camlink.display.terminal.options import Values, read_sets
+from camlink.display.terminal.options import Values, read_flow
+from camlink.display.terminal.paper import paper
 
 _STYLE: Final = {"ok": "green", "warn": "yellow", "refuse": "bold red"}
 
@@ -21,13 +22,13 @@ def doctor(file: Annotated[Path | None, typer.Argument(help="A workflow, to look
                                                    "and who could talk to it.")] = False) -> None:
     """Look at this machine before a scan; exit code 1 when something refuses, 0 for warnings."""
     if listeners:
-        raise typer.Exit(_show_listeners(Console()))
+        raise typer.Exit(_show_listeners(paper()))
     from camlink.runtime.doctor.machine import look_at_machine
     from camlink.runtime.doctor.rates import look_at_rates
     from camlink.settings import read_settings
 
     settings = read_settings()
-    links, demand, ports = _asked(file, read_sets(values)) if file is not None else ((), {}, [])
+    links, demand, ports = _asked(file, values) if file is not None else ((), {}, [])
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("what", "", "found", "what to do"):
         table.add_column(title, overflow="fold")
@@ -35,7 +36,7 @@ def doctor(file: Annotated[Path | None, typer.Argument(help="A workflow, to look
                 *look_at_rates(settings.runs, settings.sockets, links, demand)]
     for row in findings:
         table.add_row(row.what, Text(row.state, style=_STYLE[row.state]), row.found, row.remedy)
-    console = Console()
+    console = paper()
     console.print(table, highlight=False)
     refused = sum(row.state == "refuse" for row in findings)
     warned = sum(row.state == "warn" for row in findings)
@@ -61,15 +62,14 @@ def _show_listeners(console: Console) -> int:
     return 1 if wide else 0
 
 
-def _asked(file: Path, values: dict[str, Any]) -> tuple[Any, dict[str, float], list[Any]]:
+def _asked(file: Path, values: list[str] | None) -> tuple[Any, dict[str, float], list[Any]]:
     """Links of the workflow, bytes a second that its twin asks of them, and findings about ports that are fixed."""
     from camlink.beamline.twin.parameters import TwinParameters
     from camlink.capture.fastccd.geometry import PRESETS
     from camlink.runtime.layout import lay_out
     from camlink.workflow.check import check
-    from camlink.workflow.text import read_workflow
 
-    checked = check(read_workflow(file).with_values(values)).must_run()
+    checked = check(read_flow(file, values)).must_run()
     links = tuple(lay_out(checked, Path(), Path(), {}).links.values())
     demand: dict[str, float] = {}
     for parameters in checked.parameters.values():

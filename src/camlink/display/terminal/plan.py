@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from camlink.display.terminal.options import Size, Values, read_sets, write_json
+from camlink.display.terminal.paper import paper
 from camlink.errors import ParameterError
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def plan(preset: Annotated[Size, typer.Argument(
                  "visit_s": None if visit_h is None else visit_h * 3600},
         "solve": {"iterations": iterations}}
     scan, around, solve = records(preset, given, read_sets(values))
-    console = Console()
+    console = paper()
     with console.status("measuring an iteration" if not around.ms_per_iteration else "working it out"):
         found = forecast(scan, around, solve)
     console.print(table(found, around), highlight=False)

@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Tls, Values, read_sets
+from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Tls, Values, read_flow
+from camlink.display.terminal.paper import paper
 from camlink.display.terminal.session import Choices, present
 from camlink.workflow.graph import Workflow
-from camlink.workflow.text import read_workflow
 
 
 def record(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")],
@@ -20,8 +19,8 @@ def record(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.
            values: Values = None, report: ReportFile = None, browser: Browser = True, leave: Leave = False,
            folder: Folder = None, port: Port = 0, host: Host = "127.0.0.1", tls: Tls = "auto") -> None:
     """Run a workflow and write every block of some links into OPERATOR.blocks; `camlink replay` plays it."""
-    workflow = tapped(read_workflow(file).with_values(read_sets(values)), tap)
-    raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host, tls), Console()))
+    workflow = tapped(read_flow(file, values), tap)
+    raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host, tls), paper()))
 
 
 def tapped(workflow: Workflow, taps: list[str]) -> Workflow:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from camlink.carry.disk.journal import SUFFIX
 from camlink.display.terminal.options import Browser, Folder, Host, Leave, Port, ReportFile, Tls, Values, read_sets
+from camlink.display.terminal.paper import paper
 from camlink.display.terminal.session import Choices, present
 from camlink.workflow.graph import Node, Workflow
 
@@ -24,7 +24,7 @@ def replay(file: Annotated[Path, typer.Argument(help="A CXI, ptyd or siemens-sta
     """Replay a recorded scan through the ptychography graph."""
     made = tape_workflow(file, speed, fault) if file.suffix == SUFFIX else replay_workflow(file, rate_hz)
     workflow = made.with_values(read_sets(values))
-    raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host, tls), Console()))
+    raise typer.Exit(present(workflow, Choices(report, browser, leave, folder, port, host, tls), paper()))
 
 
 def replay_workflow(file: Path, rate_hz: float) -> Workflow:

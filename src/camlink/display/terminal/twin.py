@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from camlink.display.live import Live
 from camlink.display.terminal.console import print_report
 from camlink.display.terminal.options import Folder, Values, read_sets
+from camlink.display.terminal.paper import paper
 from camlink.display.terminal.session import exit_code, follow
 from camlink.errors import UnknownName
 from camlink.runtime.run import OpenRun, make_master
@@ -28,7 +28,7 @@ def twin(name: Annotated[str, typer.Argument(help=f"One of: {', '.join(TWINS)}."
     flow = Workflow("twin", sites={DEFAULT_SITE: Site(DEFAULT_SITE, "inline")})
     flow.add("beamline", "twin", faults=fault, port=port)
     chosen = read_sets([v if "." in v.partition("=")[0] else f"beamline.{v}" for v in values or []])
-    live, console = Live(), Console()
+    live, console = Live(), paper()
     report = follow(OpenRun(make_master(flow.with_values(chosen), folder=folder, screen=live, watch=live.put_status)),
                     live, console)
     print_report(console, report)

@@ -54,3 +54,13 @@ def test_a_report_says_how_it_ended_and_where_things_are() -> None:
     assert "expected 10, captured 0, delivered 0" in text
     assert "ready 1.23 s" in text
     assert "/x/s1.cxi" in text
+
+
+def test_the_folder_of_a_run_is_whole_in_a_narrow_terminal() -> None:
+    place = "/data/" + "long/" * 30
+    report = Report(
+        workflow="toys", scan="s1", verdict="complete", reasons=(), frames={}, links=(), times={},
+        result={"files": [place + "s1.cxi"]}, decisions=(), versions={}, operators={}, folder=place)
+    console = Console(width=40, record=True, file=StringIO())
+    print_report(console, report)
+    assert f"file    {place}s1.cxi\nlog     {place}\n" in console.export_text()
