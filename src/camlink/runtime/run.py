@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -48,7 +49,9 @@ def new_folder(workflow: Workflow, settings: Settings) -> Path:
 
 def check_here(workflow: Workflow) -> Checked:
     """Check a workflow, with its needs held against what is known of the machines of its sites before they come."""
-    return check(workflow, offers=foresee(workflow))
+    offers, faults = foresee(workflow)
+    checked = check(workflow, offers=offers)
+    return replace(checked, problems=(*checked.problems, *faults))
 
 
 def make_master(workflow: Workflow, *, folder: Path | None = None, screen: Screen | None = None,

@@ -13,6 +13,7 @@ from camlink.errors import InputError, UnknownName, WorkflowError
 from camlink.policy import read_policy
 from camlink.registry import Registry
 from camlink.workflow.assignment import Unmet, Want, assign
+from camlink.workflow.beside import import_operator
 from camlink.workflow.graph import Kind, Node, Site, Wire, Workflow
 from camlink.workflow.needs import ANY, Needs, Offer, read_needs
 from camlink.workflow.operator import Kind as OperatorKind
@@ -108,24 +109,10 @@ def _finder(workflow: Workflow) -> Callable[[str], Operator]:
 
     def find(name: str) -> Operator:
         if ":" in name and name not in workflow.used:
-            return _import(name)
+            return import_operator(name)
         return registry.get(name)
 
     return find
-
-
-def _import(name: str) -> Operator:
-    module, _, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as why:  # the code of somebody else
-        if isinstance(why, ModuleNotFoundError) and why.name and f"{module}.".startswith(f"{why.name}."):
-            raise InputError(f"operator '{name}': no module '{why.name}' beside the workflow file, and none that is "
-                             f"installed; write {why.name}.py there, or install its package") from None
-        raise InputError(f"operator '{name}': {type(why).__name__}: {why}; try python -c 'import {module}'") from None
-    if not isinstance(found, Operator):
-        raise InputError(f"operator '{name}' is a {type(found).__name__}; decorate it with @operator")
-    return found
 
 
 class _Check:

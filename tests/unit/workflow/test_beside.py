@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from camlink.workflow.beside import look_beside
+from camlink.errors import UnknownName
+from camlink.workflow.beside import import_operator, look_beside
 
 
 def test_a_folder_is_looked_into_once_and_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,3 +14,8 @@ def test_a_folder_is_looked_into_once_and_last(tmp_path: Path, monkeypatch: pyte
     look_beside(tmp_path)
     look_beside(tmp_path / ".")
     assert sys.path == ["first", str(tmp_path)]
+
+
+def test_a_misspelt_operator_of_a_module_is_guessed() -> None:
+    with pytest.raises(UnknownName, match=r"camlink\.capture\.replay 'repaly'; did you mean 'replay'"):
+        import_operator("camlink.capture.replay:repaly")

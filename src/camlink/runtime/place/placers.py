@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from camlink.errors import InputError
+from camlink.errors import InputError, UnknownName
 from camlink.runtime.hosting import HERE, offer_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.place.batch import PsijSubmitter
@@ -26,7 +26,9 @@ from camlink.workflow.graph import Site, Workflow
 from camlink.workflow.needs import Offer
 
 LATE_S: Final = 600.0  # by so much a batch system may end a job late
-_JOBS: Final = {"slurm": SlurmOptions, "facility": FacilityOptions}
+_OPTIONS: Final[dict[str, Any]] = {
+    **dict.fromkeys(QUEUED, JobOptions), "slurm": SlurmOptions, "facility": FacilityOptions, "ssh": SshOptions,
+    "join": JoinOptions, "local": LocalOptions}
 
 
 def make_placer(agent: str, site: Site, sockets: Path, folder: Path, births: Births | None,
@@ -36,17 +38,17 @@ def make_placer(agent: str, site: Site, sockets: Path, folder: Path, births: Bir
     Raises InputError for options that its kind does not know.
     """
     if site.placer in QUEUED:
-        asked = _options(site, _JOBS.get(site.placer, JobOptions))
+        asked = _options(site)
         place = JobPlace(asked, folder, lambda jobs: _submitter(agent, site.placer, asked, jobs))
         life_s = asked.wait_s + asked.walltime_s + LATE_S
         return RemotePlacer(agent, place, asked.address, folder, relay, asked.wait_s, life_s)
     if site.placer == "ssh":
-        ssh = _options(site, SshOptions)
+        ssh = _options(site)
         return RemotePlacer(agent, SshPlace(ssh), "127.0.0.1", folder, relay)
     if site.placer == "join":
-        return JoinPlacer(agent, _options(site, JoinOptions), folder, relay, sockets.name)
+        return JoinPlacer(agent, _options(site), folder, relay, sockets.name)
     assert births is not None  # the master has one where a site is of this machine
-    return LocalPlacer(agent, sockets, folder, births, _options(site, LocalOptions).walltime_s)
+    return LocalPlacer(agent, sockets, folder, births, _options(site).walltime_s)
 
 
 def _submitter(agent: str, placer: str, asked: Any, jobs: Path) -> Submitter:
@@ -57,20 +59,25 @@ def _submitter(agent: str, placer: str, asked: Any, jobs: Path) -> Submitter:
     return PsijSubmitter(placer, jobs)
 
 
-def foresee(workflow: Workflow) -> dict[str, Offer]:
-    """What each agent of a workflow is going to have, as far as it can be known before it comes.
+def foresee(workflow: Workflow) -> tuple[dict[str, Offer], list[str]]:
+    """What each agent of a workflow is going to have, and what sites say that their placers do not know.
 
     Agents of this machine have what it has, those of a job what their site asks for; of others nothing is known.
     """
     here = offer_of(take_inventory(read_settings().sockets), HERE)
-    offers = {MASTER: here}
+    offers, faults = {MASTER: here}, []
     for site in workflow.sites.values():
         offer = here if site.placer in ("inline", "local") else Offer()
-        if site.placer in QUEUED:
-            job = _options(site, _JOBS.get(site.placer, JobOptions))
-            offer = Offer(cores=job.cpus, gpus=job.gpus, memory_bytes=job.memory_bytes or None, time_s=job.walltime_s)
+        try:
+            options = _options(site) if site.placer in _OPTIONS else None
+            if isinstance(options, JobOptions):
+                offer = Offer(cores=options.cpus, gpus=options.gpus, memory_bytes=options.memory_bytes or None,
+                              time_s=options.walltime_s)
+        except InputError as error:
+            key = error.name if isinstance(error, UnknownName) else "placer"
+            faults.append(f"{error}{workflow.at_line('sites', site.name, key)}")
         offers |= dict.fromkeys(site.names, offer)
-    return offers
+    return offers, faults
 
 
 def _read_path(kind: type, value: Any) -> Any:
@@ -79,9 +86,14 @@ def _read_path(kind: type, value: Any) -> Any:
     raise TypeError(f"expected {kind.__name__}, got {value!r}")
 
 
-def _options(site: Site, kind: Any) -> Any:
+def _options(site: Site) -> Any:
+    kind = _OPTIONS[site.placer]
+    known = [field.name for field in msgspec.structs.fields(kind)]
+    for name in site.options:
+        if name not in known:
+            raise UnknownName(f"option of site {site.name} ({site.placer})", name, known)
     try:
         return msgspec.convert(dict(site.options), kind, strict=False, dec_hook=_read_path)
     except msgspec.ValidationError as error:
-        known = ", ".join(field.name for field in msgspec.structs.fields(kind))
-        raise InputError(f"sites.{site.name}: {error} (a site by {site.placer} knows {known})") from None
+        said = str(error).replace("Object missing required field", f"a site by {site.placer} needs")
+        raise InputError(f"sites.{site.name}: {said}") from None
