@@ -37,7 +37,9 @@ def read_invitation(message: bytes) -> Invitation:
         for endpoint in invitation.endpoints:
             host, _, port = endpoint.removeprefix("tcp://").rpartition(":")
             ipaddress.ip_address(host.strip("[]"))
-            if not port.isdecimal() or endpoint != endpoint_of(host.strip("[]"), int(port)):
+            # a scope (%) means something to its own machine only, and ZeroMQ raises for some
+            if (not port.isdecimal() or not 0 < int(port) < 1 << 16 or "%" in host
+                    or endpoint != endpoint_of(host.strip("[]"), int(port))):
                 raise ValueError
     except (msgspec.MsgspecError, ValueError, RecursionError):
         raise WireError("an invitation that is none, or to what is no address") from None
