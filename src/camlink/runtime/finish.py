@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Final
@@ -16,8 +19,10 @@ from camlink.block import Block, Frames, Result, Void
 from camlink.carry.disk.journal import SUFFIX, map_blocks, write_blocks
 from camlink.carry.disk.spilling import read_spilled
 from camlink.errors import CamlinkError, FormatError, StorageError
+from camlink.runtime.agent import SAVE_S
 from camlink.runtime.events import Begin
 from camlink.runtime.messages import WorkerSpec
+from camlink.runtime.reach.dial import LOST_S
 from camlink.runtime.story import Moment, replay
 from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.ends import SPILL
@@ -34,6 +39,7 @@ from camlink.workflow.parameter import build
 LATER: Final = 1 << 30
 """What is made now is numbered from here: later than everything that was made before."""
 MADE: Final = ".made"
+LOOK_S: Final = 0.1
 Pool = dict[str, dict[str, Block]]
 """Blocks by source and key, mapped: in memory is what is said of each (some KB) and what is worked on right now."""
 
@@ -46,6 +52,7 @@ def finish(folder: Path) -> Iterator[str]:
     FormatError when no run is kept there, StorageError while it still runs.
     """
     begin, last = _read(folder)
+    yield from _wait_for_others(folder, begin, last)
     for secret in (folder / "keys", *folder.glob("jobs-*")):  # what the master would have removed
         shutil.rmtree(secret, ignore_errors=True)
     (folder / JOURNALS).mkdir(exist_ok=True)  # nobody may have kept one; what is made anew waits there
@@ -96,9 +103,38 @@ def _read(folder: Path) -> tuple[Begin, Moment]:
     named = re.match(r"camlink-(\d+)-", sockets.name)
     if sockets.exists() and named and psutil.pid_exists(int(named[1])):
         raise StorageError(f"{folder}: the run still goes on (process {named[1]}); let it end first")
-    if named:
-        shutil.rmtree(sockets, ignore_errors=True)
     return begin, last
+
+
+def _wait_for_others(folder: Path, begin: Begin, last: Moment) -> Iterator[str]:
+    """Agents outlive their master for a while, in which their workers put on the disk what is under way.
+
+    Raises StorageError when processes of the run on this machine do not end.
+    """
+    sockets, until_s, told = begin.workers[0].spec.sockets, time.monotonic() + 2 * SAVE_S, False
+    while there := _processes(sockets):
+        if not told:
+            yield f"waits for processes of the run ({len(there)}), which save what is under way"
+        if time.monotonic() > until_s:
+            raise StorageError(f"{folder}: processes of the run go on without its master: "
+                               f"{', '.join(map(str, there))}; end them first")
+        told = True
+        time.sleep(LOOK_S)
+    left_s = last.entry.at + LOST_S + SAVE_S - time.time()
+    if last.state.phase != "over" and begin.far & last.state.joined.keys() and left_s > 0:
+        yield f"waits {left_s:.0f} s until agents on other machines miss their master and save what is under way"
+        time.sleep(min(left_s, LOST_S + SAVE_S))
+    shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _processes(sockets: str) -> list[int]:
+    """Agents and workers of a run on this machine: the folder of its sockets stands on their command lines."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.pid != os.getpid() and any(sockets in word for word in process.cmdline()):
+                found.append(process.pid)
+    return found
 
 
 def _journals(folder: Path, pool: Pool) -> Iterator[str]:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -10,17 +13,19 @@ from camlink.carry.disk.journal import SUFFIX, write_blocks
 from camlink.carry.disk.spill import Spill
 from camlink.carry.envelope import encode
 from camlink.errors import FormatError
+from camlink.runtime.agent import SAVE_S
 from camlink.runtime.events import Begin, Placed
 from camlink.runtime.finish import finish
-from camlink.runtime.log import EVENTS, EventLog
-from camlink.runtime.messages import LinkSpec, WorkerSpec
+from camlink.runtime.log import EVENTS, Entry, EventLog
+from camlink.runtime.messages import Inventory, Joined, LinkSpec, WorkerSpec
+from camlink.runtime.reach.dial import LOST_S
 from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.ends import SPILL
 from camlink.runtime.work.porter import JOURNALS
 from camlink.testing.toys import toy_frames, toy_scan
 
 
-def begun(tmp_path: Path, *, camera: bool = True) -> None:
+def begun(tmp_path: Path, *, camera: bool = True, far: frozenset[str] = frozenset()) -> None:
     """A run of a camera and a sink, in front of which three frames wait on the disk."""
     link = LinkSpec(name="camera>keep", source="camera", target="keep", output="out", input="frames", kind="zmq",
                     policy="spill", limit_bytes=1 << 20)
@@ -32,7 +37,7 @@ def begun(tmp_path: Path, *, camera: bool = True) -> None:
     log = EventLog(tmp_path / EVENTS)
     log.write(Begin(workflow="w", uses={"camera": "toys.camera", "keep": "toys.hoard"}, links=(link,),
                     workers=(*((Placed(source, "here"),) if camera else ()), Placed(spec, "here")),
-                    agents={"here": "here"}), 0.0)
+                    agents={"here": "here"}, far=far), 0.0)
     log.close()
     spill = Spill(tmp_path / SPILL / "camera" / "one")
     block = toy_frames(toy_scan(3), 0, 3)
@@ -45,6 +50,32 @@ def test_what_waits_on_the_disk_is_finished_where_nobody_kept_a_journal(tmp_path
     begun(tmp_path)
     assert list(finish(tmp_path))[-1] == "finished; the journals are gone"
     assert not (tmp_path / SPILL).exists()
+
+
+def test_a_run_is_finished_when_its_agents_have_saved_what_was_under_way(tmp_path: Path) -> None:
+    begun(tmp_path)
+    (there := tmp_path / "camlink-0-x").mkdir()
+    saving = subprocess.Popen([sys.executable, "-S", "-c", "import sys; sys.stdin.read()", f"ipc://{there}/agent-here"],
+                              stdin=subprocess.PIPE)
+    story = finish(tmp_path)
+    assert next(story) == "waits for processes of the run (1), which save what is under way"
+    assert there.exists()
+    saving.communicate()
+    assert list(story)[-1] == "finished; the journals are gone"
+    assert not there.exists()
+
+
+@pytest.mark.parametrize(("ago_s", "waits"), [(LOST_S + SAVE_S - 0.2, True), (1000.0, False)])
+def test_agents_elsewhere_have_time_to_miss_their_master(tmp_path: Path, ago_s: float, waits: bool) -> None:
+    begun(tmp_path, far=frozenset({"here"}))
+    log = (tmp_path / EVENTS).open("ab")
+    has = Inventory(host="h", system="s", cores=1, memory_bytes=1, disk_bytes=1, gpus=(), walltime_left_s=None,
+                    versions={})
+    log.write(msgspec.json.encode(Entry(time.time() - ago_s, Joined(site="here", pid=1, has=has))) + b"\n")
+    log.close()
+    told = list(finish(tmp_path))
+    assert ("agents on other machines" in told[0]) is waits
+    assert told[-1] == "finished; the journals are gone"
 
 
 def test_a_log_that_does_not_tell_of_an_input_is_refused(tmp_path: Path) -> None:
