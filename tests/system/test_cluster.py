@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,9 @@ from camlink.display.live import Live
 from camlink.display.web.ordering import actions_of
 from camlink.display.web.server import PageServer
 from camlink.errors import Closed, OperatorFailed, PeerLost
-from camlink.runtime.cluster import side
-from camlink.runtime.cluster.certificates import make_certificates
+from camlink.runtime.cluster import clusters, side
+from camlink.runtime.cluster.certificates import Authority
 from camlink.runtime.cluster.client import open_executor
-from camlink.runtime.cluster.clusters import ROLES
 from camlink.runtime.cluster.side import ClusterSide, entrance_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import JoinCluster, StartScheduler
@@ -43,7 +43,7 @@ class Cluster:
     def __init__(self, folder: Path) -> None:
         folder.chmod(0o700)
         self.side = ClusterSide("a", folder, take_inventory(folder))
-        _, self.passes = make_certificates(ROLES)
+        self.passes = Authority().issue()
         self.side.obey(StartScheduler(own=self.passes["scheduler"]))
         self.address = ""
         self._closing = threading.Event()
@@ -237,6 +237,23 @@ def test_an_operator_uses_the_workers_of_all_agents_of_its_site_and_lost_ones_ar
     assert told["here"] == 0
     assert told["work"] == {"waiting": 0, "done": 60, "failed": 0, "cancelled": 0}
     assert parts("worker") == parts("scheduler") == []
+
+
+@pytest.mark.full
+def test_who_comes_after_the_first_life_of_the_certificates_is_let_in(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both workers are killed then: others come, to a scheduler and an operator that live on."""
+    monkeypatch.setattr(clusters, "LIFE", timedelta(seconds=8))
+    with open_run(flow(2, 1, 120), folder=tmp_path / "run") as opened:
+        deadline = time.monotonic() + 60
+        while len(first := parts("worker")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(9)
+        for pid in first:
+            os.kill(pid, signal.SIGKILL)
+        report = opened.wait(60)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    assert report.operators["spread"]["total"] == sum(range(120))
 
 
 @pytest.mark.full

@@ -225,6 +225,8 @@ class Master:
         if self._harbour is not None and self._harbour.renew():
             for site in self._placers:
                 self._send(site, "", Renew(passage=self._harbour.passage))
+        for agent, said in self._clusters.renew():
+            self._send(agent, "", said)
         if self._births is not None:
             self._births.look()
         for site, placer in list(self._placers.items()):

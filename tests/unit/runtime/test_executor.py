@@ -1,12 +1,13 @@
 import contextlib
 import datetime
+import socket
 import ssl
 import threading
 
 import pytest
 
 from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
-from camlink.runtime.cluster.certificates import make_certificates
+from camlink.runtime.cluster.certificates import Authority, Handshakes
 from camlink.runtime.executor import ThreadExecutor
 
 
@@ -114,41 +115,54 @@ def test_certificates_are_of_one_authority_and_show_no_key():
     from cryptography import x509
     from cryptography.exceptions import InvalidSignature
 
-    authority, made = make_certificates(("scheduler", "worker"))
-    other, _ = make_certificates(("worker",))
+    one, other = Authority(), Authority()
+    made = one.issue()
     certificate = x509.load_pem_x509_certificate(made["worker"].certificate.encode())
-    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(authority.encode()))
+    certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(one.certificate.encode()))
     with pytest.raises(InvalidSignature):
-        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(other.encode()))
-    assert (certificate.not_valid_after_utc - certificate.not_valid_before_utc).days <= 1
+        certificate.verify_directly_issued_by(x509.load_pem_x509_certificate(other.certificate.encode()))
+    assert certificate.not_valid_after_utc - certificate.not_valid_before_utc < datetime.timedelta(hours=5)
     assert made["worker"].key != made["scheduler"].key
     assert "PRIVATE" not in repr(made)
 
 
-def shake(server, client, folder):
-    """A handshake of TLS, as Dask makes it of two passes; raises what the client says."""
-    ends = []
-    for mine, purpose in ((server, ssl.Purpose.CLIENT_AUTH), (client, ssl.Purpose.SERVER_AUTH)):
-        (folder / mine.role).write_text(mine.certificate + mine.key)
-        context = ssl.create_default_context(purpose, cadata=mine.authority)
-        context.load_cert_chain(folder / mine.role)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_REQUIRED
-        ends.append((context, ssl.MemoryBIO(), ssl.MemoryBIO()))
-    (one, a, b), (two, _, _) = ends
-    serves, asks = one.wrap_bio(a, b, server_side=True), two.wrap_bio(b, a)
-    left = [serves, asks]
-    for _ in range(8):
-        for end in left[:]:
-            with contextlib.suppress(ssl.SSLWantReadError):
-                end.do_handshake()
-                left.remove(end)
-    assert not left
-
-
-def test_a_certificate_whose_time_is_over_is_refused(tmp_path):
+@pytest.fixture
+def shake(tmp_path):
+    """What makes a handshake of TLS between two that live on, as their files are then; raises what the client says."""
     pytest.importorskip("cryptography", reason="cryptography is not installed: pip install -e '.[sites]'")
-    _, made = make_certificates(("scheduler", "worker"))
-    shake(made["scheduler"], made["worker"], tmp_path)
-    _, old = make_certificates(("scheduler", "worker"), datetime.timedelta(minutes=-1))
+    authority = Authority()
+    own = {role: tmp_path / role for role in ("scheduler", "worker")}
+    serving = Handshakes.of(authority.certificate, own["scheduler"], serves=True)
+    dialling = Handshakes.of(authority.certificate, own["worker"], serves=False)
+
+    def renew_and_shake(by=authority, minutes=1.0, roles=("scheduler", "worker")):
+        made = by.issue(datetime.timedelta(minutes=minutes))
+        for role in roles:
+            own[role].write_bytes(made[role].pem)
+        left = []
+        with contextlib.ExitStack() as stack:
+            for context, plain in zip((serving, dialling), socket.socketpair(), strict=True):
+                plain.setblocking(False)
+                left.append(stack.enter_context(context.wrap_socket(
+                    plain, server_side=context is serving, do_handshake_on_connect=False)))
+            for _ in range(8):
+                for end in left[::-1]:
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        end.do_handshake()
+                        left.remove(end)
+        assert not left
+
+    return renew_and_shake
+
+
+def test_a_certificate_whose_time_is_over_is_refused_until_it_is_renewed(shake):
+    shake()
     with pytest.raises(ssl.SSLCertVerificationError, match="expired"):
-        shake(old["scheduler"], old["worker"], tmp_path)
+        shake(minutes=-1)
+    shake()
+
+
+def test_a_certificate_of_another_authority_is_refused(shake):
+    shake()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        shake(by=Authority(), roles=["scheduler"])

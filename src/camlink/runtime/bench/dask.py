@@ -11,9 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from camlink.runtime.cluster.certificates import make_certificates
-from camlink.runtime.cluster.client import SETTINGS, need_dask, open_executor
-from camlink.runtime.cluster.clusters import ROLES
+from camlink.runtime.cluster.certificates import Authority
+from camlink.runtime.cluster.client import SETTINGS, Entrance, need_dask, open_executor
 from camlink.runtime.cluster.side import ClusterSide, entrance_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import JoinCluster, StartScheduler
@@ -29,11 +28,12 @@ def measure() -> dict[str, Any]:
     """Case `dask`: tasks/s of a cluster of two workers."""
     dask, distributed = need_dask()
     with tempfile.TemporaryDirectory(prefix="camlink-bench-") as folder, ExitStack() as stack:
-        address, client = _cluster(Path(folder), stack)
-        ours = open_executor(entrance_of(Path(folder), "bench"))
+        entrance = _cluster(Path(folder), stack)
+        ours = open_executor(entrance)
         stack.callback(ours.close)
         stack.enter_context(dask.config.set(SETTINGS))
-        bare = stack.enter_context(distributed.Client(address, security=client.security(distributed),
+        known = Entrance.read(entrance)
+        bare = stack.enter_context(distributed.Client(known.address, security=known.security(distributed),
                                                       set_as_default=False))
         rates: dict[str, list[float]] = {"ours": [], "bare": []}
         times: dict[str, list[float]] = {"ours": [], "bare": []}
@@ -68,18 +68,16 @@ def _time(one: Callable[[int], Any], number: int) -> float:
     return time.perf_counter() - begun_s
 
 
-def _cluster(folder: Path, stack: ExitStack) -> tuple[str, Any]:
-    """A cluster as the agent of a site brings it up; its address, and what lets a client in."""
+def _cluster(folder: Path, stack: ExitStack) -> Path:
+    """A cluster as the agent of a site brings it up; the file that leads to it."""
     folder.chmod(0o700)
     side = ClusterSide("bench", folder, take_inventory(folder))
-    _, passes = make_certificates(ROLES)
-    up: list[str] = []
+    passes = Authority().issue()
     closing = threading.Event()
 
     def look() -> None:
         while not closing.wait(0.05):
             if (news := side.look()) is not None:
-                up.append(news.address)
                 side.obey(JoinCluster(cluster="bench", address=news.address, workers=WORKERS, own=passes["worker"],
                                       client=passes["client"]))
         side.close()
@@ -93,5 +91,6 @@ def _cluster(folder: Path, stack: ExitStack) -> tuple[str, Any]:
         thread.join()
 
     stack.callback(end)
-    open_executor(entrance_of(folder, "bench")).close()  # waits until it is up
-    return up[-1], passes["client"]
+    entrance = entrance_of(folder, "bench")
+    open_executor(entrance).close()  # waits until it is up
+    return entrance

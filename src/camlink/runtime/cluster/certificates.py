@@ -1,19 +1,28 @@
-"""Certificates of one run: an authority that lives in memory, and a short-lived certificate a role, for TLS."""
+"""Certificates of one cluster: an authority that lives in memory, and a short-lived certificate a role, for TLS.
+
+A certificate is looked at when a connection is made. So who serves or dials reads its own from a file at each
+handshake, and the file is written anew while the run lives.
+"""
 
 from __future__ import annotations
 
 import datetime
+import ssl
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 from camlink.errors import InputError
 
-LIFE: Final = datetime.timedelta(hours=24)
+ROLES: Final = ("scheduler", "worker", "client")
+LIFE: Final = datetime.timedelta(hours=4)
+AUTHORITY_LIFE: Final = datetime.timedelta(days=3650)  # it ends with the process that has its key
+_NAME: Final = "camlink run"
 
 
 class Pass(msgspec.Struct, frozen=True):
-    """What a part of a cluster needs to talk to the others: the authority of the run, and a certificate of its role."""
+    """What a part of a cluster needs to talk to the others: its authority, and a certificate of a role."""
 
     role: str
     authority: str
@@ -24,37 +33,79 @@ class Pass(msgspec.Struct, frozen=True):
         """Without the key: this may stand in a log."""
         return f"Pass(role={self.role!r})"
 
-    def security(self, distributed: Any) -> Any:
-        """The same for Dask."""
-        return distributed.Security(require_encryption=True, tls_ca_file=self.authority, **{
-            f"tls_{self.role}_cert": self.certificate, f"tls_{self.role}_key": self.key})
+    @property
+    def pem(self) -> bytes:
+        """Certificate and key, as a file has them from which a handshake is made."""
+        return (self.certificate + self.key).encode()
 
 
-def make_certificates(roles: tuple[str, ...], life: datetime.timedelta = LIFE) -> tuple[str, dict[str, Pass]]:
-    """The certificate of a new authority (PEM), and one for each role that it has signed; its key is forgotten."""
-    try:
+class Authority:
+    """Signs the certificates of a cluster; its key is nowhere but here. Raises InputError without cryptography."""
+
+    def __init__(self) -> None:
+        self._key = _new_key()
+        self.certificate = self._sign(_NAME, self._key, AUTHORITY_LIFE, authority=True)
+
+    def issue(self, life: datetime.timedelta = LIFE) -> dict[str, Pass]:
+        """A new key for each role, with a certificate of such a life."""
+        keys = {role: _new_key() for role in ROLES}
+        return {role: Pass(role, self.certificate, self._sign(role, key, life), _pem_key(key))
+                for role, key in keys.items()}
+
+    def _sign(self, name: str, key: Any, life: datetime.timedelta, *, authority: bool = False) -> str:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
+
+        now = datetime.datetime.now(datetime.UTC)
+        builder = x509.CertificateBuilder(_name(_NAME), _name(name), key.public_key(), x509.random_serial_number(),
+                                          now - datetime.timedelta(minutes=5), now + life)
+        builder = builder.add_extension(x509.BasicConstraints(authority, 0 if authority else None), critical=True)
+        return _pem(builder.sign(self._key, hashes.SHA256()))
+
+
+class Handshakes(ssl.SSLContext):
+    """What one side needs for handshakes with others of its cluster, each with the certificate of `own` as it is then.
+
+    Raises OSError when the file is gone: the run is over.
+    """
+
+    own: Path
+
+    @classmethod
+    def of(cls, authority: str, own: Path, *, serves: bool) -> Handshakes:
+        """Those of the side that serves, or of the one that dials."""
+        made = cls(ssl.PROTOCOL_TLS_SERVER if serves else ssl.PROTOCOL_TLS_CLIENT)
+        made.own, made.minimum_version = own, ssl.TLSVersion.TLSv1_3
+        made.check_hostname, made.verify_mode = False, ssl.CERT_REQUIRED  # the authority is of this cluster alone
+        made.load_verify_locations(cadata=authority)
+        return made
+
+    def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
+        """A socket whose handshake shows the newest certificate."""
+        self.load_cert_chain(self.own)
+        return super().wrap_socket(*arguments, **more)
+
+
+def security(distributed: Any, authority: str, own: Path) -> Any:
+    """The same for Dask, whose own would read the file once."""
+
+    def connecting(*_: Any) -> dict[str, Any]:
+        return {"ssl_context": Handshakes.of(authority, own, serves=False), "require_encryption": True,
+                "extra_conn_args": {}}
+
+    def listening(*_: Any) -> dict[str, Any]:
+        return {"ssl_context": Handshakes.of(authority, own, serves=True), "require_encryption": True}
+
+    kind = type("Security", (distributed.Security,), {"get_connection_args": connecting, "get_listen_args": listening})
+    return kind(require_encryption=True)
+
+
+def _new_key() -> Any:
+    try:
         from cryptography.hazmat.primitives.asymmetric import ec
     except ImportError:
         raise InputError("certificates need the package cryptography: pip install 'camlink[sites]'") from None
-
-    def sign(name: str, key: Any, issuer: str, issuer_key: Any, authority: bool) -> Any:
-        now = datetime.datetime.now(datetime.UTC)
-        builder = x509.CertificateBuilder(
-            _name(issuer), _name(name), key.public_key(), x509.random_serial_number(),
-            now - datetime.timedelta(minutes=5), now + life)
-        builder = builder.add_extension(x509.BasicConstraints(authority, 0 if authority else None), critical=True)
-        return builder.sign(issuer_key, hashes.SHA256())
-
-    root_key = ec.generate_private_key(ec.SECP256R1())
-    root = sign("camlink run", root_key, "camlink run", root_key, True)
-    authority = _pem(root)
-    made = {}
-    for role in roles:
-        key = ec.generate_private_key(ec.SECP256R1())
-        made[role] = Pass(role, authority, _pem(sign(role, key, "camlink run", root_key, False)), _pem_key(key))
-    return authority, made
+    return ec.generate_private_key(ec.SECP256R1())
 
 
 def _name(text: str) -> Any:

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
 from camlink.carry.far.keys import read_private
 from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
-from camlink.runtime.cluster.certificates import Pass
+from camlink.runtime.cluster.certificates import security
 from camlink.runtime.executor import Held, ThreadExecutor
 from camlink.workflow.executor import Executor, Handle, Tally, TaskState
 
@@ -34,10 +34,23 @@ SETTINGS: Final = {
 
 
 class Entrance(msgspec.Struct, frozen=True):
-    """How an operator comes to the cluster of its site; kept in a file of mode 0600 beside the sockets of the run."""
+    """How an operator comes to the cluster of its site; kept in a file of mode 0600 beside the sockets of the run.
+
+    `own` is such a file too, with the certificate and the key of a client.
+    """
 
     address: str
-    client: Pass
+    authority: str
+    own: str
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The entrance in a file; raises InputError when others may read it."""
+        return msgspec.msgpack.decode(read_private(path), type=cls)
+
+    def security(self, distributed: Any) -> Any:
+        """With what Dask lets us in."""
+        return security(distributed, self.authority, Path(self.own))
 
 
 def open_executor(entrance: Path | None, patience_s: float = START_S) -> Executor:
@@ -51,7 +64,7 @@ def open_executor(entrance: Path | None, patience_s: float = START_S) -> Executo
     while time.monotonic() < deadline_s:
         if entrance.exists():
             with contextlib.suppress(PeerLost):  # its scheduler is gone; the next one has another address
-                return ClusterExecutor(msgspec.msgpack.decode(read_private(entrance), type=Entrance))
+                return ClusterExecutor(Entrance.read(entrance))
         time.sleep(LOOK_S)
     raise PeerLost(f"the cluster of this site is not up after {patience_s:g} s; see the logs of its agents")
 
@@ -104,7 +117,7 @@ class ClusterExecutor:
         self._settings = dask.config.set(SETTINGS | {"distributed.comm.timeouts.connect": f"{DIAL_S:g}s"})
         try:
             self._client: Any = distributed.Client(
-                entrance.address, security=entrance.client.security(distributed), timeout=DIAL_S, set_as_default=False)
+                entrance.address, security=entrance.security(distributed), timeout=DIAL_S, set_as_default=False)
         except (OSError, TimeoutError) as error:
             self._settings.__exit__(None, None, None)
             raise PeerLost(f"the cluster of this site does not answer at {entrance.address}: {error}") from None

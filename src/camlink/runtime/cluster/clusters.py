@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from msgspec.structs import replace
 
-from camlink.runtime.cluster.certificates import Pass, make_certificates
+from camlink.runtime.cluster.certificates import LIFE, Authority, Pass
 from camlink.runtime.messages import ClusterUp, Dashboard, JoinCluster, Joined, Launch, StartScheduler
 from camlink.workflow.graph import Site
-
-ROLES: Final = ("scheduler", "worker", "client")
 
 
 @dataclass
 class _Cluster:
-    passes: dict[str, Pass]
     scheduler: str
+    authority: Authority = field(default_factory=Authority)
+    passes: dict[str, Pass] = field(default_factory=dict)
+    issued_s: float = 0.0
     address: str = ""
     agents: list[str] = field(default_factory=list)
+
+    def renew(self) -> bool:
+        """Issue new passes when a quarter of the life of those before is over, or the date was set; true then."""
+        now_s = time.time()
+        if abs(now_s - self.issued_s) < LIFE.total_seconds() / 4:
+            return False
+        self.passes, self.issued_s = self.authority.issue(LIFE), now_s
+        return True
 
 
 class Clusters:
@@ -44,11 +52,10 @@ class Clusters:
             return
         known = self._clusters.get(site)
         if known is None:
-            _, passes = make_certificates(ROLES)
-            known = self._clusters[site] = _Cluster(passes, message.site)
+            known = self._clusters[site] = _Cluster(message.site)
+            known.renew()
         if known.scheduler == message.site:
-            yield message.site, StartScheduler(own=known.passes["scheduler"], listen=self._listen(site),
-                                               dashboard=self.dashboards.get(site, Dashboard()))
+            yield message.site, self._schedule(site)
         known.agents.append(message.site)
         if known.address:
             yield message.site, self._join(site)
@@ -67,9 +74,20 @@ class Clusters:
             if known.scheduler == agent:
                 del self._clusters[site]
 
+    def renew(self) -> Iterator[tuple[str, StartScheduler | JoinCluster]]:
+        """Everybody of a cluster whose passes were renewed gets them in the words that it knows already."""
+        for site, known in self._clusters.items():
+            if known.renew():
+                yield known.scheduler, self._schedule(site)
+                yield from ((agent, self._join(site)) for agent in known.agents if known.address)
+
     def complete(self, message: Launch, site: str) -> Launch:
         """The message with the cluster that the worker may use."""
         return replace(message, spec=replace(message.spec, cluster=site)) if site in self._sites else message
+
+    def _schedule(self, site: str) -> StartScheduler:
+        return StartScheduler(own=self._clusters[site].passes["scheduler"], listen=self._listen(site),
+                              dashboard=self.dashboards.get(site, Dashboard()))
 
     def _join(self, site: str) -> JoinCluster:
         known, workers = self._clusters[site], self._sites[site].dask

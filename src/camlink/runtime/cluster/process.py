@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
-from camlink.runtime.cluster.certificates import Pass
+from camlink.runtime.cluster.certificates import security
 from camlink.runtime.cluster.client import SETTINGS, need_dask
 from camlink.runtime.messages import Dashboard
 
@@ -23,11 +24,15 @@ ROUTES: Final = ["distributed.http.scheduler.info", "distributed.http.statics"]
 
 
 class Part(msgspec.Struct, frozen=True):
-    """What a process of a cluster is: a worker of the scheduler at `address`, or the scheduler where there is none."""
+    """What a process of a cluster is: a worker of the scheduler at `address`, or the scheduler where there is none.
+
+    `own` is the file of its certificate and key, which its agent writes anew.
+    """
 
     host: str
     address: str
-    own: Pass
+    authority: str
+    own: str
     folder: str
     memory_bytes: int
     dashboard: Dashboard = Dashboard()
@@ -39,18 +44,18 @@ async def run(part: Part) -> None:
 
     dask.config.set(SETTINGS | {"logging": {"distributed": "error"}, "temporary-directory": part.folder})
     _, distributed = need_dask()  # it reads what is set about logging when it is imported
-    security = part.own.security(distributed)
+    secure = security(distributed, part.authority, Path(part.own))
     if part.address:
         server: Any = _without_pages(distributed.Worker)(
-            part.address, nthreads=1, host=part.host, security=security, local_directory=part.folder,
+            part.address, nthreads=1, host=part.host, security=secure, local_directory=part.folder,
             memory_limit=part.memory_bytes, death_timeout=LONE_S, dashboard=False)
     elif part.dashboard.socket:
         dask.config.set({"distributed.scheduler.http.routes": ROUTES})
         server = _with_pages(distributed.Scheduler, part.dashboard.socket)(
-            host=part.host, port=0, protocol="tls://", security=security, dashboard=True,
+            host=part.host, port=0, protocol="tls://", security=secure, dashboard=True,
             http_prefix=part.dashboard.prefix)
     else:
-        server = _without_pages(distributed.Scheduler)(host=part.host, port=0, protocol="tls://", security=security,
+        server = _without_pages(distributed.Scheduler)(host=part.host, port=0, protocol="tls://", security=secure,
                                                        dashboard=False)
     await server
     _say(f"{server.address}\n")

@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from camlink.carry.far.keys import write_private
+from camlink.errors import StorageError
 from camlink.runtime.cluster.certificates import Pass
 from camlink.runtime.cluster.client import SILENT_S, START_S, Entrance
 from camlink.runtime.cluster.process import Part
@@ -91,14 +92,19 @@ class ClusterSide:
         return [worker.process.pid for worker in self._workers]
 
     def obey(self, message: StartScheduler | JoinCluster) -> None:
-        """Start the scheduler of the site, or workers that belong to it."""
+        """Start the scheduler of the site, or workers that belong to it; of those that are there, renew the passes."""
+        self._keep(self._agent, message.own)
         if isinstance(message, StartScheduler):
             self._start = message
-            self._scheduler = self._schedule(message)
+            if self._scheduler is None:
+                self._scheduler = self._schedule(message)
             return
-        self._join = message
+        before, self._join = self._join, message
+        own = self._keep(message.cluster, message.client)
+        if before is not None and before.address == message.address:
+            return
         write_private(entrance_of(self._sockets, message.cluster),
-                      msgspec.msgpack.encode(Entrance(message.address, message.client)))
+                      msgspec.msgpack.encode(Entrance(message.address, message.client.authority, str(own))))
         for worker in self._workers:  # of a scheduler that is gone
             worker.end()
         self._workers = [self._hire(message) for _ in range(message.workers or self._has.cores)]
@@ -136,6 +142,17 @@ class ClusterSide:
     def _hire(self, join: JoinCluster) -> _Child:
         return _Child(self._part(join.address, join.own, join.listen))
 
+    def _file(self, whose: str, held: Pass) -> Path:
+        """Where a pass is for handshakes, of this agent or of all operators of a site."""
+        return self._sockets / f"dask-{whose}-{held.role}"
+
+    def _keep(self, whose: str, held: Pass) -> Path:
+        path = self._file(whose, held)
+        with suppress(StorageError) if path.exists() else nullcontext():  # the one before holds until others come
+            write_private(path, held.pem)
+        return path
+
     def _part(self, address: str, own: Pass, listen: str) -> Part:
         host = next(iter(self._has.network), LOOPBACK) if listen == ANY else listen or LOOPBACK
-        return Part(host, address, own, str(self._sockets), self._has.memory_bytes // max(self._has.cores, 1))
+        return Part(host, address, own.authority, str(self._file(self._agent, own)), str(self._sockets),
+                    self._has.memory_bytes // max(self._has.cores, 1))
