@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from camlink.block import Block, Frames
-from camlink.carry.disk.journal import SUFFIX, Journal, read_blocks, write_blocks
+from camlink.carry.disk.journal import SUFFIX, Journal, write_blocks
 from camlink.errors import StorageError
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.work.hand import Hand, key_of
@@ -42,7 +42,7 @@ class Porter:
         self._known = False
         self._lie_there: set[str] = set()
         if spec.attempt and self._letters.exists():
-            for letter in read_blocks(self._letters):
+            for letter in Journal(self._letters).replay():  # one that was cut is taken off: others follow it
                 self._count_aside(letter, str(letter.header.facts.get("error", "")),
                                   counts=bool(letter.header.facts.get("counts", True)))
 
