@@ -211,12 +211,22 @@ class Master:
                 return
             try:
                 message = decode(parts[-1])
-                if isinstance(message, Joined | ClusterUp):
-                    self._help(message)
-                if isinstance(message, FromWorker | Joined | Beat | Exited):
-                    self._handle(message)
             except WireError:
+                message = None
+            if not self._may_say(parts[0].decode("utf8", "replace"), message):
                 self.state.refused += 1  # counted in the report; the socket lies in a folder of mode 0700
+                continue
+            if isinstance(message, Joined | ClusterUp):
+                self._help(message)
+            if not isinstance(message, ClusterUp):
+                self._handle(message)
+
+    def _may_say(self, agent: str, message: Any) -> bool:
+        """Whether an agent speaks for itself, or for a worker that it has: no site speaks for another."""
+        if isinstance(message, FromWorker | Exited):
+            worker = self.state.workers.get((message.operator, message.replica))
+            return worker is None or worker.site == agent or worker.spec.attempt != message.attempt
+        return isinstance(message, Joined | Beat | ClusterUp) and message.site == agent
 
     def _look_around(self) -> None:
         while self._asked:

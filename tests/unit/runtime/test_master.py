@@ -7,12 +7,14 @@ import threading
 from pathlib import Path
 
 import pytest
+import zmq
 
 from camlink.carry.far.crossing import Passage
 from camlink.carry.far.ticket import RelayKey
 from camlink.errors import CamlinkError, InputError
 from camlink.runtime.events import AgentLost
 from camlink.runtime.master import Master
+from camlink.runtime.messages import Beat, ClusterUp, Failed, Inventory, Joined, Message, encode
 from camlink.runtime.run import make_master, new_folder
 from camlink.settings import Settings
 from camlink.testing import toys
@@ -94,3 +96,28 @@ def test_runs_in_folders_of_one_name_are_two_at_the_relay(tmp_path: Path) -> Non
         runs.append(Passage.opened(master._harbour.passage).offer.run)
         master.close()
     assert runs[0] != runs[1]
+
+
+def test_an_agent_speaks_for_itself_and_its_workers_alone(tmp_path: Path) -> None:
+    master = make_master(flow(), folder=tmp_path / "run")
+    try:
+        has = Inventory(host="h", system="s", cores=1, memory_bytes=1, disk_bytes=1, gpus=(), walltime_left_s=None,
+                        versions={})
+        failed = Failed(operator="count", replica=0, facts={}, sent={}, received={}, error="E", text="e", place="")
+        words: dict[str, list[Message]] = {
+            "other": [Joined(site="far", pid=1, has=has), Beat(site="far"), ClusterUp(site="far", address="tls://1"),
+                      failed],
+            "far": [Joined(site="far", pid=1, has=has), Beat(site="far")]}
+        for agent, said in words.items():
+            with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+                socket.setsockopt(zmq.IDENTITY, agent.encode())
+                socket.connect(master._control.getsockopt_string(zmq.LAST_ENDPOINT))
+                for one in said:
+                    socket.send(encode(one))
+                    assert master._control.poll(5000)
+                    master._listen(master._control)
+            assert (agent, master.state.refused) in (("other", 4), ("far", 4))
+        assert list(master.state.joined) == ["far"]
+        assert master.state.workers["count", 0].failure is None
+    finally:
+        master.close()
