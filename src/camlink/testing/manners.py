@@ -19,7 +19,7 @@ from camlink.workflow.operator import Operator
 from camlink.workflow.parameter import Parameters, build
 from camlink.workflow.port import Port
 
-PATIENCE_S: Final = 30.0
+PATIENCE_S: Final = 90.0
 T = TypeVar("T")
 
 

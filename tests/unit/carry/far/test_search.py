@@ -155,13 +155,14 @@ def stream(side: Side, inlet: FarInlet, blocks: int, at: dict[int, Any]) -> list
 
 @pytest.mark.slow
 def test_when_a_way_breaks_another_is_taken_and_nothing_is_lost_or_doubled(side: Side) -> None:
-    first, second = side.wire(), side.wire(0.005)
-    inlet = side.inlet(Way("direct", first.endpoint), Way("relay", second.endpoint))
+    wires = {"direct": side.wire(), "relay": side.wire(0.005)}
+    inlet = side.inlet(*(Way(by, wire.endpoint) for by, wire in wires.items()))
     assert inlet.account.path is not None
-    assert inlet.account.path.by == "direct"
-    got = stream(side, inlet, 200, {60: first.cut})
+    first = inlet.account.path.by  # in a moment of noise it may be either
+    got = stream(side, inlet, 200, {60: wires[first].cut})
     assert sorted(got) == list(range(200))
-    assert (inlet.account.path.by, inlet.account.path.chosen) == ("relay", 2)
+    assert inlet.account.path.chosen == 2
+    assert {first, inlet.account.path.by} == set(wires)
     assert side.outlet.account.snapshot().fault() == ""
     assert side.outlet.account.lost == {}
 
@@ -230,8 +231,11 @@ def invited(side: Side, relay: Wire, *more: Way, host: str = "127.0.0.1") -> tup
 
 def connections(port: int) -> Iterator[socket.socket]:
     """What this process dialled at a port of its own."""
-    for number in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(number)) as end:
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+            if not os.readlink(f"/proc/self/fd/{number}").startswith("socket:"):
+                continue
+            end = stack.enter_context(socket.socket(fileno=os.dup(int(number))))
             if end.family == socket.AF_INET and end.getpeername() == ("127.0.0.1", port):
                 yield end
 

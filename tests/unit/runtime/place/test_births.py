@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import select
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,11 +55,16 @@ def births(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Births]:
 
 
 def until(look: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (found := look()) in (None, 0):
         assert time.monotonic() < deadline
         time.sleep(0.005)
     return found
+
+
+def unread(births: Births) -> int:
+    """Bytes that a nursery has said and nobody has heard."""
+    return int.from_bytes(fcntl.ioctl(births._line, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def spec_of(folder: Path) -> bytes:
@@ -144,7 +151,9 @@ def test_who_was_born_before_a_nursery_was_stopped_is_not_born_again(births: Bir
     for name in names:
         births.ask(Birth(name, ("worker", f"ipc://{tmp_path}/nobody", name), mortal=True, said=spec_of(tmp_path)))
     until(lambda: len(children()) == 1 + len(names) or None)
-    time.sleep(0.2)  # to say so
+    born = sorted(child.pid for child in children() - {nursery})
+    said = sum(len(msgspec.msgpack.encode(told)) for told in zip(names, born, strict=True))
+    until(lambda: unread(births) == said or None)
     nursery.suspend()
     time.sleep(under_test.LOOK_S)
     pids = [until(lambda name=name: births.pid(name)) for name in names]

@@ -36,7 +36,7 @@ def test_a_landing_whose_master_hears_nothing_can_be_closed(tmp_path: Path) -> N
           "queues that are full")
     closing = threading.Thread(target=landing.close, daemon=True)
     closing.start()
-    closing.join(5)
+    closing.join(30)
     assert not closing.is_alive()
     agent.close(linger=0)
     master.close(linger=0)
