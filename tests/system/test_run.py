@@ -236,6 +236,7 @@ def test_the_log_of_a_run_replays_to_its_end(tmp_path: Path) -> None:
     status = Watch(made.name, {node.name: node.use for node in made.nodes.values()}).status(last.state, 0.0)
     assert (status.verdict, status.reasons, status.frames) == (report.verdict, report.reasons, report.frames)
     story = "\n".join(tell(tmp_path))
+    assert "has ended" not in story  # agents that end with their run are no news
     for said in ("step 3 is done: connect network", "count/0 is replaced, since it is gone: killed by SIGKILL",
                  "while it held camera toy frame 30+1", "Verdict: degraded",
                  "Dead letter in count-0-frames.blocks: 1 frames"):

@@ -63,7 +63,8 @@ def find(file: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    raise FormatError(f"replay.file: '{file}' is not there; looked for {', '.join(map(str, candidates))}")
+    samples = "" if path.is_absolute() else f", nor among the samples ({candidates[-1].parent}, see CAMLINK_SAMPLES)"
+    raise FormatError(f"replay.file: there is no file '{file}' in {Path.cwd()}{samples}")
 
 
 def _play(recorded: Recorded, parameters: ReplayParameters, context: Context) -> Iterator[CountFrames]:

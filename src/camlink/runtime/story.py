@@ -103,7 +103,7 @@ class _Teller:
         elif isinstance(event, Refused):
             yield (f"{event.where} turned {event.count} connection{'s' if event.count > 1 else ''} away, the last from "
                    f"{event.peer}: {event.reason}")
-        elif isinstance(event, AgentLost):
+        elif isinstance(event, AgentLost) and state.phase != "over":
             yield f"site '{event.site}': {event.text}"
         elif isinstance(event, Cancel):
             yield f"asked to end{' at once' if event.force else ''}: {event.reason}"
@@ -170,12 +170,14 @@ def _ending(folder: Path, last: Moment, teller: _Teller) -> Iterator[str]:
                "it can.")
     else:
         yield f"Verdict: {status.verdict}" + "".join(f"\n  because {reason}" for reason in status.reasons)
-    yield "Frames: " + ", ".join(f"{name} {value}" for name, value in status.frames.items() if value not in ({}, 0))
+    yield "Frames: " + ", ".join(f"{name} {_counted(value)}" for name, value in status.frames.items()
+                                 if value not in ({}, 0))
     yield from _links(status)
     for operator in status.operators:
-        if operator.restarts or operator.repeated:
-            yield (f"{operator.name}: replaced {operator.restarts} times, left out {operator.repeated} frames that "
-                   "came again")
+        told = [f"replaced {operator.restarts} times"] if operator.restarts else []
+        told += [f"left out {operator.repeated} frames that came again"] if operator.repeated else []
+        if told:
+            yield f"{operator.name}: {', '.join(told)}"
     for path in sorted((folder / DEAD_LETTERS).glob(f"*{SUFFIX}")):
         for block in read_blocks(path):
             yield (f"Dead letter in {path.name}: {block.count} frames of {block.header.source}, "
@@ -185,12 +187,16 @@ def _ending(folder: Path, last: Moment, teller: _Teller) -> Iterator[str]:
         yield f"Journals that nobody has finished with: {', '.join(left)}"
 
 
+def _counted(value: int | dict[str, int]) -> str:
+    return str(value) if isinstance(value, int) else ", ".join(f"{n} ({why})" for why, n in value.items())
+
+
 def _links(status: RunStatus) -> Iterator[str]:
     for link in status.links:
         parts = [f"{link.sent} sent", f"{link.acknowledged} acknowledged"]
         parts += [f"{n} dropped by {policy}" for policy, n in link.dropped.items() if n]
         parts += [f"{n} lost: {reason}" for reason, n in link.lost.items() if n]
         parts += [f"{link.resent} sent again"] if link.resent else []
-        age = " and ".join(f"{link.age_ms.get(name, 0):g} ms {name}" for name in ("p50", "p99"))
+        age = " and ".join(f"{link.age_ms.get(name, 0):.3g} ms {name}" for name in ("p50", "p99"))
         parts += [f"{n} connections turned away: {who}" for who, n in link.turned_away.items()]
         yield f"Link {link.name} ({link.kind}, {link.policy}): {', '.join(parts)}; age {age}"

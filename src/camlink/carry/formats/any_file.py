@@ -12,7 +12,12 @@ from camlink.registry import Registry
 
 
 def open_recorded(path: Path | str) -> Recorded:
-    """Open a recorded scan.
+    """Open a recorded scan; raises FormatError as `format_of` does, and when what it holds is damaged."""
+    return format_of(path).read(Path(path))
+
+
+def format_of(path: Path | str) -> Format:
+    """The format of a file.
 
     Raises FormatError when the file is missing, damaged or of no known format, with the known ones listed.
     """
@@ -24,5 +29,6 @@ def open_recorded(path: Path | str) -> Recorded:
     formats = [registry.get(name) for name in registry.names()]
     for known in formats:
         if known.knows(path, head):
-            return known.read(path)
-    raise FormatError(f"{path}: of no known format; known are {', '.join(known.title for known in formats)}")
+            return known
+    raise FormatError(f"{path}: of no known format; known are {', '.join(known.title for known in formats)}, and what "
+                      "installed plug-ins add")

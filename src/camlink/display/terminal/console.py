@@ -87,7 +87,7 @@ def _short(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
-        return " ".join(f"{k}={v}" for k, v in value.items() if v)
+        return ", ".join(f"{v} ({k})" if isinstance(v, int) else f"{k}={v}" for k, v in value.items() if v)
     if isinstance(value, list):
         return " ".join(map(str, value))
     return str(value)
