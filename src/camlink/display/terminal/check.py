@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from camlink.display.terminal.options import Values, read_flow
+from camlink.display.terminal.options import Sites, Values, read_flow
 from camlink.display.terminal.paper import paper
 from camlink.runtime.run import check_here
 from camlink.workflow.check import table
 
 
-def check(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")], values: Values = None) -> None:
+def check(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")], values: Values = None,
+          sites: Sites = None) -> None:
     """Check a workflow: names, types, parameters, links, cycles and needs, all in one report."""
-    checked = check_here(read_flow(file, values)).must_run()
+    checked = check_here(read_flow(file, values, sites)).must_run()
     grid = Table(box=None, header_style="dim")
     for title in ("name", "use", "kind", "at", "inputs", "outputs"):
         grid.add_column(title)

@@ -7,16 +7,17 @@ from typing import Annotated
 
 import typer
 
-from camlink.display.terminal.options import read_flow
+from camlink.display.terminal.options import Sites, read_flow
 from camlink.errors import StorageError
 from camlink.workflow.check import check
 from camlink.workflow.draw import draw_svg, draw_text
 
 
 def draw(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file.")],
-         svg: Annotated[Path | None, typer.Option(help="Write an SVG to this file.")] = None) -> None:
+         svg: Annotated[Path | None, typer.Option(help="Write an SVG to this file.")] = None,
+         sites: Sites = None) -> None:
     """Draw the graph of a workflow, also of one that cannot run yet."""
-    checked = check(read_flow(file))
+    checked = check(read_flow(file, sites=sites))
     typer.echo(draw_text(checked))
     for problem in checked.problems:
         typer.secho(f"! {problem}", fg="yellow", err=True)

@@ -12,7 +12,7 @@ import typer
 from camlink.errors import InputError, StorageError
 from camlink.workflow.beside import look_beside
 from camlink.workflow.graph import Workflow
-from camlink.workflow.text import read_value, read_workflow
+from camlink.workflow.text import put_over_sites, read_value, read_workflow
 
 ReportFile = Annotated[Path | None, typer.Option("--report", help="Write the machine-readable report to this file.")]
 Browser = Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")]
@@ -48,11 +48,11 @@ def read_sets(sets: list[str] | None) -> dict[str, Any]:
     return found
 
 
-def read_flow(file: Path, sets: list[str] | None = None) -> Workflow:
-    """The workflow of a file with the values of `--set`, and with the modules beside it; raises InputError."""
+def read_flow(file: Path, sets: list[str] | None = None, sites: Path | None = None) -> Workflow:
+    """The workflow of a file with `--set` and `--sites`, and with the modules beside it; raises InputError."""
     workflow = read_workflow(file).with_values(read_sets(sets))
     look_beside(file.absolute().parent)
-    return workflow
+    return put_over_sites(workflow, sites) if sites is not None else workflow
 
 
 def write_json(file: Path, tree: Any) -> None:

@@ -32,3 +32,11 @@ def test_an_operator_in_a_file_beside_the_workflow_is_found(tmp_path: Path, monk
     problems = check(read_flow(file, ["same.batch=2"])).problems
     assert not any("lies_beside" in problem for problem in problems)
     assert "no: operator 'not_there:same': no module 'not_there' beside the workflow file" in "\n".join(problems)
+
+
+def test_other_sites_are_checked_as_they_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "flow.yaml").write_text("workflow: w\noperators:\n  frames: {use: replay}\n")
+    (tmp_path / "sites.yaml").write_text("sites:\n  beam: {placer: ssh, host: beam7}\nat: {frames: baem}\n")
+    flow = read_flow(tmp_path / "flow.yaml", sites=tmp_path / "sites.yaml")
+    assert any("did you mean 'beam'?" in problem for problem in check(flow).problems)
