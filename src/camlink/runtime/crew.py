@@ -42,6 +42,7 @@ from camlink.workflow.assignment import Given, Unmet
 MOST_RESTARTS: Final = 5
 WINDOW_S: Final = 60.0
 SEQUENCE_GAP: Final = 1000
+GIVEN_UP: Final = "given up"  # why a worker ends that did nothing wrong
 STRIKES: Final = 6
 """A block is set aside when those who held it have this many strikes: 3 for each that raised or hung, 2 that died."""
 

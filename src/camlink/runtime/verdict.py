@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from camlink.runtime.crew import GIVEN_UP
 from camlink.runtime.states import RunState
 from camlink.runtime.status import LinkStatus, OperatorStatus, Verdict
 
@@ -21,16 +22,18 @@ class Judged(NamedTuple):
 def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[LinkStatus, ...]) -> Judged:
     """The verdict over the state of a run."""
     frames = count_frames(operators, links, ended=state.phase == "over" and not state.stopped)
-    failed = [*state.troubles, *(f"{o.name}: {o.text}" for o in operators
-                                 if o.state == "failed" and o.kind != "view" and (o.text or not state.troubles))]
-    failed = list(dict.fromkeys(failed))
+    fell = [o for o in operators if o.state == "failed"]
+    causes = [o for o in fell if o.text not in ("", GIVEN_UP, *state.troubles)]  # who fell with others says nothing new
+    if not causes and not state.troubles:
+        causes = fell
+    failed = list(dict.fromkeys([*state.troubles, *(f"{o.name}: {o.text}" for o in causes if o.kind != "view")]))
     if state.phase == "over":
         failed += _broken_law(links)
         if not state.troubles and frames["expected"] and not frames["captured"]:
             failed.append("no frame was captured")
     degraded = [f"stopped: {state.stopped}"] if state.stopped and not state.troubles else []
     degraded += state.notes
-    degraded += [f"{o.name}: {o.text}" for o in operators if o.state == "failed" and o.kind == "view"]
+    degraded += [f"{o.name}: {o.text}" for o in causes if o.kind == "view" and o.text]
     degraded += _frame_troubles(frames, state.phase == "over")
     degraded += [f"{o.name}: {w.text}" for o in operators if o.state != "failed"
                  for w in state.at(o.name) if w.state == "failed"]

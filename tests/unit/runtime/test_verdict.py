@@ -81,3 +81,14 @@ def test_who_went_down_with_others_is_no_cause_of_its_own() -> None:
     went = msgspec.structs.replace(camera, state="failed")
     assert judge(over(troubles=["no agent"]), (went, look), (link(),)).reasons == ("no agent",)
     assert judge(over(), (msgspec.structs.replace(went, text="out of film"), look), (link(),)).verdict == "failed"
+
+
+def test_who_fell_with_others_adds_no_reason() -> None:
+    def fallen(name: str, text: str, kind: str = "solver") -> OperatorStatus:
+        return OperatorStatus(name=name, use="u", kind=kind, site="here", state="failed", text=text)
+
+    fell = (fallen("camera", "no light"), fallen("solve", "given up"), fallen("look", "", "view"))
+    assert judge(over(), fell, ()).reasons == ("camera: no light",)
+    assert judge(over(), fell[1:], ()).reasons == ("solve: given up",)
+    lost = over(troubles=["the agent of 'far' is gone"])
+    assert judge(lost, (fallen("solve", "the agent of 'far' is gone"), *fell[1:]), ()).reasons == (lost.troubles[0],)
