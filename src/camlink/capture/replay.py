@@ -63,7 +63,9 @@ def find(file: str) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    samples = "" if path.is_absolute() else f", nor among the samples ({candidates[-1].parent}, see CAMLINK_SAMPLES)"
+    if path.is_absolute():
+        raise FormatError(f"replay.file: there is no file '{file}'")
+    samples = f", nor among the samples ({candidates[-1].parent}, see CAMLINK_SAMPLES)"
     raise FormatError(f"replay.file: there is no file '{file}' in {Path.cwd()}{samples}")
 
 

@@ -31,6 +31,8 @@ def examine(order: Order, checked: Checked, phase: Phase) -> None:
 
 
 def _examine_scale(order: Scale, checked: Checked) -> None:
+    if order.operator not in checked.operators:
+        raise UnknownName("operator of this workflow", order.operator[:80], checked.operators)
     names = scalable(checked)
     if order.operator not in names:
         raise InputError(f"'{order.operator}' has no replicas that join and leave, since each would have to know "

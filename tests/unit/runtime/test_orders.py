@@ -28,6 +28,7 @@ def test_what_can_be_done_passes(checked, order):
 
 @pytest.mark.parametrize(("order", "error", "words"), [
     (Scale(operator="add", replicas=2), InputError, "may have: count"),
+    (Scale(operator="cuont", replicas=2), UnknownName, "did you mean 'count'"),
     (Scale(operator="count", replicas=65), InputError, "1 to 64"),
     (Scale(operator="count", replicas=0), InputError, "1 to 64"),
     (Adjust(operator="cuont", parameters={}), UnknownName, "did you mean 'count'"),

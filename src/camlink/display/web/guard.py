@@ -109,7 +109,7 @@ def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:
     if scope["method"] not in READING:
         by_program = not origin and headers.get("authorization", "").lower().startswith("bearer ")
         if not by_program and not _same_origin(origin, host):
-            return Refusal(403, "foreign origin")
+            return Refusal(403, "foreign origin; programs send `Authorization: Bearer TOKEN`")
     elif (headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
           and headers.get("sec-fetch-mode") != "navigate"):
         return Refusal(403, "asked by the page of another site")

@@ -140,6 +140,9 @@ class Reach:
         import asyncssh
 
         known = hop.known_hosts or KNOWN_HOSTS
+        if not known.is_file():
+            raise InputError(f"{hop.host}: there is no {known} that tells its host key; compare the fingerprint with "
+                             f"the one that the facility publishes (ssh-keyscan -p {hop.port} {hop.host}), and add it")
         options: dict[str, Any] = {"username": hop.user} if hop.user else {}
         if hop.key is not None:
             options |= {"client_keys": [str(hop.key)], "agent_path": None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import socket
 import threading
 import time
 import traceback
@@ -248,8 +249,9 @@ def load(spec: WorkerSpec, known: Mapping[str, Operator]) -> Operator:
     try:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
-        raise InputError(f"operator '{spec.operator}': cannot load {spec.where} in a process of its own ({error}); "
-                         "put it into a module that can be imported, or use `placer: inline`") from None
+        raise InputError(f"operator '{spec.operator}': cannot load {spec.where} in a process of its own on "
+                         f"{socket.gethostname()} ({error}); install its package there, or on this machine put its "
+                         "module beside the workflow file") from None
     if not isinstance(found, Operator):
         raise InputError(f"operator '{spec.operator}': {spec.where} is a {type(found).__name__}, not an operator")
     return found
