@@ -112,8 +112,9 @@ def test_who_comes_over_a_relay_outside_after_the_first_life_of_keys_and_tickets
     folder = tmp_path / "run"
     site = Site("cluster", "join", {"relay": outside.address, "relay_key": str(outside.key)})
     made = Workflow("leased", sites={"here": Site("here"), "cluster": site})
-    count = made.add("count", toys.count, made.add("camera", toys.camera, frames=900, gap_s=0.02), at="cluster")
-    made.add("add", toys.add, count)
+    made.add("camera", toys.camera, frames=900, gap_s=0.02, wait_at=850)
+    made.add("count", toys.count, "camera", at="cluster")
+    made.add("add", toys.add, "count")
     seen: list[int] = []
     with open_run(made, folder=folder, watch=lambda s: seen.append(int(s.frames["delivered"]))) as opened:
         agent = start(folder, "cluster")
@@ -126,6 +127,7 @@ def test_who_comes_over_a_relay_outside_after_the_first_life_of_keys_and_tickets
         worker = next(entry.event.pid for entry in read_log(folder / "events.jsonl")
                       if isinstance(entry.event, Ready) and entry.event.operator == "count")
         os.kill(worker, signal.SIGKILL)
+        (folder / toys.GO).touch()
         report = opened.wait(60)
     assert agent.wait(20) == 0
     assert (report.verdict, report.reasons) == ("complete", ())

@@ -106,8 +106,9 @@ def test_replicas_leave_before_their_jobs_end_and_join_again_when_the_queue_move
     folder, seen = tmp_path / "run", list[RunStatus]()
     made = Workflow("elastic", sites={"here": Site("here"), "cluster": Site(
         "cluster", "pbs", {"walltime_s": 14, "margin_s": 7}, agents=2)})
-    count = made.add("count", toys.count, made.add("camera", toys.camera, frames=900, gap_s=0.03), at="any", replicas=3)
-    made.add("keep", toys.keep, count)
+    made.add("camera", toys.camera, frames=900, gap_s=0.03, wait_at=850)
+    made.add("count", toys.count, "camera", at="any", replicas=3)
+    made.add("keep", toys.keep, "count")
 
     def delivered() -> int:
         return int(seen[-1].frames["delivered"]) if seen else 0
@@ -126,6 +127,7 @@ def test_replicas_leave_before_their_jobs_end_and_join_again_when_the_queue_move
         until(lambda: delivered() > before, 10, "the stream goes on")
         (standin / "full").unlink()
         until(lambda: replicas() == 3, 30, "two have joined again")
+        (folder / toys.GO).touch()
         report = opened.wait(60)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert sorted(map(int, (folder / "kept.txt").read_text().split())) == list(range(900))
