@@ -87,7 +87,7 @@ def test_a_run_is_paused_changed_scaled_tagged_and_stopped_by_another_program(tm
 
 def test_replicas_join_and_leave_by_load_and_nothing_is_lost(tmp_path: Path) -> None:
     flow = Workflow("toys", sites={"here": Site("here", "local")})
-    counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=1500, gap_s=0.005),
+    counted = flow.add("count", toys.count, flow.add("camera", toys.camera, frames=1000, gap_s=0.005),
                        replicas=Elastic(1, 3, age_s=0.5, after_s=0.5, idle_s=0.3), sleep_s=0.02)
     flow.add("add", toys.add, counted)
     with open_run(flow, folder=tmp_path) as opened:
@@ -101,7 +101,7 @@ def test_replicas_join_and_leave_by_load_and_nothing_is_lost(tmp_path: Path) -> 
         opened.order(Pause(paused=False))
         report = opened.wait(60)
     assert (report.verdict, report.reasons, report.restarts) == ("complete", (), ())
-    assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (1500, sum(range(1500)))
+    assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (1000, sum(range(1000)))
     asked = [order["replicas"] for order in report.orders if order["who"] == "load"]
     assert (asked[:2], asked[-1]) == ([2, 3], 1)
 

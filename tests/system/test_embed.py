@@ -54,7 +54,7 @@ def test_who_stops_waiting_does_not_stop_the_run_and_who_leaves_does(tmp_path: P
     async def main() -> None:
         async with open_run(flow(10_000, 0.05), folder=tmp_path / "run") as opened:
             with pytest.raises(TimeoutError):
-                await asyncio.wait_for(opened, 3.0)
+                await asyncio.wait_for(opened, 1.5)
             assert not opened.over
         assert opened.over
         report = await opened

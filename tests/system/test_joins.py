@@ -79,7 +79,7 @@ def test_a_meeting_on_which_the_operator_raises_is_set_aside_and_counts_once(tmp
 @pytest.mark.parametrize("whom", ["right", "pair"])
 def test_a_worker_that_is_killed_costs_time_but_no_meeting(tmp_path: Path, whom: str) -> None:
     statuses: list[RunStatus] = []
-    made = flow(frames=300, gap_s=0.008).with_values({"camera.wait_at": 250})
+    made = flow(frames=300, gap_s=0.004).with_values({"camera.wait_at": 250})
     with open_run(made, folder=tmp_path, watch=statuses.append) as opened:
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and not (statuses and statuses[-1].frames.get("captured")):

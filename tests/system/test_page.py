@@ -84,7 +84,7 @@ def test_a_run_is_followed_to_its_end(page):
         for panel, before in first.items():
             wait_changed(page, panel, before[1])
             assert pixels(page, panel)[0] > 12
-        page.wait_for_timeout(1500)
+        page.wait_for_timeout(500)
         shot(page, "running")
         for part in ("phase", "complex"):
             page.get_by_test_id(f"object-part-{part}").click()
@@ -212,7 +212,7 @@ def test_many_viewers_share_pictures_and_do_not_slow_the_run(browser):
         pages = [browser.new_page(viewport={"width": 1440, "height": 900}) for _ in range(3)]
         for page in pages:
             page.goto(server.url)
-        feed = Feed(live, seconds=6).start()
+        feed = Feed(live, seconds=3).start()
         for page in pages:
             wait_drawn(page, "object")
         end_s = time.monotonic() + 30
