@@ -314,6 +314,8 @@ class Crew:
             receivers = [w for w in self.at(link.target) if not w.over and link.name not in w.parted]
             if not receivers:
                 yield self.to(worker, Detach(link=link.name, reason=f"{link.target} ended early"))
+            elif self._listening(link) != link.receivers:  # some came or left since it was launched
+                yield self.to(worker, Expect(link=link.name, receivers=self._listening(link)))
             gone = worker.gone.pop(link.name, ())
             for receiver in receivers:
                 if receiver.reachable:

@@ -351,6 +351,19 @@ def test_nobody_waits_for_a_replica_that_was_given_up_before_it_had_an_address()
     assert only(told, Connect).awaited == 0
 
 
+def test_a_sender_that_comes_again_expects_those_that_are_there_by_then() -> None:
+    state = started()
+    camera = state.workers["camera", 0]
+    camera.spec = msgspec.structs.replace(camera.spec, resumes=True)
+    state.handle(Scale(operator="solve", replicas=2), 3.0)
+    state.handle(Ready(operator="solve", replica=1, pid=1, addresses={"solve->look": "ipc://two"}), 3.5)
+    spec = only(state.handle(died("camera"), 4.0), Launch).spec
+    assert [link.receivers for link in spec.outputs] == [2]
+    state.handle(Scale(operator="solve", replicas=1), 4.1)
+    state.handle(progress(Done, "solve", replica=1), 4.2)
+    assert only(state.handle(ready("camera", 1), 5.0), Expect).receivers == 1
+
+
 def test_an_agent_that_is_silent_is_ended() -> None:
     state = started()
     told: list[Instruction] = []
