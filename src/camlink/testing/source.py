@@ -101,8 +101,9 @@ def check_counts(source: Source) -> None:
     if not given:
         return
     assert "frames_expected" in facts, f"{source.name} does not tell frames_expected; the verdict needs it"
-    assert facts.get("frames_captured") == given, (
-        f"{source.name} told of {facts.get('frames_captured')} frames captured and gave {given}")
+    assert "frames_captured" in facts, f"{source.name} does not tell frames_captured; the verdict needs it"
+    assert facts["frames_captured"] == given, (
+        f"{source.name} told of {facts['frames_captured']} frames captured and gave {given}")
     lost = facts.get("frames_lost", {})
     assert isinstance(lost, dict)
     assert facts["frames_expected"] == given + sum(lost.values()), (
