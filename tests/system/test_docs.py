@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 
 from camlink.block import CountFrames
+from camlink.display.terminal.options import read_flow
+from camlink.testing.source import Source, check_source
 from camlink.testing.toys import toy_frames, toy_scan
+from camlink.workflow.check import check
 from camlink.workflow.port import Listed
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +45,7 @@ def test_the_example_of_the_readme_draws_its_graph(capsys: pytest.CaptureFixture
 
 
 def test_the_operators_of_the_guide_work(tmp_path: Path) -> None:
-    first, second, third, fourth = blocks(ROOT / "docs" / "how-to-write-an-operator.md")
+    first, second, source, third, fourth = blocks(ROOT / "docs" / "how-to-write-an-operator.md")
     bright, mean = run(first, "guide_bright")["bright"], run(second, "guide_mean")["mean"]
     raw = toy_frames(toy_scan(4), 0, 4)
     counts = CountFrames(raw.header, {**raw.arrays, "frames": raw.frames.astype(np.float32)})
@@ -56,10 +59,20 @@ def test_the_operators_of_the_guide_work(tmp_path: Path) -> None:
     body = normalise.make(normalise.parameters(), None)
     assert body(counts, None) is counts
     check_mine = run(fourth, "guide_check")["check_mine"]
+    check_source(Source(run(source, "guide_source")["noise"], tmp_path))
     check_mine(bright, tmp_path)
     check_mine(mean, tmp_path)
     lit = counts.rows([1, 2, 3])  # frame 0 is dark
     np.testing.assert_allclose(body(lit, lit).frames.sum(axis=(1, 2)), 1)
+
+
+def test_the_workflow_of_the_guide_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "how-to-write-a-workflow.md").read_text("utf8"), re.S)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "flow.yaml").write_text(text)
+    (tmp_path / "mean.py").write_text(blocks(ROOT / "docs" / "how-to-write-an-operator.md")[1])
+    assert check(read_flow(tmp_path / "flow.yaml")).problems == ()
+    sys.modules.pop("mean")
 
 
 def test_every_command_of_the_readme_exists() -> None:

@@ -32,8 +32,8 @@ from camlink.errors import CamlinkError, InputError
 
 app = typer.Typer(help="Real-time streaming workflows at the light sources.", no_args_is_help=True,
                   add_completion=False, pretty_exceptions_enable=False)
-for command in (demo, run, serve, scale, doctor, operators, check, draw, record, replay, recover, explain, evaluate, plan,
-                twin, agent, relay, bench, prepare):
+for command in (demo, run, serve, scale, doctor, operators, check, draw, record, replay, recover, explain, evaluate,
+                plan, twin, agent, relay, bench, prepare):
     name = command.__name__.rpartition(".")[2]
     app.command(name)(getattr(command, name))
 
