@@ -16,7 +16,7 @@ import msgspec
 from numpy.typing import DTypeLike
 
 from camlink.block import Array, Block, Result
-from camlink.errors import InputError
+from camlink.errors import InputError, UnknownName
 from camlink.workflow.executor import Executor
 from camlink.workflow.parameter import Parameters
 from camlink.workflow.port import Inflow, Port
@@ -222,6 +222,8 @@ def operator(name: str | None = None, *, kind: Kind | str | None = None, out: st
     """
 
     def wrap(body: Any) -> Operator:
+        if not callable(body):
+            raise InputError(f"operator '{name or body!r}': a {type(body).__name__} is neither a function nor a class")
         made = _describe(body, name or f"{body.__module__}:{body.__qualname__}", kind, out, prepare)
         if (resumes or pauses) and made.kind is not Kind.SOURCE:
             raise InputError(f"operator '{made.name}': only a source resumes or pauses; others are fed again by "
@@ -238,17 +240,20 @@ def _describe(body: Any, name: str, kind: Kind | str | None, out: str,
     call = body.__call__ if is_class else body
     hints = _hints(call, name)
     inputs = tuple(port for arg, hint in hints.items() if arg != "return" and (port := _input(arg, hint)))
+    _check_arguments(call, {port.name for port in inputs}, name, is_class=is_class)
     outputs = _outputs(hints.get("return", type(None)), name)
     if len(outputs) == 1:
         outputs = (Port(out, outputs[0].block),)
     record, make = _maker(body, name)
+    if not inputs and not outputs:
+        raise InputError(f"operator '{name}': takes nothing and gives nothing; type its arguments and what it returns")
     if inputs and len({port.streams for port in inputs}) == 2:
         raise InputError(f"operator '{name}': either every input is an Inflow or none is")
     if inputs and all(port.optional for port in inputs):
         raise InputError(f"operator '{name}': at least one input has to be there; take `| None` from its hint")
     return Operator(
         name=name,
-        kind=Kind(kind) if kind else _guess(inputs, outputs),
+        kind=_kind(kind, name) if kind else _guess(inputs, outputs),
         inputs=inputs,
         outputs=outputs,
         parameters=record,
@@ -259,6 +264,24 @@ def _describe(body: Any, name: str, kind: Kind | str | None, out: str,
         stateful=is_class,
         changes=callable(getattr(body, "change", None)) if is_class else bool(inputs) and not inputs[0].streams,
     )
+
+
+def _check_arguments(call: Any, ports: set[str], name: str, *, is_class: bool) -> None:
+    """Raise InputError for an argument that nobody would give."""
+    for arg in [*inspect.signature(call).parameters.values()][is_class:]:
+        given = arg.name in ports or (not is_class and (arg.kind is inspect.Parameter.KEYWORD_ONLY
+                                                        or arg.name in ("parameters", "context")))
+        if not given or arg.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise InputError(f"operator '{name}': the argument '{arg.name}' is typed as no Block and no Inflow of one, "
+                             "so nobody gives it; " + ("it belongs to __init__" if is_class else
+                                                       "parameters stand behind a `*`"))
+
+
+def _kind(said: Kind | str, name: str) -> Kind:
+    try:
+        return Kind(said)
+    except ValueError:
+        raise InputError(f"operator '{name}': {UnknownName('kind', str(said), Kind)}") from None
 
 
 def _guess(inputs: tuple[Port, ...], outputs: tuple[Port, ...]) -> Kind:
@@ -275,6 +298,8 @@ def _hints(call: Any, name: str) -> dict[str, Any]:
     except NameError as error:
         raise InputError(f"operator '{name}': the type hint '{error.name}' is not known in its module; import it "
                          "outside of TYPE_CHECKING") from None
+    except (SyntaxError, TypeError, AttributeError) as error:
+        raise InputError(f"operator '{name}': its type hints cannot be read: {error}") from None
 
 
 def _input(arg: str, hint: Any) -> Port | None:
@@ -282,7 +307,7 @@ def _input(arg: str, hint: Any) -> Port | None:
         return Port(arg, hint)
     if get_origin(hint) is Inflow:
         (block,) = get_args(hint)
-        return Port(arg, block, streams=True)
+        return Port(arg, block, streams=True) if inspect.isclass(block) and issubclass(block, Block) else None
     if get_origin(hint) in (typing.Union, types.UnionType):
         block, *others = (sub for sub in get_args(hint) if sub is not type(None))
         if not others and inspect.isclass(block) and issubclass(block, Block):
@@ -317,13 +342,18 @@ def _maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters
     is_class = inspect.isclass(body)
     call = body.__init__ if is_class else body
     hints, loose = _hints(call, name), []
-    for arg in inspect.signature(call).parameters.values():
-        if arg.kind is inspect.Parameter.KEYWORD_ONLY and arg.name not in ("parameters", "context"):
-            if arg.default is inspect.Parameter.empty:
-                raise InputError(f"operator '{name}': the parameter '{arg.name}' needs a default")
+    for arg in [*inspect.signature(call).parameters.values()][is_class:]:
+        if arg.name in ("parameters", "context"):
+            continue
+        if is_class and arg.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            raise InputError(f"operator '{name}': the argument '{arg.name}' of __init__ has to stand behind a `*`")
+        if arg.kind is inspect.Parameter.KEYWORD_ONLY:
+            if arg.default is inspect.Parameter.empty or arg.name not in hints:
+                raise InputError(f"operator '{name}': the parameter '{arg.name}' needs a type and a default")
             loose.append((arg.name, hints[arg.name], arg.default))
-    record = typing.cast("type[Parameters]", hints.get("parameters") or msgspec.defstruct(
-        "Parameters", loose, bases=(Parameters,), frozen=True, kw_only=True, forbid_unknown_fields=True))
+    record = hints.get("parameters") or _record(loose, name)
+    if not (inspect.isclass(record) and issubclass(record, Parameters)):
+        raise InputError(f"operator '{name}': `parameters` is typed as {record!r}, which is no subclass of Parameters")
 
     def make(parameters: Parameters, context: Context) -> Body:
         given = msgspec.structs.asdict(parameters) if loose else {}
@@ -332,3 +362,15 @@ def _maker(body: Any, name: str) -> tuple[type[Parameters], Callable[[Parameters
         return typing.cast("Body", body(**given) if is_class else partial(body, **given))
 
     return record, make
+
+
+def _record(loose: list[tuple[str, Any, Any]], name: str) -> type[Parameters]:
+    """A record of keywords (name, type, default)."""
+    try:
+        made = msgspec.defstruct("Parameters", loose, bases=(Parameters,), frozen=True, kw_only=True,
+                                 forbid_unknown_fields=True)
+        msgspec.json.schema(made)
+    except TypeError:
+        raise InputError(f"operator '{name}': its parameters are no plain values (an array, or a list as default); use "
+                         "numbers, texts, tuples of them or choices") from None
+    return typing.cast("type[Parameters]", made)

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, NamedTuple
 
+import numpy as np
 import pytest
 
 from camlink.block import Block, CountFrames, RawFrames, Result
@@ -76,12 +77,52 @@ def test_hints_that_do_not_say_enough_are_refused() -> None:
     with pytest.raises(InputError, match="either every input is an Inflow"):
         @operator("t")
         def g(frames: RawFrames, more: Inflow[Result]) -> None: ...
-    with pytest.raises(InputError, match="needs a default"):
+    with pytest.raises(InputError, match="needs a type and a default"):
         @operator("t")
         def h(frames: RawFrames, *, gain: float) -> None: ...
     with pytest.raises(InputError, match="at least one input"):
         @operator("t")
         def k(frames: RawFrames | None, more: Result | None) -> None: ...
+
+
+def _untyped(frames: RawFrames, *, gain=1) -> RawFrames: ...  # type: ignore[no-untyped-def]
+def _plain(frames: RawFrames, gain: float = 1.0) -> RawFrames: ...
+def _any_inflow(frames: Inflow) -> Result: ...  # type: ignore[type-arg]
+def _inflow_of_numbers(frames: Inflow[int]) -> Result: ...  # type: ignore[type-var]
+def _either(frames: RawFrames | CountFrames) -> Result: ...
+def _more(frames: RawFrames, *others: RawFrames) -> Result: ...
+def _listed(frames: RawFrames, *, sizes: list[int] = [1]) -> Result: ...  # noqa: B006
+def _array(frames: RawFrames, *, flat: np.ndarray = None) -> Result: ...  # type: ignore[assignment]
+def _record(frames: RawFrames, *, parameters: dict) -> Result: ...  # type: ignore[type-arg]
+def _broken(frames: "Inflow[") -> Result: ...  # type: ignore # noqa: F722
+def _nothing() -> None: ...
+def _kindless(frames: RawFrames) -> Result: ...
+
+
+class _Gain:
+    def __init__(self, gain: float) -> None: ...
+    def __call__(self, frames: RawFrames) -> Result: ...
+
+
+class _Contextual:
+    def __call__(self, frames: RawFrames, context: Context) -> Result: ...
+
+
+@pytest.mark.parametrize(("body", "says"), [
+    (_untyped, "'gain' needs a type"), (_plain, "'gain' is typed as no Block"),
+    (_any_inflow, "'frames' is typed as no"),
+    (_inflow_of_numbers, "'frames' is typed as no"), (_either, "'frames' is typed as no"), (_more, "'others' is typed"),
+    (_listed, "no plain values"), (_array, "no plain values"), (_record, "no subclass of Parameters"),
+    (_broken, "cannot be read"), (_nothing, "takes nothing and gives nothing"), (_Gain, "'gain' of __init__"),
+    (_Contextual, "belongs to __init__"), (3, "neither a function nor a class")])
+def test_what_cannot_work_is_refused_when_it_is_described(body: object, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        operator("t")(body)
+
+
+def test_an_unknown_kind_is_told_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match="did you mean 'source'"):
+        operator("t", kind="sourc")(_kindless)
 
 
 def test_several_blocks_are_the_inputs_of_a_join_and_some_may_miss() -> None:
