@@ -10,6 +10,7 @@ from typing import Final
 from camlink.errors import ParameterError, StorageError
 
 _LONGEST: Final = 120
+_LONGEST_NAME_BYTES: Final = 240  # and a number, where it is taken
 _MOST_TRIES: Final = 10_000
 
 
@@ -25,7 +26,9 @@ def file_in(folder: Path, pattern: str, scan_id: str) -> Path:
     Raises ParameterError when it is empty, absolute, or leads out of the folder.
     """
     relative = PurePosixPath(pattern.replace("{scan}", safe(scan_id)))
-    if relative.is_absolute() or ".." in relative.parts or not relative.name or "\0" in pattern or "\\" in pattern:
+    too_long = any(len(part.encode(errors="replace")) > _LONGEST_NAME_BYTES for part in relative.parts)
+    if (relative.is_absolute() or ".." in relative.parts or not relative.name or too_long
+            or any(letter in pattern for letter in "\0\\")):
         raise ParameterError(f"file: '{pattern}' must name a file inside the folder of the run ({folder}), "
                              "such as '{scan}.cxi'")
     path = folder / relative

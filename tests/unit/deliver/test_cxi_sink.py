@@ -165,7 +165,7 @@ def test_a_hostile_scan_id_stays_in_the_folder(tmp_path: Path, name: str) -> Non
     assert list(tmp_path.iterdir()) == [folder]
 
 
-@pytest.mark.parametrize("file", ["../{scan}.cxi", "/tmp/x.cxi", "", "a/../../b.cxi"])
+@pytest.mark.parametrize("file", ["../{scan}.cxi", "/tmp/x.cxi", "", "a/../../b.cxi", "x" * 300, "\u00e4" * 130])
 def test_a_name_out_of_the_folder_is_refused(tmp_path: Path, file: str) -> None:
     with pytest.raises(ParameterError, match="inside the folder"):
         run(tmp_path, Listed([frames(0, scan())]), Listed([]), file=file)

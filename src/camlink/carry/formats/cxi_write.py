@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from camlink.block import ELECTRONVOLT_J, CountFrames, Result, Scan
+from camlink.block import ELECTRONVOLT_J, CountFrames, Fact, Result, Scan
 from camlink.carry.formats import cxi_layout as at
 from camlink.carry.formats.hdf5 import writing
 from camlink.carry.formats.recorded import MOST_EAGER_BYTES, MOST_FRAME_BYTES, check_size
@@ -41,6 +41,7 @@ larger than a page; along two it is a tree of nodes of 2 KiB.
 SPARE_BYTES: Final = 32 << 20
 _ROWS_PER_CHUNK: Final = 1024
 _TILE: Final = 256
+_MOST_ITERATIONS: Final = 1 << 62
 _STAMP: Final = "S40"
 _NAME: Final = "S200"
 
@@ -63,6 +64,8 @@ class CxiWriter:
         self.path = Path(path)
         self.scan = scan
         check_size(scan.shape, 4, MOST_FRAME_BYTES, "a frame", str(self.path))
+        if min(scan.shape) < 1:
+            raise FormatError(f"{self.path}: scan '{scan.id}' has frames of {scan.shape}, which nobody can keep")
         self._file = _create(self.path, scan, provenance or {}) if file is None else file
         self._rows = {int(index): row for row, index in enumerate(self._file[f"{at.DETECTOR}/index"][()])}
         self._before = set(self._rows)
@@ -253,8 +256,8 @@ def _lay_out(file: Any, scan: Scan, provenance: Mapping[str, str], packed: dict[
     file["cxi_version"] = at.CXI_VERSION
     file["number_of_entries"] = 1
     entry = file.create_group(at.ENTRY)
-    entry["title"] = scan.title or scan.id
-    entry["experiment_identifier"] = scan.id
+    entry["title"] = (scan.title or scan.id).replace("\0", "")
+    entry["experiment_identifier"] = scan.id.replace("\0", "")
     entry["start_time"] = _now(scan.started_s or None)
     entry.create_dataset("end_time", data=np.bytes_(""), dtype=_STAMP)
     own = file.create_group(at.OWN)
@@ -358,11 +361,18 @@ def _version_row(result: Result, slot: int, image: tuple[int, ...], probe: tuple
     scan = result.scan
     known = min(scan.energy_eV, scan.distance_m, *scan.pixel_m, *scan.shape) > 0
     default = scan.object_pixel_m if known else (nan, nan)
-    pixel = tuple(float(facts.get(f"object_pixel_{axis}_m", default[k])) for k, axis in enumerate("yx"))
-    origin = tuple(float(facts.get(f"origin_{axis}_m", nan)) for axis in "yx")
+    pixel = tuple(_told(facts, f"object_pixel_{axis}_m", default[k]) for k, axis in enumerate("yx"))
+    origin = tuple(_told(facts, f"origin_{axis}_m", nan) for axis in "yx")
+    iteration = _told(facts, "iteration", -1.0)
     return np.array((result.version, slot, bool(facts.get("final", False)), image, probe,
-                     int(facts.get("iteration", -1)), float(facts.get("fourier_error", nan)), pixel, origin,
-                     result.header.made_s), dtype=at.VERSION_ROW)
+                     int(iteration) if abs(iteration) < _MOST_ITERATIONS else -1, _told(facts, "fourier_error", nan),
+                     pixel, origin, result.header.made_s), dtype=at.VERSION_ROW)
+
+
+def _told(facts: Mapping[str, Fact], name: str, default: float) -> float:
+    """A fact that is a number; what an operator says in other words is as if it said nothing."""
+    value = facts.get(name, default)
+    return default if isinstance(value, str) else float(value)
 
 
 def scan_text(scan: Scan) -> str:
@@ -378,4 +388,7 @@ def writer_text() -> str:
 
 
 def _now(at_s: float | None = None) -> str:
-    return datetime.fromtimestamp(time.time() if at_s is None else at_s, UTC).isoformat(timespec="seconds")
+    try:
+        return datetime.fromtimestamp(time.time() if at_s is None else at_s, UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return ""  # no moment

@@ -3,8 +3,10 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import h5py
+import msgspec
 import numpy as np
 import pytest
 
@@ -245,3 +247,29 @@ def test_an_empty_file_says_so(tmp_path: Path) -> None:
     CxiWriter(tmp_path / "a.cxi", SCAN, provenance={}).close()
     with pytest.raises(FormatError, match="neither frames nor a result"):
         read_cxi(tmp_path / "a.cxi")
+
+
+@pytest.mark.parametrize("more", [{"title": "nul\0", "id": "s\0"}, {"started_s": float("nan")}, {"started_s": 1e300}])
+def test_a_scan_that_says_strange_things_of_itself_is_kept(tmp_path: Path, more: dict[str, Any]) -> None:
+    scan = msgspec.structs.replace(SCAN, **more)
+    with CxiWriter(tmp_path / "a.cxi", scan, provenance={}) as writer:
+        writer.write_frames(block(0, 1, scan=scan))
+    with read_cxi(tmp_path / "a.cxi") as found:
+        assert found.index.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("shape", [(0, 8), (-1, 8)])
+def test_frames_of_no_size_are_refused(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with pytest.raises(FormatError, match="which nobody can keep"):
+        CxiWriter(tmp_path / "a.cxi", msgspec.structs.replace(SCAN, shape=shape), provenance={})
+    assert not list(tmp_path.iterdir())
+
+
+def test_facts_in_other_words_than_numbers_are_as_if_nobody_told_them(tmp_path: Path) -> None:
+    told = result(3, iteration="third", fourier_error="small", origin_y_m="left")  # type: ignore[arg-type]
+    with CxiWriter(tmp_path / "a.cxi", SCAN, provenance={}) as writer:
+        writer.write_result(told)
+        writer.write_result(result(4, iteration=float("inf")))
+    with read_cxi(tmp_path / "a.cxi") as found:
+        assert (found.facts["version"], found.facts["iteration"]) == (4, -1)
+        assert np.isnan(found.facts["fourier_error"])  # type: ignore[arg-type]
