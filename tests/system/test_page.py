@@ -8,11 +8,14 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 from playwright.sync_api import expect
 
+from camlink.block import Result
 from camlink.display.live import Live
 from camlink.display.web.server import PageServer
+from camlink.testing.toys import toy_frames, toy_scan
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
@@ -105,6 +108,21 @@ def test_a_run_is_followed_to_its_end(page):
     assert "final picture" in page.get_by_test_id("banner").inner_text()
     assert pixels(page, "object")[0] > 12
     assert [c for c in page.complaints if "WebSocket" not in c and "ERR_CONNECTION" not in c] == []
+
+
+def test_a_workflow_of_ones_own_shows_its_pictures_in_place_of_empty_panels(page):
+    live, raw = Live(), toy_frames(toy_scan(4), 0, 4)
+    live.show(Result(raw.header, {"mean": np.arange(600.0).reshape(20, 30)}))
+    live.show(raw)
+    with PageServer(live) as server:
+        page.goto(server.url)
+        wait_drawn(page, "object")
+        wait_drawn(page, "frame")
+        expect(page.get_by_test_id("panel-object").locator("h2")).to_contain_text("mean")
+        assert pixels(page, "object")[0] > 12
+        expect(page.locator(".panel.picture")).to_have_count(2)
+        expect(page.locator(".empty")).to_have_count(0)
+        shot(page, "own")
 
 
 @contextmanager

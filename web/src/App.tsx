@@ -19,11 +19,14 @@ export function App() {
   const of = (kind: string) => pictures.filter((p) => p.kind === kind).sort((a, b) => area(b) - area(a));
   const [objects, probes, maps, frames] = KINDS.map(of) as [Label[], Label[], Label[], Label[]];
   const others = pictures.filter((p) => !KINDS.includes(p.kind) && p.kind !== "coverage");
+  const hasCurves = usePage((page) => Object.keys(page.curves).length > 0);
+  const isScan = [objects, probes, maps].some((found) => found.length > 0) || others.length === 0;
+  const more = isScan ? others : others.slice(1);
   return (
     <div className="page">
       <Header />
       <Steps />
-      <main>
+      {isScan ? <main>
         <PicturePanel id="object" panel={0} title="Object" label={objects[0]} choices={objects} map="gray" isCompact={false}
           empty="The first picture comes when the first frames are solved." />
         <PicturePanel id="frame" panel={1} title="Detector" label={frames[0]} choices={frames} scale="log" map="inferno" empty="No frame yet." />
@@ -33,10 +36,16 @@ export function App() {
         <CurvePanel />
         <Graph />
         <Side />
-      </main>
-      {others.length > 0 && (
+      </main> : <main className="own">
+        <PicturePanel key={others[0]!.name} id="object" panel={0} title={others[0]!.name} label={others[0]} empty="" isCompact={false} />
+        <PicturePanel id="frame" panel={1} title="Detector" label={frames[0]} choices={frames} scale="log" map="inferno" empty="No frame yet." />
+        <Graph />
+        <Side />
+      </main>}
+      {(more.length > 0 || (!isScan && hasCurves)) && (
         <div className="more">
-          {others.slice(0, MOST_OTHERS).map((label, k) => (
+          {!isScan && hasCurves && <CurvePanel />}
+          {more.slice(0, MOST_OTHERS).map((label, k) => (
             <PicturePanel key={label.name} id={`other-${k}`} panel={8 + k} title={label.name} label={label} empty="" />
           ))}
         </div>
