@@ -8,11 +8,13 @@ all is acknowledged the file is emptied; it never has more than its limit.
 
 from __future__ import annotations
 
+import mmap
 import os
 import struct
 import zlib
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -81,17 +83,21 @@ class Spill:
 
     def next(self) -> list[bytes]:
         """The parts of the oldest block that waits; raises WireError when it is damaged."""
-        record = self.waiting[0]
-        data = os.pread(self._fd, record.end - record.offset, record.offset)
-        mark, crc, count, _, nbytes = _RECORD.unpack_from(data) if len(data) >= _RECORD.size else (b"", 0, 0, 0, 0)
-        body = memoryview(data)[_RECORD.size:]
-        if mark != _MARK or len(body) != nbytes or zlib.crc32(memoryview(data)[_START.size:]) != crc:
-            raise WireError(f"{self.path}: the block at byte {record.offset} is damaged")
+        count, body = self._read(self.waiting[0])
         parts, at = [], 8 * count
         for size in struct.unpack_from(f"<{count}Q", body):
             parts.append(bytes(body[at:at + size]))
             at += size
         return parts
+
+    def _read(self, record: Record) -> tuple[int, memoryview]:
+        """The number of parts and what follows it; raises WireError when it is damaged."""
+        data = os.pread(self._fd, record.end - record.offset, record.offset)
+        mark, crc, count, _, nbytes = _RECORD.unpack_from(data) if len(data) >= _RECORD.size else (b"", 0, 0, 0, 0)
+        body = memoryview(data)[_RECORD.size:]
+        if mark != _MARK or len(body) != nbytes or zlib.crc32(memoryview(data)[_START.size:]) != crc:
+            raise WireError(f"{self.path}: the block at byte {record.offset} is damaged")
+        return count, body
 
     def pop(self) -> Record:
         """The oldest block goes: it is in the custody of the link from here on, and on disk until `done`."""
@@ -150,13 +156,31 @@ class Spill:
             os.pwrite(self._fd, _FIRST.pack(_MAGIC, _FIRST.size), 0)
             return _FIRST.size
         at = first
-        while (record := self._record_at(at, size)) is not None:
+        while (record := self._record_at(at, size) or self._damaged_at(at, size)) is not None:
             self.waiting.append(record)
             at = record.end
         if at < size:
             self.note = f"spill: {size - at} bytes that were not finished before a crash were cut off"
             os.ftruncate(self._fd, at)
         return at
+
+    def _damaged_at(self, at: int, size: int) -> Record | None:
+        """What fills the file up to the next whole record; None at its torn end.
+
+        Where no record begins, the one before may have a wrong size: then it goes for this one.
+        """
+        last = self.waiting[-1] if self.waiting else None
+        begin = (last.offset if last else at) + 1
+        with mmap.mmap(self._fd, size, access=mmap.ACCESS_READ) as whole:
+            while (begin := whole.find(_MARK, begin)) >= 0:
+                with suppress(WireError):
+                    if found := self._record_at(begin, size):
+                        self._read(found)
+                        if last is not None and begin < at:
+                            return Record(self.waiting.pop().offset, begin, last.frames)
+                        return Record(at, begin, found.frames)  # as many as the next has, for all that is known
+                begin += 1
+        return None
 
     def _record_at(self, at: int, size: int) -> Record | None:
         head = os.pread(self._fd, _RECORD.size, at)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,25 @@ def test_a_damaged_block_is_never_given_out(tmp_path_factory: pytest.TempPathFac
             assert spill.next()[0] == b"head %d" % number
         spill.pop()
     spill.close(keep=False)
+
+
+@given(at=st.integers(24, 1000), value=st.integers(1, 255))
+def test_of_a_damaged_file_only_the_damaged_block_is_lost(
+        tmp_path_factory: pytest.TempPathFactory, at: int, value: int) -> None:
+    path = tmp_path_factory.mktemp("rotten") / "s"
+    spill = spilled(path, 4)
+    hit = next((number for number, record in enumerate(spill.waiting) if record.offset <= at < record.end), -1)
+    byte = os.pread(spill._fd, 1, at)[0]
+    os.pwrite(spill._fd, bytes([byte ^ value]), at)
+    spill.close(keep=True)
+    again = Spill(path)
+    found = []
+    while again.waiting:
+        with suppress(WireError):
+            found.append(again.next()[0])
+        again.pop()
+    assert found == [b"head %d" % number for number in range(4) if number != hit]
+    again.close(keep=False)
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS)
