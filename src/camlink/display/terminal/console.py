@@ -57,8 +57,8 @@ def _frames(status: RunStatus) -> Table | None:
 
 
 def _links(links: tuple[LinkStatus, ...]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("link", "policy", "frames", "acknowledged", "dropped", "lost", "rate", "age p99"):
+    table = Table(box=None, pad_edge=False, header_style="dim", padding=(0, 1, 0, 0))  # fits 80 columns
+    for title in ("link", "policy", "sent", "ack.", "drop.", "lost", "rate", "age p99"):
         table.add_column(title, justify="left" if title in ("link", "policy") else "right")
     for link in links:
         lost = sum(link.lost.values())

@@ -120,7 +120,7 @@ def _pictures(live: Live, console: Console) -> Group:
     """What there is to see, as large as the terminal allows; nothing in a terminal without colours."""
     width = min(console.width // 3 - 4, (console.height - 24) * 2)
     parts: list[Any] = []
-    if console.color_system and width >= 16:
+    if console.color_system and not console.no_color and width >= 16:
         parts.append(sketches(live, width))
     for source, columns in live.curves().items():
         if bars := sparkline(columns.get("fourier_error", [])):

@@ -56,6 +56,16 @@ def test_a_report_says_how_it_ended_and_where_things_are() -> None:
     assert "/x/s1.cxi" in text
 
 
+def test_a_link_has_one_line_in_a_terminal_of_80_columns() -> None:
+    link = LinkStatus(name="beamline->camera", source="beamline", target="camera", policy="spill", sent=4120,
+                      acknowledged=4120, frames_per_s=125.0, bytes_per_s=16.1e6, age_ms={"p99": 1234.5})
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(draw_status(status(links=(link,))))
+    (line,) = [line for line in console.export_text().splitlines() if "beamline->camera" in line]
+    assert "125/s 16.1 MB/s" in line
+    assert "1234.5 ms" in line
+
+
 def test_the_folder_of_a_run_is_whole_in_a_narrow_terminal() -> None:
     place = "/data/" + "long/" * 30
     report = Report(
