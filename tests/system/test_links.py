@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,9 +32,11 @@ def named() -> list[str]:
 
 def held() -> list[str]:
     """Shared memory of links that this process has mapped or open."""
-    files = [f"/proc/self/fd/{fd}" for fd in os.listdir("/proc/self/fd")]
-    return [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:camlink" in line] + [
-        file for file in files if os.path.lexists(file) and "memfd:camlink" in os.readlink(file)]
+    found = [line for line in Path("/proc/self/maps").read_text().splitlines() if "memfd:camlink" in line]
+    for file in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # another thread has closed it
+            found += [str(file)] if "memfd:camlink" in os.readlink(file) else []
+    return found
 
 
 @pytest.fixture

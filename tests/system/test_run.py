@@ -100,15 +100,17 @@ def test_replicas_join_and_leave_during_the_scan_and_nothing_is_lost(tmp_path: P
     def replicas() -> int:
         return next(o.replicas for o in statuses[-1].operators if o.name == "count")
 
-    with open_run(flow(frames=400, gap_s=0.01, sleep_s=0.005), folder=tmp_path, watch=statuses.append) as opened:
+    made = flow(frames=400, gap_s=0.005, sleep_s=0.005).with_values({"camera.wait_at": 380})
+    with open_run(made, folder=tmp_path, watch=statuses.append) as opened:
         until_running(opened, statuses)
         for wanted in (3, 1, 2):
             opened.scale("count", wanted)
-            deadline = time.monotonic() + 10
-            while time.monotonic() < deadline and replicas() != wanted:
+            deadline = time.monotonic() + 30
+            while replicas() != wanted:
+                assert time.monotonic() < deadline, f"not {wanted} replicas"
                 time.sleep(0.02)
-            assert replicas() == wanted
             time.sleep(0.2)
+        (tmp_path / toys.GO).touch()
         with pytest.raises(InputError, match="those that may have: count"):
             opened.scale("add", 2)
         report = opened.wait(60)
