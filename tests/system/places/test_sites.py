@@ -163,7 +163,7 @@ def test_a_host_that_does_not_let_us_in_is_said(sshd: Any, tmp_path: Path) -> No
 
 
 def test_options_that_a_placer_does_not_know_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"sites\.cluster.*wall.*knows address, queue"):
+    with pytest.raises(InputError, match=r"option of site cluster \(slurm\) 'wall'.*known: account, address"):
         run(flow(Site("cluster", "slurm", {"wall": 1})), folder=tmp_path / "run")
 
 
