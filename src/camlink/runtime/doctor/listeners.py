@@ -72,7 +72,8 @@ def _role(process: psutil.Process) -> str:
     words = process.cmdline()
     for number, word in enumerate(words):
         if word in _MARKS or Path(word).name in _MARKS:
-            return " ".join(words[number + 1:number + 3])[:40]
+            said = [word for word in words[number + 1:number + 4] if "://" not in word]  # agent here, worker solve/0/0
+            return " ".join(said[:2])[:40]
     return process.name()
 
 
