@@ -26,6 +26,7 @@ from camlink.runtime.cluster.side import ClusterSide, entrance_of
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import JoinCluster, StartScheduler
 from camlink.runtime.run import open_run
+from camlink.runtime.story import tell
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Workflow
 
@@ -236,6 +237,22 @@ def test_an_operator_uses_the_workers_of_all_agents_of_its_site_and_lost_ones_ar
     assert seen - {first, second}  # whoever did the rest, it was none of these
     assert told["here"] == 0
     assert told["work"] == {"waiting": 0, "done": 60, "failed": 0, "cancelled": 0}
+    assert parts("worker") == parts("scheduler") == []
+
+
+@pytest.mark.full
+def test_an_agent_that_is_lost_with_the_scheduler_leaves_no_worker_behind(tmp_path: Path) -> None:
+    """The other agent takes the scheduler, and its worker works on; a successor comes if the first hosted operators."""
+    with open_run(flow(1, 2, 80), folder=tmp_path / "run") as opened:
+        deadline = time.monotonic() + 60
+        while len(parts("worker")) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        (scheduler,) = parts("scheduler")
+        os.kill(psutil.Process(scheduler).ppid(), signal.SIGKILL)
+        report = opened.wait(90)
+    assert (report.verdict, report.reasons) == ("complete", ())
+    told, agents = report.operators["spread"], 1 + ("next1' joined" in "\n".join(tell(tmp_path / "run")))
+    assert (told["total"], told["processes"], told["here"]) == (sum(range(80)), agents, 0)
     assert parts("worker") == parts("scheduler") == []
 
 

@@ -243,7 +243,8 @@ class Master:
             if text := placer.lost():
                 del self._placers[site]
                 placer.close()
-                self._clusters.lost(site)
+                for agent, said in self._clusters.lost(site):
+                    self._send(agent, "", said)
                 self._handle(AgentLost(site=site, text=text))
         self._handle(Tick())
 

@@ -48,17 +48,18 @@ class Clusters:
 
     def joined(self, message: Joined, site: str) -> Iterator[tuple[str, StartScheduler | JoinCluster]]:
         """An agent is there: the first of its site runs the scheduler."""
-        if site not in self._sites:
-            return
+        if site in self._sites:
+            yield from self._add(message.site, site)
+
+    def _add(self, agent: str, site: str) -> Iterator[tuple[str, StartScheduler | JoinCluster]]:
         known = self._clusters.get(site)
         if known is None:
-            known = self._clusters[site] = _Cluster(message.site)
+            known = self._clusters[site] = _Cluster(agent)
             known.renew()
-        if known.scheduler == message.site:
-            yield message.site, self._schedule(site)
-        known.agents.append(message.site)
+            yield agent, self._schedule(site)
+        known.agents.append(agent)
         if known.address:
-            yield message.site, self._join(site)
+            yield agent, self._join(site)
 
     def up(self, message: ClusterUp, site: str) -> Iterator[tuple[str, JoinCluster]]:
         """A scheduler tells where it is: everybody of its site joins."""
@@ -67,12 +68,14 @@ class Clusters:
             known.address = message.address
             yield from ((agent, self._join(site)) for agent in known.agents)
 
-    def lost(self, agent: str) -> None:
-        """An agent is gone; with it the scheduler, when it ran it: the next agent that joins gets it."""
+    def lost(self, agent: str) -> Iterator[tuple[str, StartScheduler | JoinCluster]]:
+        """An agent is gone; with it the scheduler, when it ran it: those left, or the next that joins, begin anew."""
         for site, known in list(self._clusters.items()):
             known.agents = [other for other in known.agents if other != agent]
             if known.scheduler == agent:
                 del self._clusters[site]
+                for other in known.agents:
+                    yield from self._add(other, site)
 
     def renew(self) -> Iterator[tuple[str, StartScheduler | JoinCluster]]:
         """Everybody of a cluster whose passes were renewed gets them in the words that it knows already."""

@@ -33,3 +33,17 @@ def test_everybody_of_a_cluster_gets_new_passes_in_time(monkeypatch: pytest.Monk
         assert before.own.key != after.own.key
         assert before.own.authority == after.own.authority
     assert list(made.renew()) == []
+
+
+def test_when_the_scheduler_is_lost_with_its_agent_the_others_begin_anew_among_themselves() -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed: pip install -e '.[sites]'")
+    made = Clusters({"here": Site("here", agents=2, dask=1)}, Path("/tmp/s"), "run")
+    (_, first), *_ = [told for agent in ("here.1", "here.2", "here.3") for told in made.joined(joined(agent), "here")]
+    assert len(list(made.up(ClusterUp(site="here.1", address="tls://a"), "here"))) == 3
+    assert list(made.lost("here.3")) == []
+    ((agent, said),) = made.lost("here.1")
+    assert (agent, type(said)) == ("here.2", StartScheduler)
+    assert said.own.authority != first.own.authority
+    assert list(made.joined(joined("here.1.next1"), "here")) == []
+    assert [agent for agent, _ in made.up(ClusterUp(site="here.2", address="tls://b"), "here")] == [
+        "here.2", "here.1.next1"]
