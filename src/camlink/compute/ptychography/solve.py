@@ -19,6 +19,7 @@ from camlink.workflow.port import Inflow
 
 WAIT_S = 0.1
 BLOCKS_AT_ONCE = 64
+DRAIN_S = 2.0
 RECENT = 5
 ENDLESS = float("inf")
 KEPT_BY_ALL = ("algorithm", "total_variation", "background_every", "gains_every", "positions_every", "object_kind",
@@ -69,6 +70,9 @@ def _versions(work: Reconstruction, frames: Inflow[CountFrames], parameters: Sol
             pace.advance(ARRIVING)
         if work.engine and work.engine.iteration >= pace.schedule.first_picture and clock.due(work.parameters):
             yield _result(pace, context, final=False)
+    ends_s = perf_counter() + DRAIN_S
+    while not _complete(work, frames) and perf_counter() < ends_s:  # stopped: what was under way is in the picture too
+        _absorb(work, frames, WAIT_S)
     if work.engine is None:
         pace.begin()
     while True:

@@ -169,14 +169,31 @@ def test_memory_is_told_before_the_first_picture_and_holds_all_modes():
     assert frames < context.facts["memory_bytes"] < 2 * frames + 128 * 50**2
 
 
-def test_it_stops_when_asked_and_still_hands_over_what_there_is():
+def test_it_stops_when_asked_and_still_hands_over_what_there_is(monkeypatch):
+    monkeypatch.setattr(sys.modules[MODULE], "DRAIN_S", 0.0)
     inflow = Open([block(range(25))])
     versions = list(run(inflow, Told(calls=40), iterations=1000))
     assert versions[-1].facts["final"]
     assert versions[-1].facts["iteration"] < 60
 
 
-def test_it_waits_when_every_frame_has_seen_its_iterations():
+class Trickle(Listed):
+    """An Inflow that has one block, then none, then the next."""
+
+    given = False
+
+    def take(self, timeout_s=0.0):
+        self.given = not self.given
+        return super().take() if self.given else None
+
+
+def test_what_was_under_way_when_it_was_asked_to_stop_is_in_the_picture():
+    *_, last = run(Trickle([block(range(k, k + 5)) for k in range(0, 25, 5)]), Told(calls=2))
+    assert last.facts["active"] == 25
+
+
+def test_it_waits_when_every_frame_has_seen_its_iterations(monkeypatch):
+    monkeypatch.setattr(sys.modules[MODULE], "DRAIN_S", 0.0)
     inflow = Open([block(range(25))])
     list(run(inflow, Told(calls=60)))
     assert inflow.waits > 10
