@@ -15,7 +15,8 @@ from camlink.display.desk.starter import Starter, sets
 from camlink.display.terminal.options import read_sets
 from camlink.errors import InputError
 
-VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+INTEGERS = st.integers(-(1 << 63), (1 << 63) - 1)  # a workflow takes no others
+VALUES = st.recursive(st.none() | st.booleans() | INTEGERS | st.floats(allow_nan=False, allow_infinity=False)
                       | st.text(st.characters(exclude_categories=["Cs"])),
                       lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("abc: -#", max_size=5), inner,
                                                                                   max_size=4), max_leaves=8)
