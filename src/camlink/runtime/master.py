@@ -22,6 +22,7 @@ from camlink.runtime.layout import lay_out
 from camlink.runtime.load import Load
 from camlink.runtime.log import EVENTS, EventLog
 from camlink.runtime.messages import (
+    MAX_CONTROL_BYTES,
     Beat,
     ClusterUp,
     Connect,
@@ -120,6 +121,7 @@ class Master:
         """Where agents beside this process dial, and the agent in it, which dials in memory."""
         control, local = self._context.socket(zmq.ROUTER), self._context.socket(zmq.ROUTER)
         control.setsockopt(zmq.LINGER, 2000)
+        control.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
         try:
             control.bind(f"ipc://{self._sockets}/master")
         except zmq.ZMQError as error:

@@ -14,7 +14,7 @@ from camlink.carry.far.ticket import RelayKey
 from camlink.errors import CamlinkError, InputError
 from camlink.runtime.events import AgentLost
 from camlink.runtime.master import Master
-from camlink.runtime.messages import Beat, ClusterUp, Failed, Inventory, Joined, Message, encode
+from camlink.runtime.messages import MAX_CONTROL_BYTES, Beat, ClusterUp, Failed, Inventory, Joined, Message, encode
 from camlink.runtime.run import make_master, new_folder
 from camlink.settings import Settings
 from camlink.testing import toys
@@ -119,5 +119,20 @@ def test_an_agent_speaks_for_itself_and_its_workers_alone(tmp_path: Path) -> Non
             assert (agent, master.state.refused) in (("other", 4), ("far", 4))
         assert list(master.state.joined) == ["far"]
         assert master.state.workers["count", 0].failure is None
+    finally:
+        master.close()
+
+
+def test_a_word_without_bounds_is_never_taken_in(tmp_path: Path) -> None:
+    master = make_master(flow(), folder=tmp_path / "run")
+    try:
+        with zmq.Context() as context, context.socket(zmq.DEALER) as loud, context.socket(zmq.DEALER) as other:
+            for socket in (loud, other):
+                socket.setsockopt(zmq.LINGER, 0)
+                socket.connect(master._control.getsockopt_string(zmq.LAST_ENDPOINT))
+            loud.send(bytes(MAX_CONTROL_BYTES + 1))
+            assert not master._control.poll(200)
+            other.send(b"a word")
+            assert master._control.poll(5000)
     finally:
         master.close()
