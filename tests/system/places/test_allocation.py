@@ -111,7 +111,7 @@ def test_nothing_stays_after_ctrl_c_and_after_the_death_of_the_master(
     if end == signal.SIGKILL:
         until(lambda: not agents(tmp_path) and not steps(), 150, "agents find that there is nobody to work for")
         assert not list(tmp_path.glob("run/keys/*/*")) or how == "allocation"  # salloc ends what runs in it
-        done = subprocess.run([*CAMLINK[:3], "recover", "run"], cwd=tmp_path, capture_output=True, timeout=60)
+        done = subprocess.run([*CAMLINK[:3], "recover", "run"], cwd=tmp_path, capture_output=True, timeout=160)
         assert done.returncode == 0, done.stderr
 
 
