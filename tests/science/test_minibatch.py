@@ -19,6 +19,8 @@ from camlink.compute.ptychography.refine.limits import Limits
 from camlink.compute.ptychography.schedule import FINE, ROUGH, Outlook, Schedule
 from camlink.compute.ptychography.slots import Slots
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def scan(simulate_scan):
@@ -80,7 +82,6 @@ def test_the_first_few_frames_stay_calm(scan, count):
     assert np.abs(work.image).max() < 5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("manner", [ROUGH, FINE], ids=["rough", "fine"])
 def test_long_runs_stay_calm(simulate_scan, manner):
     """What has hardly any light gathers neither momentum nor the drift of the power."""

@@ -31,6 +31,8 @@ from camlink.workflow.operator import Kind, Operator
 from camlink.workflow.port import Listed
 from camlink.workflow.provenance import provenance
 
+pytestmark = pytest.mark.slow
+
 OPERATORS: Registry[Operator] = Registry("camlink.operators", "operator")
 FORMATS: Registry[Format] = Registry("camlink.formats", "format")
 SCANNED = {"points_y": 2, "points_x": 3, "dark_frames": 1, "rate_hz": 200.0}
@@ -121,11 +123,7 @@ def source_of(name: str, folder: Path, threads: list[threading.Thread]) -> Sourc
                   listen if name == "twin" else lambda block: None)
 
 
-ON_A_WIRE = ("twin", "fastccd")
-
-
-@pytest.mark.parametrize("name", [
-    pytest.param(name, marks=pytest.mark.slow) if name in ON_A_WIRE else name for name in OPERATORS.names()])
+@pytest.mark.parametrize("name", OPERATORS.names())
 def test_every_installed_operator_keeps_its_suite(name: str, tmp_path: Path, threads: list[threading.Thread]) -> None:
     operator = OPERATORS.get(name)
     if operator.kind is Kind.SOURCE:

@@ -19,6 +19,7 @@ from camlink.compute.ptychography.evaluate.peers.pty_chi import PtyChi, pty_chi_
 from camlink.compute.ptychography.parameters import SolveParameters
 from camlink.errors import OperatorFailed, ParameterError, UnknownName
 
+pytestmark = pytest.mark.slow
 SMALL = small_parameters(points=6, frame=64, photons=1e6, seed=4)
 
 
