@@ -188,7 +188,7 @@ class RunState(Crew):
             yield from self._fail(worker, event.text, at, final=event.final)
 
     def _beat(self, event: Beat, at: float) -> Iterator[Instruction]:
-        if event.site in self.joined:  # else its last words, after its end was told
+        if event.site in self.beats:  # else its last words: it was told to end, or its end was told
             self.beats[event.site] = at
         for worker in self.workers.values():
             if self.phase == "graph" and worker.spec.line in event.stopped and worker.replaceable and not worker.over:

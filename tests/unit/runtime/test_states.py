@@ -375,6 +375,16 @@ def test_an_agent_that_is_silent_is_ended() -> None:
     assert [i.site for i in told if isinstance(i, EndAgent)] == ["here"]
 
 
+def test_an_agent_that_wakes_up_while_it_is_ended_costs_its_workers_no_second_restart() -> None:
+    state = started()
+    told: list[Instruction] = []
+    for second in range(1, 7):
+        told += state.handle(Beat(site="master"), float(second)) + state.handle(Tick(), float(second))
+    assert EndAgent in [type(i) for i in told]
+    told = state.handle(Beat(site="here"), 6.5) + state.handle(Tick(), 6.5)
+    assert [i for i in told if isinstance(i, Send) and isinstance(i.message, Launch)] == []
+
+
 def test_a_far_agent_may_be_silent_for_longer_and_come_later() -> None:
     state = started()
     state.far = frozenset({"here"})
