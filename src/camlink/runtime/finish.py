@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator
@@ -23,6 +22,7 @@ from camlink.runtime.agent import SAVE_S
 from camlink.runtime.events import Begin
 from camlink.runtime.messages import WorkerSpec
 from camlink.runtime.reach.dial import LOST_S
+from camlink.runtime.rundir import owner_of, sweep
 from camlink.runtime.story import Moment, replay
 from camlink.runtime.work.context import WorkerContext
 from camlink.runtime.work.ends import SPILL
@@ -100,9 +100,11 @@ def _read(folder: Path) -> tuple[Begin, Moment]:
     if not isinstance(begin, Begin) or not begin.workers or last is None:
         raise FormatError(f"{folder}: the log does not tell what the run was made of; it cannot be finished")
     sockets = Path(begin.workers[0].spec.sockets)
-    named = re.match(r"camlink-(\d+)-", sockets.name)
-    if sockets.exists() and named and psutil.pid_exists(int(named[1])):
-        raise StorageError(f"{folder}: the run still goes on (process {named[1]}); let it end first")
+    owner = owner_of(sockets)
+    if owner is None:
+        raise FormatError(f"{folder}: the log names {sockets}, which is no folder of sockets; it was changed")
+    if sockets.exists() and psutil.pid_exists(owner):
+        raise StorageError(f"{folder}: the run still goes on (process {owner}); let it end first")
     return begin, last
 
 
@@ -124,7 +126,7 @@ def _wait_for_others(folder: Path, begin: Begin, last: Moment) -> Iterator[str]:
     if last.state.phase != "over" and begin.far & last.state.joined.keys() and left_s > 0:
         yield f"waits {left_s:.0f} s until agents on other machines miss their master and save what is under way"
         time.sleep(min(left_s, LOST_S + SAVE_S))
-    shutil.rmtree(sockets, ignore_errors=True)
+    sweep(Path(sockets))
 
 
 def _processes(sockets: str) -> list[int]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,8 +21,7 @@ _NAME: Final = re.compile(r"camlink-(\d+)-\w+")
 def make_socket_folder(parent: Path) -> Path:
     """A new folder of mode 0700 in `parent`, named after this process; those of dead processes are swept."""
     for left in parent.glob("camlink-*"):
-        if _is_dead(left):
-            shutil.rmtree(left, ignore_errors=True)
+        sweep(left)
     return Path(tempfile.mkdtemp(prefix=f"camlink-{os.getpid()}-", dir=parent))
 
 
@@ -41,10 +41,15 @@ def make_private_folder(parent: Path, run: str) -> Path:
     return path
 
 
-def _is_dead(folder: Path) -> bool:
-    """Whether the folder is ours and the process that made it is gone."""
+def owner_of(folder: Path) -> int | None:
+    """The process that made a folder of sockets; None where its name is no such folder's."""
     named = _NAME.fullmatch(folder.name)
-    try:
-        return named is not None and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(int(named[1]))
-    except OSError:
-        return False  # somebody else swept it meanwhile
+    return int(named[1]) if named is not None else None
+
+
+def sweep(folder: Path) -> None:
+    """Remove a folder of sockets that is ours and whose process is gone; leave any other."""
+    owner = owner_of(folder)
+    with suppress(OSError):  # somebody else swept it meanwhile
+        if owner is not None and folder.stat().st_uid == os.getuid() and not psutil.pid_exists(owner):
+            shutil.rmtree(folder, ignore_errors=True)

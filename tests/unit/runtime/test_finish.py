@@ -25,12 +25,13 @@ from camlink.runtime.work.porter import JOURNALS
 from camlink.testing.toys import toy_frames, toy_scan
 
 
-def begun(tmp_path: Path, *, camera: bool = True, far: frozenset[str] = frozenset()) -> None:
+def begun(tmp_path: Path, *, camera: bool = True, far: frozenset[str] = frozenset(), sockets: str = "camlink-0-x"
+          ) -> None:
     """A run of a camera and a sink, in front of which three frames wait on the disk."""
     link = LinkSpec(name="camera>keep", source="camera", target="keep", output="out", input="frames", kind="zmq",
                     policy="spill", limit_bytes=1 << 20)
     spec = WorkerSpec(operator="keep", replica=0, where="camlink.testing.toys:hoard", kind="sink", parameters={},
-                      inputs=(link,), outputs=(), folder=str(tmp_path), sockets=str(tmp_path / "camlink-0-x"),
+                      inputs=(link,), outputs=(), folder=str(tmp_path), sockets=str(tmp_path / sockets),
                       provenance={})
     source = msgspec.structs.replace(spec, operator="camera", where="camlink.testing.toys:camera", kind="source",
                                      inputs=(), outputs=(link,))
@@ -76,6 +77,14 @@ def test_agents_elsewhere_have_time_to_miss_their_master(tmp_path: Path, ago_s: 
     told = list(finish(tmp_path))
     assert ("agents on other machines" in told[0]) is waits
     assert told[-1] == "finished; the journals are gone"
+
+
+def test_a_log_that_names_another_folder_than_that_of_its_sockets_removes_nothing(tmp_path: Path) -> None:
+    begun(tmp_path, sockets="of-somebody")
+    (tmp_path / "of-somebody").mkdir()
+    with pytest.raises(FormatError, match="no folder of sockets"):
+        list(finish(tmp_path))
+    assert (tmp_path / "of-somebody").exists()
 
 
 def test_a_log_that_does_not_tell_of_an_input_is_refused(tmp_path: Path) -> None:
