@@ -257,12 +257,13 @@ class Reduce:
     def _tell(self, sensor: Sensor) -> None:
         self._context.tell(frames_given=self._given, photons=self._photons / max(self._given, 1),
                            warnings=self._warnings(sensor))
-        if self._context.replica == 0:  # what all replicas know is told once
-            self._context.tell(dark_frames=sensor.darks.frames, bad_pixels=sensor.darks.bad)
-        if self._context.replica == 0 and sensor.centre is not None:
-            self._context.tell(centre_y_px=sensor.centre[0], centre_x_px=sensor.centre[1])
-        if self._merge is not None:
-            self._context.tell(merged=self._merge.merged, unpaired=self._merge.unpaired)
+        if self._merge is None:
+            return
+        self._context.tell(merged=self._merge.merged, unpaired=self._merge.unpaired)
+        # the same for all replicas that had an exposure: told as measures (float), of which the mean is shown
+        self._context.tell(dark_frames=float(sensor.darks.frames), bad_pixels=float(sensor.darks.bad))
+        if sensor.centre is not None:
+            self._context.tell(centre_y_px=float(sensor.centre[0]), centre_x_px=float(sensor.centre[1]))
 
     def _warnings(self, sensor: Sensor) -> list[str]:
         p = self._parameters
