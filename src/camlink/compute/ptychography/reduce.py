@@ -255,8 +255,7 @@ class Reduce:
         yield CountFrames(header, _columns(done))
 
     def _tell(self, sensor: Sensor) -> None:
-        self._context.tell(frames_given=self._given, photons=self._photons / max(self._given, 1),
-                           warnings=self._warnings(sensor))
+        self._context.tell(photons=self._photons / max(self._given, 1), warnings=self._warnings(sensor))
         if self._merge is None:
             return
         self._context.tell(merged=self._merge.merged, unpaired=self._merge.unpaired)
