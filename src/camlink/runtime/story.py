@@ -174,7 +174,8 @@ def _ending(folder: Path, last: Moment, teller: _Teller) -> Iterator[str]:
                                  if value not in ({}, 0))
     yield from _links(status)
     for operator in status.operators:
-        told = [f"replaced {operator.restarts} times"] if operator.restarts else []
+        times = "once" if operator.restarts == 1 else f"{operator.restarts} times"
+        told = [f"replaced {times}"] if operator.restarts else []
         told += [f"left out {operator.repeated} frames that came again"] if operator.repeated else []
         if told:
             yield f"{operator.name}: {', '.join(told)}"
