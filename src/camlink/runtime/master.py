@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,11 +29,13 @@ from camlink.runtime.messages import (
     Dashboard,
     Exited,
     FromWorker,
+    JoinCluster,
     Joined,
     Launch,
     Message,
     Progress,
     Renew,
+    StartScheduler,
     decode,
     encode,
 )
@@ -42,6 +44,7 @@ from camlink.runtime.orders import choices_of, examine
 from camlink.runtime.place.births import Births
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
+from camlink.runtime.reach.dial import pages_of
 from camlink.runtime.reach.harbour import open_harbour
 from camlink.runtime.reach.leads import Leads
 from camlink.runtime.report import Report, make_report
@@ -237,16 +240,14 @@ class Master:
         if self._harbour is not None and self._harbour.renew():
             for site in self._placers:
                 self._send(site, "", Renew(passage=self._harbour.passage))
-        for agent, said in self._clusters.renew():
-            self._send(agent, "", said)
+        self._say_of_clusters(self._clusters.renew())
         if self._births is not None:
             self._births.look()
         for site, placer in list(self._placers.items()):
             if text := placer.lost():
                 del self._placers[site]
                 placer.close()
-                for agent, said in self._clusters.lost(site):
-                    self._send(agent, "", said)
+                self._say_of_clusters(self._clusters.lost(site))
                 self._handle(AgentLost(site=site, text=text))
         self._handle(Tick())
 
@@ -259,10 +260,16 @@ class Master:
         """Bring up the clusters of sites that want one, beside the steps of the run."""
         site = self.state.agents.get(message.site, "")
         sent = self._clusters.joined(message, site) if isinstance(message, Joined) else self._clusters.up(message, site)
-        if isinstance(message, ClusterUp) and message.pages and site in self.dashboards:
-            self._leads.show(message.site, message.pages, self.dashboards[site].socket)
-        for agent, said in sent:
-            self._send(agent, "", said)
+        self._say_of_clusters(sent)
+
+    def _say_of_clusters(self, sent: Iterable[tuple[str, StartScheduler | JoinCluster]]) -> None:
+        """Tell agents of clusters; one on another machine shows its dashboard at the relay, and we see it there."""
+        for agent, message in sent:
+            if isinstance(message, StartScheduler) and message.dashboard.socket and agent in self.state.far:
+                assert self._harbour is not None  # there is one for whatever is far
+                self._harbour.call(pages_of(agent), Path(message.dashboard.socket))
+                message = replace(message, passage=self._harbour.passage)
+            self._send(agent, "", message)
 
     def _handle(self, event: Message) -> None:
         at = now_s()

@@ -126,18 +126,25 @@ class Go(Message):
 
 
 class Dashboard(msgspec.Struct, frozen=True):
-    """Where Dask's own pages of a cluster are: a unix socket, and the path below which they lie; nowhere when empty."""
+    """Where Dask's own pages of a cluster are: a unix socket, and the path below which they lie; nowhere when empty.
+
+    The page of the run asks there with the certificate that lies beside the socket (certificates.Handshakes.beside).
+    """
 
     socket: str = ""
     prefix: str = ""
 
 
 class StartScheduler(Message):
-    """Run the scheduler of this site's cluster; at an address of the machine, or on loopback."""
+    """Run the scheduler of this site's cluster; at an address of the machine, or on loopback.
+
+    An agent on another machine offers the dashboard at the relay of the run, by the `passage` (as in a WorkerSpec).
+    """
 
     own: Pass
     listen: str = ""
     dashboard: Dashboard = Dashboard()
+    passage: bytes = b""
 
 
 class JoinCluster(Message):
@@ -252,11 +259,10 @@ class Beat(Message):
 
 
 class ClusterUp(Message):
-    """The scheduler that this agent runs is there; `pages` is the unix socket of its dashboard on that machine."""
+    """The scheduler that this agent runs is there."""
 
     site: str
     address: str
-    pages: str = ""
 
 
 class Exited(Message):

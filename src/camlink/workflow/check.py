@@ -14,7 +14,7 @@ from camlink.policy import read_policy
 from camlink.registry import Registry
 from camlink.workflow.assignment import Unmet, Want, assign
 from camlink.workflow.beside import import_operator
-from camlink.workflow.graph import Kind, Node, Site, Wire, Workflow
+from camlink.workflow.graph import Kind, Node, Wire, Workflow
 from camlink.workflow.needs import ANY, Needs, Offer, read_needs
 from camlink.workflow.operator import Kind as OperatorKind
 from camlink.workflow.operator import Operator
@@ -268,8 +268,9 @@ class _Check:
             if site.dask and site.agents > 1 and site.placer != "local" and not site.options.get("listen"):
                 self.problems.append(f"site {site.name}: its agents share a cluster; say `listen:` with an address of "
                                      "theirs (any for all)" + self.flow.at_line("sites", site.name, "dask"))
-            if site.dashboard and (why := _no_dashboard(site)):
-                self.problems.append(f"site {site.name}: {why}" + self.flow.at_line("sites", site.name, "dask"))
+            if site.dashboard and site.placer == "local" and importlib.util.find_spec("bokeh") is None:
+                self.problems.append(f"site {site.name}: a dashboard needs Bokeh: pip install 'camlink[dashboard]', or "
+                                     "leave it out" + self.flow.at_line("sites", site.name, "dask"))
             if site.name in (MASTER, ANY):
                 self.problems.append(f"site {site.name}: the name is taken; choose another"
                                      + self.flow.at_line("sites", site.name))
@@ -345,15 +346,6 @@ class _Check:
             known[link.source] = 1  # for a way that leads back to it
             known[link.source] = max((self.thinned(k, known) for k in self.links if k.target == link.source), default=1)
         return known[link.source] * read_policy(link.policy).step
-
-
-def _no_dashboard(site: Site) -> str:
-    """Why Dask's pages of this site cannot be shown."""
-    if site.placer not in ("local", "ssh"):
-        return "the page leads to the dashboard of a cluster on its own machine, or by ssh, only; leave it out"
-    if site.placer == "local" and importlib.util.find_spec("bokeh") is None:
-        return "a dashboard needs Bokeh: pip install 'camlink[dashboard]', or leave it out"
-    return ""
 
 
 def _type(port: Port) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import getpass
+import http.client
 import os
 import re
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from apart import until
 
 from camlink.carry.far.keys import make_keys, write_keys
 from camlink.carry.far.ticket import ASKING_BYTES
+from camlink.display.live import Live
+from camlink.display.web.access import Role
+from camlink.display.web.server import PageServer
 from camlink.errors import InputError
 from camlink.runtime import states
 from camlink.runtime.messages import Bye, Joined, Launch, Ready, WorkerSpec, decode, encode
@@ -261,30 +265,41 @@ def test_an_agent_with_another_key_or_for_another_site_is_not_heard(tmp_path: Pa
     side.close()
 
 
-def test_the_dashboard_of_a_cluster_behind_ssh_is_at_a_private_socket_here(sshd: Any, tmp_path: Path) -> None:
-    for package in ("asyncssh", "distributed", "bokeh"):
+def test_dashboards_of_clusters_behind_ssh_and_in_jobs_are_seen_through_the_page(
+        slurm: Path, sshd: Any, tmp_path: Path) -> None:
+    for package in ("asyncssh", "psij", "distributed", "bokeh"):
         pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[sites,dashboard]'")
     way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
-    site = Site("there", "ssh", {"host": "127.0.0.1", "port": sshd.node, **way}, dask=1, dashboard=True)
-    made = Workflow("spread", sites={"here": Site("here"), "there": site})
-    made.add("spread", toys.spread, made.add("camera", toys.camera, frames=3, at="there"), pieces=60, at="there")
-    with open_run(made, folder=tmp_path / "run") as opened:
-        (pages,) = opened.dashboards.values()
-        here = Path(pages.socket)
-        until(here.exists, 60, "the socket is there")
-        assert here.parent.stat().st_mode & 0o777 == 0o700  # nobody else comes near it in the moment that it is open
-        until(lambda: here.stat().st_mode & 0o777 == 0o600, 20, "the socket is ours")
-        with socket.socket(socket.AF_UNIX) as line:
-            line.settimeout(20)
-            line.connect(pages.socket)
-            line.sendall(f"GET {pages.prefix}/status HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
-            said = b"".join(iter(lambda: line.recv(65536), b""))
-        assert said.startswith(b"HTTP/1.1 200")
-        assert b"bokeh" in said
+    made = Workflow("spread", sites={
+        "here": Site("here"), "cluster": Site("cluster", "slurm", dask=1, dashboard=True),
+        "there": Site("there", "ssh", {"host": "127.0.0.1", "port": sshd.node, **way}, dask=1, dashboard=True)})
+    frames = made.add("camera", toys.camera, frames=3, at="there")
+    made.add("spread", toys.spread, frames, pieces=600, at="cluster")
+    with PageServer(Live()) as page, open_run(made, folder=tmp_path / "run") as opened:
+        page.dashboards |= opened.dashboards
+        for site, pages in opened.dashboards.items():
+            status = f"{pages.prefix}/status"
+            until(lambda status=status: b"bokeh" in look(page, status), 90, f"the dashboard of {site} is there")
+            assert Path(pages.socket).stat().st_mode & 0o777 == 0o600
+            with socket.socket(socket.AF_UNIX) as line:  # the relay and what is on the way see TLS, and no pages
+                line.settimeout(20)
+                line.connect(pages.socket)
+                line.sendall(f"GET {status} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+                with suppress(ConnectionResetError):
+                    assert b"HTTP" not in line.recv(65536)
         opened.cancel(force=True)
         opened.wait(60)
-    assert not here.exists()
+    assert not any(Path(pages.socket).exists() for pages in opened.dashboards.values())
     nothing_left()
+
+
+def look(page: PageServer, path: str) -> bytes:
+    """What the page shows an operator, or nothing while nobody answers."""
+    with closing(http.client.HTTPConnection("127.0.0.1", page.port, timeout=30)) as line:
+        line.request("GET", path, headers={"Authorization": f"Bearer {page.access.invite(Role.OPERATOR)}"})
+        with line.getresponse() as got:
+            data = got.read()
+            return data if got.status == 200 else b""
 
 
 def test_a_stream_goes_from_one_machine_to_another_and_to_the_page(slurm: Path, sshd: Any, tmp_path: Path) -> None:

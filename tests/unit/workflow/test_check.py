@@ -32,7 +32,7 @@ def problems(text: str, find: Find) -> list[str]:
     return list(check(parse_workflow(text), find).problems)
 
 
-def test_a_dashboard_wants_bokeh_and_a_cluster_within_reach(monkeypatch: pytest.MonkeyPatch, find: Find) -> None:
+def test_a_dashboard_wants_bokeh_where_its_cluster_is(monkeypatch: pytest.MonkeyPatch, find: Find) -> None:
     def problems_of(placer: str) -> str:
         site = f"{{placer: {placer}, dask: {{workers: 2, dashboard: true}}}}"
         flow = parse_workflow(f"workflow: w\nsites: {{here: {site}}}\noperators: {{camera: {{use: toy.camera}}}}")
@@ -42,10 +42,9 @@ def test_a_dashboard_wants_bokeh_and_a_cluster_within_reach(monkeypatch: pytest.
 
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert "pip install 'camlink[dashboard]'" in problems_of("local")
+    assert problems_of("slurm") == ""
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
-    assert problems_of("local") == ""
-    assert problems_of("ssh") == ""
-    assert "on its own machine, or by ssh, only" in problems_of("slurm")
+    assert problems_of("local") == problems_of("ssh") == problems_of("slurm") == problems_of("join") == ""
     with pytest.raises(WorkflowError, match=r"did you mean 'dashboard'.*\(line 2, column 23\)"):
         parse_workflow("workflow: w\nsites: {here: {dask: {dashbord: true}}}\noperators: {camera: {use: twin}}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -17,6 +18,7 @@ from camlink.display.web.audit import Audit
 from camlink.display.web.door import HOLDER, peer_of
 from camlink.display.web.guard import READING
 from camlink.display.web.proxy import Proxy, Target
+from camlink.runtime.cluster.certificates import Handshakes
 from camlink.runtime.messages import Dashboard
 
 POLICY: Final = ("default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' "
@@ -59,7 +61,8 @@ class Dashboards:
             self._audit.turned_away(peer_of(scope), f"dashboard of {found[2]}", "needs the role operator")
             await _end(scope, receive, send, 403, "a dashboard needs the role operator")
         else:
-            await Proxy(Target(socket=known.socket), way, "")(scope, receive, _with_policy(send))
+            target = Target(known.socket, secure=Handshakes.beside(Path(known.socket)))
+            await Proxy(target, way, "")(scope, receive, _with_policy(send))
 
 
 def _may(scope: Scope) -> bool:

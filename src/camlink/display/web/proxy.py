@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any, Final
 
 import h11
@@ -35,11 +36,15 @@ NO_CODE: Final = 1005
 
 @dataclass(frozen=True)
 class Target:
-    """A server on a unix socket (`socket`), or at a port of loopback; `said` are headers that it gets besides."""
+    """A server on a unix socket (`socket`), or at a port of loopback; `said` are headers that it gets besides.
+
+    With `secure` the socket is asked by TLS: there may be more than this machine behind it.
+    """
 
     socket: str = ""
     port: int = 0
     said: tuple[tuple[str, str], ...] = ()
+    secure: SSLContext | None = None
 
     @property
     def host(self) -> str:
@@ -94,7 +99,8 @@ class Proxy:
     async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         async with asyncio.timeout(DIAL_S):
             if self._target.socket:
-                return await asyncio.open_unix_connection(self._target.socket)
+                return await asyncio.open_unix_connection(self._target.socket, ssl=self._target.secure,
+                                                          server_hostname="" if self._target.secure else None)
             return await asyncio.open_connection("127.0.0.1", self._target.port)
 
     def _coming(self, headers: Iterable[tuple[bytes, bytes]]) -> Iterable[tuple[bytes, bytes]]:
@@ -119,10 +125,13 @@ class Proxy:
             "origin": f"http://{self._target.host}", "additional_headers": self._target.said, "compression": None,
             "subprotocols": socket.scope["subprotocols"] or None, "max_size": LARGEST_MESSAGE_BYTES,
             "open_timeout": DIAL_S, "close_timeout": DIAL_S, "user_agent_header": None}
-        uri = f"ws://{self._target.host}{way}"
+        where = f"://{self._target.host}{way}"
+        if self._target.secure is not None:
+            known["ssl"] = self._target.secure
+            where = "s" + where
         try:
-            async with (unix_connect(self._target.socket, uri, **known) if self._target.socket else
-                        connect(uri, proxy=None, **known)) as upstream:
+            async with (unix_connect(self._target.socket, f"ws{where}", **known) if self._target.socket else
+                        connect(f"ws{where}", proxy=None, **known)) as upstream:
                 self._check_user(upstream.transport)
                 await socket.accept(upstream.subprotocol)
                 await _join(socket, upstream)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ ROLES: Final = ("scheduler", "worker", "client")
 LIFE: Final = datetime.timedelta(hours=4)
 AUTHORITY_LIFE: Final = datetime.timedelta(days=3650)  # it ends with the process that has its key
 _NAME: Final = "camlink run"
+_AUTHORITY, _OWN = ".authority", ".pem"  # of who asks at a unix socket, beside it
 
 
 class Pass(msgspec.Struct, frozen=True):
@@ -63,6 +65,11 @@ class Authority:
         return _pem(builder.sign(self._key, hashes.SHA256()))
 
 
+def beside(socket: Path) -> tuple[Path, Path]:
+    """Where the authority, and certificate and key, of who asks at a unix socket are."""
+    return socket.with_name(socket.name + _AUTHORITY), socket.with_name(socket.name + _OWN)
+
+
 class Handshakes(ssl.SSLContext):
     """What one side needs for handshakes with others of its cluster, each with the certificate of `own` as it is then.
 
@@ -80,10 +87,23 @@ class Handshakes(ssl.SSLContext):
         made.load_verify_locations(cadata=authority)
         return made
 
+    @classmethod
+    def beside(cls, socket: Path) -> Handshakes | None:
+        """Those of who asks at a unix socket, by the files beside it; None where there are none."""
+        authority, own = beside(socket)
+        with suppress(OSError):
+            return cls.of(authority.read_text(), own, serves=False)
+        return None
+
     def wrap_socket(self, *arguments: Any, **more: Any) -> ssl.SSLSocket:
         """A socket whose handshake shows the newest certificate."""
         self.load_cert_chain(self.own)
         return super().wrap_socket(*arguments, **more)
+
+    def wrap_bio(self, *arguments: Any, **more: Any) -> ssl.SSLObject:
+        """The same for who moves the bytes himself, as asyncio does."""
+        self.load_cert_chain(self.own)
+        return super().wrap_bio(*arguments, **more)
 
 
 def security(distributed: Any, authority: str, own: Path) -> Any:

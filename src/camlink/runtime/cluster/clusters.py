@@ -5,14 +5,23 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from msgspec.structs import replace
 
-from camlink.runtime.cluster.certificates import LIFE, Authority, Pass
+from camlink.carry.far.keys import write_private
+from camlink.errors import StorageError
+from camlink.runtime.cluster.certificates import LIFE, Authority, Pass, beside
 from camlink.runtime.messages import ClusterUp, Dashboard, JoinCluster, Joined, Launch, StartScheduler
 from camlink.workflow.graph import Site
+
+
+def leave(client: Pass, socket: Path) -> None:
+    """Leave a pass beside a unix socket, in files of mode 0600, for who asks there; raises StorageError."""
+    for path, text in zip(beside(socket), (client.authority.encode(), client.pem), strict=True):
+        write_private(path, text)
 
 
 @dataclass
@@ -36,7 +45,8 @@ class _Cluster:
 class Clusters:
     """What to say to which agent as agents join; the sites that want a cluster say `dask`.
 
-    Dask's pages of those that want a `dashboard` too lie in `sockets`, below paths that begin with the name of the run.
+    Dask's pages of those that want a `dashboard` too lie in `sockets`, below paths that begin with the name of the run,
+    and the certificates with which the page of the run asks for them.
     """
 
     def __init__(self, sites: Mapping[str, Site], sockets: Path, run: str) -> None:
@@ -56,6 +66,7 @@ class Clusters:
         if known is None:
             known = self._clusters[site] = _Cluster(agent)
             known.renew()
+            self._show(site)
             yield agent, self._schedule(site)
         known.agents.append(agent)
         if known.address:
@@ -81,12 +92,19 @@ class Clusters:
         """Everybody of a cluster whose passes were renewed gets them in the words that it knows already."""
         for site, known in self._clusters.items():
             if known.renew():
+                self._show(site)
                 yield known.scheduler, self._schedule(site)
                 yield from ((agent, self._join(site)) for agent in known.agents if known.address)
 
     def complete(self, message: Launch, site: str) -> Launch:
         """The message with the cluster that the worker may use."""
         return replace(message, spec=replace(message.spec, cluster=site)) if site in self._sites else message
+
+    def _show(self, site: str) -> None:
+        """Let the page of the run ask for the dashboard of a site with the newest certificate."""
+        if site in self.dashboards:
+            with suppress(StorageError):  # then nobody answers the page, and the work goes on
+                leave(self._clusters[site].passes["client"], Path(self.dashboards[site].socket))
 
     def _schedule(self, site: str) -> StartScheduler:
         return StartScheduler(own=self._clusters[site].passes["scheduler"], listen=self._listen(site),

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
-from camlink.runtime.cluster.certificates import security
+from camlink.runtime.cluster.certificates import Handshakes, security
 from camlink.runtime.cluster.client import SETTINGS, need_dask
 from camlink.runtime.messages import Dashboard
 
@@ -51,7 +51,7 @@ async def run(part: Part) -> None:
             memory_limit=part.memory_bytes, death_timeout=LONE_S, dashboard=False)
     elif part.dashboard.socket:
         dask.config.set({"distributed.scheduler.http.routes": ROUTES})
-        server = _with_pages(distributed.Scheduler, part.dashboard.socket)(
+        server = _with_pages(distributed.Scheduler, part)(
             host=part.host, port=0, protocol="tls://", security=secure, dashboard=True,
             http_prefix=part.dashboard.prefix)
     else:
@@ -69,16 +69,17 @@ def _without_pages(kind: Any) -> Any:
     return type(kind.__name__, (kind,), {"start_http_server": lambda *_, **__: None})
 
 
-def _with_pages(kind: Any, path: str) -> Any:
-    """The same with its web server on a unix socket of mode 0600, where only the page of the run comes."""
+def _with_pages(kind: Any, part: Part) -> Any:
+    """The same with its web server on a unix socket of mode 0600, for the page of the run: a client of the cluster."""
     from distributed.http.routing import RoutingApplication
     from tornado.httpserver import HTTPServer
     from tornado.netutil import bind_unix_socket
 
     def start(self: Any, routes: Any, *_: Any, **__: Any) -> None:
         self.http_application = RoutingApplication(routes)
-        self.http_server = HTTPServer(self.http_application)
-        self.http_server.add_socket(bind_unix_socket(path, mode=0o600))
+        asked = Handshakes.of(part.authority, Path(part.own), serves=True)
+        self.http_server = HTTPServer(self.http_application, ssl_options=asked)
+        self.http_server.add_socket(bind_unix_socket(part.dashboard.socket, mode=0o600))
         self.http_server.address, self.http_server.port = "localhost", 0
 
     return type(kind.__name__, (kind,), {"start_http_server": start})

@@ -15,13 +15,17 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
+from camlink.carry.far.crossing import Passage
+from camlink.carry.far.gate import OfferGate
 from camlink.carry.far.keys import write_private
 from camlink.errors import StorageError
 from camlink.runtime.cluster.certificates import Pass
 from camlink.runtime.cluster.client import SILENT_S, START_S, Entrance
 from camlink.runtime.cluster.process import Part
 from camlink.runtime.messages import ClusterUp, Inventory, JoinCluster, StartScheduler
+from camlink.runtime.reach.dial import pages_of
 from camlink.workflow.needs import ANY
 
 LOOPBACK: Final = "127.0.0.1"
@@ -76,13 +80,14 @@ class _Child:
 class ClusterSide:
     """The cluster's processes at one agent; `look` is called again and again by the loop of the agent."""
 
-    def __init__(self, agent: str, sockets: Path, has: Inventory) -> None:
-        self._agent, self._sockets, self._has = agent, sockets, has
+    def __init__(self, agent: str, sockets: Path, has: Inventory, relay: str = "") -> None:
+        self._agent, self._sockets, self._has, self._relay = agent, sockets, has, relay
         self._start: StartScheduler | None = None
         self._join: JoinCluster | None = None
         self._scheduler: _Child | None = None
         self._workers: list[_Child] = []
-        self._told = self._pages = ""
+        self._gate: OfferGate | None = None
+        self._told = ""
         self._next_s = 0.0
         self.replaced = 0
 
@@ -98,6 +103,7 @@ class ClusterSide:
             self._start = message
             if self._scheduler is None:
                 self._scheduler = self._schedule(message)
+            self._offer(message)
             return
         before, self._join = self._join, message
         own = self._keep(message.cluster, message.client)
@@ -125,19 +131,34 @@ class ClusterSide:
         if not address or address == self._told:
             return None
         self._told = address
-        return ClusterUp(site=self._agent, address=address, pages=self._pages)
+        return ClusterUp(site=self._agent, address=address)
 
     def close(self) -> None:
         """End everything here."""
         for child in (*self._workers, *([self._scheduler] if self._scheduler is not None else [])):
             child.end()
         self._workers, self._scheduler = [], None
+        if self._gate is not None:
+            self._gate.close()
+            self._gate = None
 
     def _schedule(self, start: StartScheduler) -> _Child:
-        if start.dashboard.socket:  # its folder is that of the run on this machine
-            self._pages = str(self._sockets / Path(start.dashboard.socket).name)
-        dashboard = msgspec.structs.replace(start.dashboard, socket=self._pages)
-        return _Child(msgspec.structs.replace(self._part("", start.own, start.listen), dashboard=dashboard))
+        dashboard = replace(start.dashboard, socket=self._pages(start))
+        return _Child(replace(self._part("", start.own, start.listen), dashboard=dashboard))
+
+    def _pages(self, start: StartScheduler) -> str:
+        """The socket of the dashboard: its folder is that of the run on this machine."""
+        return str(self._sockets / Path(start.dashboard.socket).name) if start.dashboard.socket else ""
+
+    def _offer(self, start: StartScheduler) -> None:
+        """Lead who calls the lane of our dashboard there, by the newest ticket."""
+        if not start.passage:
+            return
+        offer = Passage.opened(start.passage).offer
+        ticket = replace(offer, address=self._relay or offer.address)
+        if self._gate is None:
+            self._gate = OfferGate(ticket, pages_of(self._agent), self._pages(start))
+        self._gate.ticket = ticket
 
     def _hire(self, join: JoinCluster) -> _Child:
         return _Child(self._part(join.address, join.own, join.listen))

@@ -72,9 +72,6 @@ class JobPlace:
         del target, out
         return 0
 
-    async def show(self, pages: str, here: str) -> None:
-        """Nothing of a node can be seen from here."""
-
     async def close(self) -> None:
         """Remove the key."""
         if self._key is not None:

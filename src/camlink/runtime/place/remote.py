@@ -39,10 +39,6 @@ class Place(Protocol):
         """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
         ...
 
-    async def show(self, pages: str, here: str) -> None:
-        """Lead a unix socket of ours to one there."""
-        ...
-
     async def close(self) -> None:
         """Leave nothing there."""
         ...
@@ -87,10 +83,6 @@ class RemotePlacer:
     def lead(self, target: int | str, *, out: bool) -> int:
         """A port here that leads to a unix socket there (`out`), or one there to what is ours; 0 when nothing does."""
         return self._ask(self._place.lead(target, out=out), 0)  # 0: then the link goes another way
-
-    def show(self, pages: str, here: str) -> None:
-        """Lead the unix socket `here` to one there, where its place can; else there is nothing to see."""
-        self._ask(self._place.show(pages, here), None)
 
     def _ask(self, asked: Coroutine[Any, Any, T], otherwise: T) -> T:
         loop = self._loop  # its thread may end at any moment

@@ -118,11 +118,9 @@ class Reach:
             return await self._lead(self._last.forward_remote_port_to_path("127.0.0.1", 0, target), target)
         return await self._lead(self._last.forward_remote_port("127.0.0.1", 0, "127.0.0.1", target), target)
 
-    async def lead_out(self, socket: str, here: str = "") -> int:
-        """A port on our loopback that leads to a unix socket on the last host; or a unix socket `here`, and 0."""
-        if not here:
-            return await self._lead(self._last.forward_local_port_to_path("127.0.0.1", 0, socket), socket)
-        return await self._lead(self._last.forward_local_path(here, socket), socket)
+    async def lead_out(self, socket: str) -> int:
+        """A port on our loopback that leads to a unix socket on the last host."""
+        return await self._lead(self._last.forward_local_port_to_path("127.0.0.1", 0, socket), socket)
 
     async def _lead(self, asked: Any, target: int | str) -> int:
         import asyncssh

@@ -57,10 +57,6 @@ class SshPlace:
         """A port on our loopback that leads to a unix socket there (`out`), or one there that leads to what is ours."""
         return await (self._reach.lead_out(str(target)) if out else self._reach.lead_back(target))
 
-    async def show(self, pages: str, here: str) -> None:
-        """Lead the unix socket `here` to the one there."""
-        await self._reach.lead_out(pages, here)
-
     async def close(self) -> None:
         """Remove our folder there and close the connection."""
         if self._open:

@@ -125,6 +125,11 @@ def lane_of(site: str) -> str:
     return f"control {site}"
 
 
+def pages_of(agent: str) -> str:
+    """The lane of a relay that leads to the dashboard of the cluster whose scheduler this agent runs."""
+    return f"dask {agent}"
+
+
 def read_ticket(path: Path) -> Ticket:
     """The ticket in a file of mode 0600; raises InputError."""
     try:

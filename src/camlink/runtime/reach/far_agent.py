@@ -59,7 +59,8 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "", wal
         has = take_inventory(sockets, walltime_s)
         heard = tuple(has.network) if listen == ANY else (listen,) if listen else ()
         with Dial(join, keys, sockets, site) as dial, FarProcesses(address, sockets, relay, heard) as workers:
-            agent = Agent(site, context, dial.address, address, workers, has, dial, ClusterSide(site, sockets, has))
+            side = ClusterSide(site, sockets, has, relay)
+            agent = Agent(site, context, dial.address, address, workers, has, dial, side)
             agent.run()
             if dial.over:
                 raise PeerLost(f"the agent of site '{site}' has ended: {dial.over}")

@@ -11,6 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from camlink.carry.far.crossing import Passage
+from camlink.carry.far.gate import CallGate
 from camlink.carry.far.keys import make_keys
 from camlink.carry.far.link import RECEIVER, SENDER
 from camlink.carry.far.relay import Relay
@@ -46,11 +47,22 @@ class Harbour:
             self._thread.start()
         self._run, self._address, self._key, self._listen = run, address, key, listen
         self._keys = make_keys(run, {SENDER: [RECEIVER], RECEIVER: [SENDER]}, LEASE_S)
+        self._gates: dict[str, CallGate] = {}
         self.passage = self._issue()
 
     def _issue(self) -> bytes:
-        offer, call = (self._key.ticket(self._address, self._run, may, LEASE_S) for may in MAY)
-        return Passage(self._keys[SENDER], self._keys[RECEIVER], offer, call, self._listen).sealed()
+        offer, self._call = (self._key.ticket(self._address, self._run, may, LEASE_S) for may in MAY)
+        for gate in self._gates.values():
+            gate.ticket = self._call
+        return Passage(self._keys[SENDER], self._keys[RECEIVER], offer, self._call, self._listen).sealed()
+
+    def call(self, lane: str, here: Path) -> None:
+        """Let a unix socket `here` lead to who offers this lane, and to no other."""
+        for other, gate in list(self._gates.items()):
+            if gate.path == here and other != lane:
+                self._gates.pop(other).close()
+        if lane not in self._gates:
+            self._gates[lane] = CallGate(self._call, lane, here)
 
     def renew(self) -> bool:
         """Prolong the life of keys and tickets when a quarter of it is over; true then: tell all."""
@@ -70,6 +82,8 @@ class Harbour:
 
     def close(self) -> None:
         """Close the port and everything that goes through."""
+        for gate in self._gates.values():
+            gate.close()
         if self._relay is not None:
             self._relay.close()
             self._thread.join(5)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -30,14 +28,6 @@ class Leads:
                     self._known[address, to] = self._find(read_address(address)[1], hosts[address], to, far)
                 led[address] = self._known[address, to]
         return replace(message, led=led) if any(led.values()) else message
-
-    def show(self, agent: str, pages: str, here: str) -> None:
-        """Lead the unix socket `here` to the dashboard of a cluster at `pages`, on the machine of an agent."""
-        if pages != here and agent in self._placers:
-            Path(here).unlink(missing_ok=True)  # that of an agent before
-            self._placers[agent].show(pages, here)
-            with suppress(FileNotFoundError):  # nothing leads there now
-                Path(here).chmod(0o600)
 
     def _find(self, socket: str, sender: str, receiver: str, far: frozenset[str]) -> tuple[str, ...]:
         if sender == receiver:

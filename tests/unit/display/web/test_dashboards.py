@@ -15,6 +15,8 @@ from websockets.sync.server import unix_serve
 from camlink.display.live import Live
 from camlink.display.web.access import Role
 from camlink.display.web.server import PageServer
+from camlink.runtime.cluster.certificates import Authority, Handshakes
+from camlink.runtime.cluster.clusters import leave
 from camlink.runtime.messages import Dashboard
 
 pytestmark = pytest.mark.slow  # two real servers
@@ -54,8 +56,13 @@ def page(tmp_path, asked):
         line.asked = asked
         return answer(line, request)
 
-    with unix_serve(echo, path, process_request=process, subprotocols=["bokeh"], compression=None) as dask, PageServer(
-            Live()) as page:
+    pytest.importorskip("cryptography", reason="cryptography is not installed: pip install -e '.[sites]'")
+    passes = Authority().issue()
+    leave(passes["client"], Path(path))
+    (tmp_path / "server.pem").write_bytes(passes["scheduler"].pem)
+    secure = Handshakes.of(passes["scheduler"].authority, tmp_path / "server.pem", serves=True)
+    with unix_serve(echo, path, process_request=process, subprotocols=["bokeh"], compression=None,
+                    ssl=secure) as dask, PageServer(Live()) as page:
         thread = threading.Thread(target=dask.serve_forever)
         thread.start()
         page.dashboards["here"] = Dashboard(path, BELOW)
@@ -115,6 +122,13 @@ def test_a_web_socket_is_carried_both_ways_with_its_protocol_for_an_operator_of_
         line.send("bye")
         with pytest.raises(ConnectionClosedOK):
             line.recv(10)
+
+
+def test_a_dashboard_of_another_cluster_is_not_taken_for_it(page, asked):
+    """One that came anew at the same place, before its certificates lie there; or somebody on the way."""
+    leave(Authority().issue()["client"], Path(page.dashboards["here"].socket))
+    got, data = ask(page, f"{BELOW}/status", Role.OPERATOR)
+    assert (got.status, b"is away" in data, asked) == (502, True, [])
 
 
 def test_a_dashboard_that_is_not_up_is_said_so(page):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from camlink.carry.far.crossing import Passage
@@ -26,3 +28,16 @@ def test_a_quarter_of_its_life_after_it_was_made_a_passage_is_renewed(monkeypatc
     assert (second.sender.public, second.receiver.pins) == (first.sender.public, first.receiver.pins)
     assert not made.renew()
     made.close()
+
+
+def test_a_way_to_what_somebody_offers_stays_until_somebody_else_does(tmp_path: Path) -> None:
+    made, here = Harbour("r", outside=("127.0.0.1:9", RelayKey(bytes(32)))), tmp_path / "dask-0"
+    made.call("dask there", here)
+    (first,) = made._gates.values()
+    made.call("dask there", here)
+    assert list(made._gates.values()) == [first]
+    made.call("dask there.next1", here)
+    (second,) = made._gates.values()
+    assert (second is first, second.path, here.stat().st_mode & 0o777) == (False, here, 0o600)
+    made.close()
+    assert not here.exists()
