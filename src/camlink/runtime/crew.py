@@ -42,7 +42,6 @@ from camlink.workflow.assignment import Given, Unmet
 MOST_RESTARTS: Final = 5
 WINDOW_S: Final = 60.0
 SEQUENCE_GAP: Final = 1000
-GIVEN_UP: Final = "given up"  # why a worker ends that did nothing wrong
 STRIKES: Final = 6
 """A block is set aside when those who held it have this many strikes: 3 for each that raised or hung, 2 that died."""
 
@@ -71,6 +70,7 @@ class WorkerState:
     moves_to: str = ""
     hung: int = -1
     failure: Failed | None = None
+    given_up: bool = False  # it ended with the run, and did nothing wrong
     restarts: list[float] = field(default_factory=list)
     moves: list[float] = field(default_factory=list)
     gone: dict[str, tuple[str, ...]] = field(default_factory=dict)

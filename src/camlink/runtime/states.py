@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Final, Literal
 
-from camlink.runtime.crew import GIVEN_UP, MOST_RESTARTS, WINDOW_S, Crew, WorkerState
+from camlink.runtime.crew import MOST_RESTARTS, WINDOW_S, Crew, WorkerState
 from camlink.runtime.events import (
     Adjust,
     AgentLost,
@@ -198,8 +198,7 @@ class RunState(Crew):
         self.joined[event.site] = event
         self.placing.pop(event.site, None)
         self.beats[event.site] = at
-        left_s = event.has.walltime_left_s
-        self.succession.joined(event.site, left_s, at)
+        self.succession.joined(event.site, event.has.walltime_left_s, at)
         if self.phase == "closing":
             yield Send(event.site, Bye())
         elif self.phase == "graph":
@@ -385,7 +384,8 @@ class RunState(Crew):
     def _end_all(self, at: float) -> Iterator[Instruction]:
         for worker in self.workers.values():
             if not worker.over:
-                yield from self._kill(worker, worker.text or GIVEN_UP, at, final=True)
+                worker.given_up = not worker.text
+                yield from self._kill(worker, worker.text or "given up", at, final=True)
         yield from (Send(site, Bye()) for site in self.joined)
 
     def _kill(self, worker: WorkerState, text: str, at: float, *, final: bool = False) -> Iterator[Instruction]:

@@ -29,9 +29,9 @@ class StepStatus(msgspec.Struct, frozen=True, kw_only=True):
 class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One operator: where it runs, what it is doing, and the facts that it told.
 
-    `restarts` counts how often it was replaced, `repeated` the frames that came again and were left out, `forgotten`
-    those that it had taken and that are lost with the disk of its journal, and `aside`
-    those that it could not bear and that lie in the dead letters, by reason.
+    It was `given_up` when it ended with the run and did nothing wrong. `restarts` counts how often it was replaced,
+    `repeated` the frames that came again and were left out, `forgotten` those that it had taken and that are lost with
+    the disk of its journal, and `aside` those that it could not bear and that lie in the dead letters, by reason.
     """
 
     name: str
@@ -40,6 +40,7 @@ class OperatorStatus(msgspec.Struct, frozen=True, kw_only=True):
     site: str
     state: OperatorState = "waiting"
     text: str = ""
+    given_up: bool = False
     facts: dict[str, Any] = {}
     replicas: int = 1
     restarts: int = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
-from camlink.runtime.crew import GIVEN_UP
 from camlink.runtime.states import RunState
 from camlink.runtime.status import LinkStatus, OperatorStatus, Verdict
 
@@ -23,7 +22,8 @@ def judge(state: RunState, operators: tuple[OperatorStatus, ...], links: tuple[L
     """The verdict over the state of a run."""
     frames = count_frames(operators, links, ended=state.phase == "over" and not state.stopped)
     fell = [o for o in operators if o.state == "failed"]
-    causes = [o for o in fell if o.text not in ("", GIVEN_UP, *state.troubles)]  # who fell with others says nothing new
+    # who fell with others says nothing new
+    causes = [o for o in fell if o.text and not o.given_up and o.text not in state.troubles]
     if not causes and not state.troubles:
         causes = fell
     failed = list(dict.fromkeys([*state.troubles, *(f"{o.name}: {o.text}" for o in causes if o.kind != "view")]))

@@ -60,6 +60,7 @@ class Watch:
         facts = dict(lead.facts) if len(replicas) == 1 else _summed([w.facts for w in replicas])
         return OperatorStatus(
             name=name, use=self._uses[name], kind=lead.spec.kind, state=lead.state, text=lead.text,
+            given_up=lead.given_up,
             site=", ".join(sorted({w.site for w in replicas if w.state != "failed"} or {lead.site})),
             facts=facts, replicas=sum(not w.over for w in replicas), restarts=sum(len(w.restarts) for w in replicas),
             forgotten=sum(w.forgotten for w in replicas),

@@ -469,6 +469,8 @@ def test_a_worker_that_fails_before_the_start_ends_the_run_with_its_reason() -> 
     last = state.handle(failed("camera"), 0.0)
     assert state.troubles == ["camera: boom"]
     assert sorted(messages(last, Kill)) == ["here", "look/0", "master", "solve/0"]
+    assert {name: worker.given_up for (name, _), worker in state.workers.items()} == {
+        "camera": False, "solve": True, "look": True}
     assert last[-1] == Over()
 
 

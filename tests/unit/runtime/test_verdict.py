@@ -84,10 +84,10 @@ def test_who_went_down_with_others_is_no_cause_of_its_own() -> None:
 
 
 def test_who_fell_with_others_adds_no_reason() -> None:
-    def fallen(name: str, text: str, kind: str = "solver") -> OperatorStatus:
-        return OperatorStatus(name=name, use="u", kind=kind, site="here", state="failed", text=text)
+    def fallen(name: str, text: str, kind: str = "solver", *, given_up: bool = False) -> OperatorStatus:
+        return OperatorStatus(name=name, use="u", kind=kind, site="here", state="failed", text=text, given_up=given_up)
 
-    fell = (fallen("camera", "no light"), fallen("solve", "given up"), fallen("look", "", "view"))
+    fell = (fallen("camera", "no light"), fallen("solve", "given up", given_up=True), fallen("look", "", "view"))
     assert judge(over(), fell, ()).reasons == ("camera: no light",)
     assert judge(over(), fell[1:], ()).reasons == ("solve: given up",)
     lost = over(troubles=["the agent of 'far' is gone"])
