@@ -92,9 +92,10 @@ def test_a_folder_that_holds_a_run_is_not_used_again(tmp_path: Path) -> None:
 def test_a_page_port_that_is_taken_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]
-        done = camlink("demo", "--no-browser", "--exit", "--folder", tmp_path, "--port", port)
+        done = camlink("demo", "--no-browser", "--exit", "--folder", tmp_path / "run", "--port", port)
     assert done.returncode == 2
     assert str(port) in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_camera_port_that_is_taken_is_an_error_that_names_it(tmp_path: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -57,6 +58,7 @@ from camlink.workflow.operator import Screen
 
 TICK_S: Final = 0.1
 LOG_S: Final = 0.9
+NURSERY_LOG: Final = "nursery.log"
 
 
 class Placer(Protocol):
@@ -83,20 +85,19 @@ class Placer(Protocol):
         ...
 
 
-def _ignore(_: RunStatus) -> None:
-    return None
-
-
 class Master:
-    """One run of a checked workflow; `run()` returns its report, `cancel()` may come from any thread."""
+    """One run of a checked workflow; `run()` returns its report, `cancel()` may come from any thread.
+
+    A `new` folder was made for it, and goes when it never began.
+    """
 
     def __init__(self, checked: Checked, folder: Path, *, provenance: Mapping[str, str], sockets: Path,
-                 screen: Screen | None = None, watch: Callable[[RunStatus], None] = _ignore) -> None:
-        self._checked, self._folder = checked.must_run(), folder
+                 screen: Screen | None, watch: Callable[[RunStatus], None], new: bool = False) -> None:
+        self._checked, self._folder = checked, folder
         self._provenance = dict(provenance)
         self._show = watch
         self.status: RunStatus | None = None
-        _make_folder(folder)
+        self._new = new or not os.path.isdir(folder)
         self._placers: dict[str, Placer] = {}
         self._leads = Leads(self._placers)
         self._births: Births | None = None
@@ -106,6 +107,8 @@ class Master:
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
         with ExitStack() as made:  # who cannot begin leaves nothing behind
+            made.callback(self._remove_folder)
+            _make_folder(folder)
             self._sockets = make_socket_folder(sockets)
             made.callback(shutil.rmtree, self._sockets, ignore_errors=True)
             self._context: zmq.Context[Any] = zmq.Context()
@@ -190,7 +193,7 @@ class Master:
         sites = self._checked.workflow.sites
         here = {agent for agent, site in self.state.agents.items() if site and sites[site].placer == "local"}
         if here and self._births is None:
-            self._births = Births(self._folder / "log" / "nursery.log", here=False)
+            self._births = Births(self._folder / "log" / NURSERY_LOG, here=False)
             for worker in self.state.workers.values():
                 if here & {worker.site, *worker.spec.hosts}:
                     self._births.ask(Birth(worker.spec.where, where=worker.spec.where))
@@ -350,6 +353,7 @@ class Master:
         with ThreadPoolExecutor(len(self._placers) + 1) as pool:  # each may wait for a machine of its own
             closing = [pool.submit(placer.close) for placer in self._placers.values()]
         with ExitStack() as rest:  # from the last to the first
+            rest.callback(self._remove_folder)
             rest.callback(shutil.rmtree, self._sockets, ignore_errors=True)
             if all(one.exception() or one.result() for one in closing):  # else a thread still has sockets
                 rest.callback(self._context.destroy, linger=0)
@@ -367,6 +371,16 @@ class Master:
                 rest.callback(self._births.close)
             for one in closing:
                 rest.callback(one.result)
+
+    def _remove_folder(self) -> None:
+        """Of a run that never began no empty folder stays."""
+        log = self._folder / "log"
+        with suppress(OSError):  # somebody has put something there
+            if not (self._folder / EVENTS).exists():
+                (log / NURSERY_LOG).unlink(missing_ok=True)
+                log.rmdir()
+                if self._new:
+                    self._folder.rmdir()
 
 
 def _make_folder(folder: Path) -> None:

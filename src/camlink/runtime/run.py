@@ -59,9 +59,10 @@ def make_master(workflow: Workflow, *, folder: Path | None = None, screen: Scree
     """The master of a run that has not begun; raises WorkflowError with every problem of the workflow."""
     settings = read_settings()
     checked = check_here(workflow).must_run()
-    folder = (folder or new_folder(workflow, settings)).resolve()  # agents work in other folders
-    return Master(checked, folder, provenance=provenance(write_workflow(workflow)),
-                  sockets=settings.sockets, screen=screen, watch=watch)
+    told = provenance(write_workflow(workflow))
+    found = (folder or new_folder(workflow, settings)).resolve()  # agents work in other folders
+    return Master(checked, found, provenance=told, sockets=settings.sockets, screen=screen, watch=watch,
+                  new=folder is None)
 
 
 def run(workflow: Workflow, **options: Any) -> Report:

@@ -67,7 +67,26 @@ def test_what_cannot_begin_says_why_and_leaves_nothing(case: str, tmp_path: Path
                                           "name": "is no text", "long": "XDG_RUNTIME_DIR"}[case]):
         make_master(made, folder=folder)
     assert list(sockets.iterdir()) == []
+    assert folder.exists() is (case == "begun meanwhile")
     assert set(threading.enumerate()) == threads
+
+
+def test_a_run_that_never_began_keeps_no_folder_but_what_others_put_there(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAMLINK_RUNS", str(tmp_path / "runs"))
+    made, kept = Workflow("toys"), tmp_path / "kept"
+    made.add("camera", toys.camera)
+    kept.mkdir()
+    for folder in (None, tmp_path / "new", kept):
+        master = make_master(made, folder=folder)
+        (master.folder / "log" / "nursery.log").touch()
+        master.close()
+        assert master.folder.exists() is (folder is kept)
+    assert [*kept.iterdir(), *(tmp_path / "runs").iterdir()] == []
+    master = make_master(made, folder=tmp_path / "new")
+    (master.folder / "log" / "errors.log").write_text("said")
+    master.close()
+    assert (master.folder / "log" / "errors.log").exists()
 
 
 def test_a_successor_that_cannot_be_placed_is_a_lost_agent_and_not_the_end_of_the_run(tmp_path: Path) -> None:
