@@ -51,7 +51,7 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
     agents = {agent: site.name for agent, site in sites.items()} | ({MASTER: ""} if MASTER in used else {})
     queue_s = max((_wait_s(sites[agent]) for agent in far), default=0.0)
     margins = {agent: _margin_s(site) for agent, site in sites.items()
-               if site.placer in QUEUED or "walltime_s" in site.options}
+               if site.placer in (*QUEUED, "join") or "walltime_s" in site.options}
     return RunState(workers, links, agents=agents, far=far, queue_s=queue_s, succession=Succession(margins))
 
 

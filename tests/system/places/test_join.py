@@ -66,39 +66,43 @@ def outside(tmp_path: Path) -> Iterator[OutsideRelay]:
     relay.kill()
 
 
-def start(run: Path, agent: str) -> subprocess.Popen[bytes]:
-    """Do what the file of an agent says, with the camlink of this Python."""
+def start(run: Path, agent: str, *more: str) -> subprocess.Popen[bytes]:
+    """Do what the file of an agent says, and what its user adds, with the camlink of this Python."""
     words = run / "keys" / agent / "join"
     until(words.exists, 60, f"{words} is there")
-    return subprocess.Popen([sys.executable, "-m", *shlex.split(words.read_text())])
+    return subprocess.Popen([sys.executable, "-m", *shlex.split(words.read_text()), *more])
 
 
-@pytest.mark.parametrize("dies", [False, pytest.param(True, marks=pytest.mark.full)])
-def test_an_agent_that_somebody_starts_dials_us(tmp_path: Path, dies: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if dies:
+@pytest.mark.parametrize("ends", ["", *(pytest.param(how, marks=pytest.mark.full) for how in ("dies", "walltime"))])
+def test_an_agent_that_somebody_starts_dials_us(tmp_path: Path, ends: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ends == "dies":
         monkeypatch.setattr(states, "FAR_SILENCE_S", 5.0)  # only its silence tells
     folder = tmp_path / "run"
-    site = Site("cluster", "join", {"address": "127.0.0.1"})
+    site = Site("cluster", "join", {"address": "127.0.0.1", "margin_s": 4})
     made = Workflow("joined", sites={"here": Site("here"), "cluster": site})
-    count = made.add("count", toys.count, made.add("camera", toys.camera, frames=FRAMES, gap_s=0.02), at="cluster")
+    frames = made.add("camera", toys.camera, frames=FRAMES, gap_s=0.02, wait_at=100 if ends == "walltime" else -1)
+    count = made.add("count", toys.count, frames, at="cluster")
     made.add("add", toys.add, count)
     seen: list[Any] = []
     with open_run(made, folder=folder, watch=seen.append) as opened:
-        first = start(folder, "cluster")
+        first = start(folder, "cluster", *(("--walltime", "8") if ends == "walltime" else ()))
         assert (folder / "keys/cluster/agent.key").stat().st_mode & 0o777 == 0o600
-        if dies:
+        if ends == "dies":
             until(lambda: seen and seen[-1].frames["delivered"] > 40, 60, "frames are delivered")
             first.kill()
             first.wait(10)
-            last = start(folder, "cluster.next1")
+        last = start(folder, "cluster.next1") if ends else first
+        if ends == "walltime":
+            assert first.wait(60) == 0  # relieved, before its time is over
+            (folder / toys.GO).touch()
         report = opened.wait(90)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert report.operators["add"]["total"] == sum(range(FRAMES))
-    assert (last if dies else first).wait(20) == 0
+    assert last.wait(20) == 0
     assert {link["kind"] for link in report.links} == {"far"}
     told = "\n".join(tell(folder))
     assert f"the agent 'cluster': waits until somebody runs what {folder}/keys/cluster/join says" in told
-    assert ("the agent 'cluster.next1' joined" in told) is dies
+    assert ("the agent 'cluster.next1' joined" in told) is bool(ends)
     assert list((folder / "keys").iterdir()) == []
     assert not [json.loads(line) for line in (folder / "events.jsonl").read_text().splitlines() if "agent.key" in line]
 

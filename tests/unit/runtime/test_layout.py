@@ -30,3 +30,12 @@ def test_the_workflow_may_choose() -> None:
     assert kinds("local", "zmq") == {"camera->count": "zmq", "count->add": "shm", "add->look": "shm"}
     with pytest.raises(WorkflowError, match="camera->count: a link of kind 'memory' works only inside one"):
         kinds("local", "memory")
+
+
+def test_agents_whose_time_may_end_are_relieved_before_wherever_another_can_come() -> None:
+    flow = Workflow("f", sites={"here": Site("here"), "job": Site("job", "slurm", {"address": "10.0.0.1"}),
+                                "hand": Site("hand", "join", {"address": "10.0.0.1", "margin_s": 60})})
+    flow.add("camera", toys.camera)
+    flow.add("count", toys.count, "camera", at="job")
+    flow.add("add", toys.add, "count", at="hand")
+    assert lay_out(check(flow), Path("/tmp/f"), Path("/tmp/s"), {}).succession.margins == {"job": 300.0, "hand": 60.0}

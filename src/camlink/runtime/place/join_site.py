@@ -24,12 +24,16 @@ LEAVE_S: Final = 8.0
 
 
 class JoinOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a workflow says of a site by hand: the relay that it and we reach and the relay's secret, or our address."""
+    """What a workflow says of a site by hand: the relay that it and we reach and the relay's secret, or our address.
+
+    An agent whose time ends (in a job, or with `--walltime`) is to be relieved `margin_s` before.
+    """
 
     relay: str = ""
     relay_key: Path | None = None
     address: str = "127.0.0.1"
     wait_s: float = 600.0
+    margin_s: float = 300.0
 
     def key(self) -> RelayKey:
         """The secret of the relay; raises InputError."""
