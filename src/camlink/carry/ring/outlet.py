@@ -37,9 +37,10 @@ from camlink.carry.ledger import Parcel, Receiver
 from camlink.carry.link import DEFAULT_LIMIT_BYTES
 from camlink.carry.outlet import KeepingOutlet
 from camlink.carry.ring.arena import Arena, Mapping, Shared, new_piece, plan, write_extent
+from camlink.carry.ring.listener import accept, listen
 from camlink.carry.zmq import read_hello
 from camlink.clock import now_s
-from camlink.errors import AddressInUse, InputError, StorageError, WireError
+from camlink.errors import StorageError, WireError
 
 RECORD: Final = struct.Struct("<cxHIQQQd")  # kind, arena, again, parcel, offset, bytes, sent
 ANSWER: Final = struct.Struct("<c7xQ")  # kind, parcel
@@ -99,7 +100,7 @@ class RingOutlet(KeepingOutlet):
         self._others: weakref.WeakKeyDictionary[Shared, int] = weakref.WeakKeyDictionary()
         self._arena = self._new_arena()
         self._epoll = select.epoll()
-        self._listener = _listen(path, link)  # last: nobody has to close it when the others cannot be had
+        self._listener = listen(path, link)  # last: nobody has to close it when the others cannot be had
         self._epoll.register(self._listener, select.EPOLLIN)
 
     @property
@@ -115,14 +116,14 @@ class RingOutlet(KeepingOutlet):
                 self._hear_one(self._peers[fd])
 
     def _accept(self) -> None:
-        sock, _ = self._listener.accept()
-        uid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-        strangers = sum(not peer.name for peer in self._peers.values())
-        if uid != os.getuid() or strangers >= MAX_STRANGERS:
+        sock = accept(self._listener)
+        if sock is None:
             self.account.refused += 1
-            sock.close()
             return
-        sock.setblocking(False)
+        strangers = [peer for peer in self._peers.values() if not peer.name]
+        if len(strangers) >= MAX_STRANGERS:  # the oldest has said nothing all the while: its place is for who does
+            self.account.refused += 1
+            self._drop(strangers[0])
         self._peers[sock.fileno()] = _Peer(sock)
         self._epoll.register(sock, select.EPOLLIN)
 
@@ -383,18 +384,3 @@ class RingOutlet(KeepingOutlet):
         for arena in (self._arena, *self._retired):
             arena.close()
         Path(self._path).unlink(missing_ok=True)
-
-
-def _listen(path: str, link: str) -> socket.socket:
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(path)
-        listener.listen(64)
-    except OSError as error:
-        listener.close()
-        if "too long" in str(error):
-            raise InputError(f"link {link}: the path {path} is too long for a socket; set XDG_RUNTIME_DIR to a "
-                             "shorter folder") from None
-        raise AddressInUse(f"link {link}: cannot listen at {path}: {error.strerror}") from None
-    listener.setblocking(False)
-    return listener

@@ -15,7 +15,7 @@ import pytest
 from camlink.carry.envelope import encode
 from camlink.carry.link import Kind
 from camlink.carry.ring.inlet import RingInlet
-from camlink.carry.ring.outlet import RECORD, RingOutlet
+from camlink.carry.ring.outlet import MAX_STRANGERS, RECORD, RingOutlet
 from camlink.carry.zmq import write_hello
 from camlink.errors import AddressInUse, InputError, PeerLost, StorageError
 from camlink.testing.ends import NBYTES, Ends, Make, joined, lawful, numbered, offer, receive, taken, until
@@ -236,6 +236,25 @@ def test_garbage_from_strangers_is_refused_and_the_link_goes_on(ends: Ends, payl
     assert receive(ends, inlet, 1.0) == 1
     inlet.release()
     settled(ends, inlet, 1)
+    lawful(ends)
+
+
+def test_strangers_that_say_nothing_keep_no_receiver_out(ends: Ends) -> None:
+    strangers = []
+    for _ in range(MAX_STRANGERS):
+        stranger = socket.socket(socket.AF_UNIX)
+        stranger.connect(ends.outlet.address.removeprefix("shm://"))
+        strangers.append(stranger)
+        ends.outlet.pump()
+    inlet = joined(ends)
+    assert ends.outlet.account.refused == 1
+    assert strangers[0].recv(1) == b""  # who was there longest
+    assert offer(ends, 1)
+    assert receive(ends, inlet, 1.0) == 1
+    inlet.release()
+    settled(ends, inlet, 1)
+    for stranger in strangers:
+        stranger.close()
     lawful(ends)
 
 
