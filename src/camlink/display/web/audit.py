@@ -6,6 +6,7 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,8 @@ import msgspec
 
 from camlink.errors import StorageError
 
-MOST_REFUSED: Final = 1000  # lines; afterwards every thousandth, so that an attack cannot fill the disk
+MOST_REFUSED: Final = 1000  # lines; afterwards one in REST_S, so that an attack cannot fill the disk
+REST_S: Final = 10.0
 MOST_WAITING: Final = 2000
 LONGEST_OUTCOME: Final = 2000
 
@@ -29,13 +31,15 @@ class Line(msgspec.Struct, frozen=True):
 
 
 class Audit:
-    """Keeps lines in memory until `keep` names their file; safe for several threads."""
+    """Keeps lines in memory until `keep` names their file; safe for several threads; `clock` only rises [s]."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._lock = threading.Lock()
         self._waiting: list[bytes] = []
         self._file = -1
         self.refused = 0
+        self._noted_s = 0.0
 
     def keep(self, path: Path) -> None:
         """Append everything to the file `path` of mode 0600, from now on and what waits; raises StorageError."""
@@ -61,7 +65,8 @@ class Audit:
     def turned_away(self, peer: str, action: str, reason: str) -> None:
         """Count and note a request that was refused."""
         self.refused += 1
-        if self.refused <= MOST_REFUSED or self.refused % 1000 == 0:
+        if self.refused <= MOST_REFUSED or self._clock() - self._noted_s > REST_S:
+            self._noted_s = self._clock()
             with contextlib.suppress(StorageError):  # a full disk must not turn a refusal into anything else
                 self._write(Line(time.time(), peer, "", action[:200], f"refused ({self.refused}): {reason}"))
 

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from camlink.display.web.access import LONGEST_NAME, MOST_PASSES, Access, Role
-from camlink.display.web.audit import MOST_REFUSED, Audit
+from camlink.display.web.audit import MOST_REFUSED, REST_S, Audit
 from camlink.errors import StorageError
 
 
@@ -96,14 +96,20 @@ def test_the_audit_keeps_what_came_before_its_file_and_is_private(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_flood_of_refusals_does_not_fill_the_disk(tmp_path):
-    audit, path = Audit(), tmp_path / "page.jsonl"
+def test_a_flood_of_refusals_does_not_fill_the_disk_and_hides_nobody_who_comes_later(tmp_path):
+    now_s, path = [1000.0], tmp_path / "page.jsonl"
+    audit = Audit(clock=lambda: now_s[0])
     audit.keep(path)
     for _ in range(MOST_REFUSED + 2500):
         audit.turned_away("1.2.3.4:5", "x" * 10_000, "no")
+    now_s[0] += REST_S + 1
+    for peer in ("6.7.8.9:1", "6.7.8.9:2"):
+        audit.turned_away(peer, "login", "wrong token")
     audit.close()
-    assert audit.refused == MOST_REFUSED + 2500
-    assert len(path.read_text().splitlines()) == MOST_REFUSED + 2
+    assert audit.refused == MOST_REFUSED + 2502
+    lines = path.read_text().splitlines()
+    assert len(lines) == MOST_REFUSED + 1
+    assert json.loads(lines[-1])["peer"] == "6.7.8.9:1"
     assert path.stat().st_size < MOST_REFUSED * 400
 
 
