@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 import zmq
 from msgspec.structs import replace
 
+from camlink.carry.far.door import Refusals
 from camlink.clock import now_s
 from camlink.errors import CamlinkError, InputError, StorageError, WireError
 from camlink.runtime.cluster.clusters import Clusters
@@ -45,9 +46,9 @@ from camlink.runtime.orders import choices_of, examine
 from camlink.runtime.place.births import Births
 from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
-from camlink.runtime.reach.dial import pages_of
 from camlink.runtime.reach.harbour import open_harbour
 from camlink.runtime.reach.leads import Leads
+from camlink.runtime.reach.refused import tell
 from camlink.runtime.report import Report, make_report
 from camlink.runtime.rundir import make_socket_folder
 from camlink.runtime.status import RunStatus
@@ -106,6 +107,7 @@ class Master:
         self._load = Load({n.name: n.elastic for n in checked.workflow.nodes.values() if n.elastic})
         self._logged: dict[tuple[str, int], float] = {}
         self._over = False
+        self._refusals = Refusals()
         with ExitStack() as made:  # who cannot begin leaves nothing behind
             made.callback(self._remove_folder)
             _make_folder(folder)
@@ -221,8 +223,9 @@ class Master:
                 message = decode(parts[-1])
             except WireError:
                 message = None
-            if not self._may_say(parts[0].decode("utf8", "replace"), message):
-                self.state.refused += 1  # counted in the report; the socket lies in a folder of mode 0700
+            agent = parts[0].decode("utf8", "replace")
+            if not self._may_say(agent, message):
+                self._refusals.add(agent[:80], "it said what is no message, or not its own")
                 continue
             if isinstance(message, Joined | ClusterUp):
                 self._help(message)
@@ -256,7 +259,8 @@ class Master:
 
     def _hear_news(self, *, last: bool = False) -> None:
         news = [event for placer in self._placers.values() for event in placer.news(last=last)]
-        for event in news + (self._harbour.news(last=last) if self._harbour is not None else []):
+        news += self._harbour.news(last=last) if self._harbour is not None else []
+        for event in news + tell(self._refusals, "the control network", last=last):
             self._handle(event)
 
     def _help(self, message: Joined | ClusterUp) -> None:
@@ -268,10 +272,8 @@ class Master:
     def _say_of_clusters(self, sent: Iterable[tuple[str, StartScheduler | JoinCluster]]) -> None:
         """Tell agents of clusters; one on another machine shows its dashboard at the relay, and we see it there."""
         for agent, message in sent:
-            if isinstance(message, StartScheduler) and message.dashboard.socket and agent in self.state.far:
-                assert self._harbour is not None  # there is one for whatever is far
-                self._harbour.call(pages_of(agent), Path(message.dashboard.socket))
-                message = replace(message, passage=self._harbour.passage)
+            if isinstance(message, StartScheduler) and self._harbour is not None and agent in self.state.far:
+                message = self._harbour.see(agent, message)
             self._send(agent, "", message)
 
     def _handle(self, event: Message) -> None:

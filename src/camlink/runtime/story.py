@@ -101,8 +101,7 @@ class _Teller:
         elif isinstance(event, Placing):
             yield f"the agent '{event.agent}': {event.text}"
         elif isinstance(event, Refused):
-            yield (f"{event.where} turned {event.count} connection{'s' if event.count > 1 else ''} away, the last from "
-                   f"{event.peer}: {event.reason}")
+            yield f"{event.where} turned {event.count} away, the last from {event.peer}: {event.reason}"
         elif isinstance(event, AgentLost) and state.phase != "over":
             yield f"site '{event.site}': {event.text}"
         elif isinstance(event, Cancel):

@@ -140,7 +140,7 @@ def test_an_agent_runs_behind_a_jump_host(sshd: Any, tmp_path: Path) -> None:
     assert report.operators["add"]["total"] == sum(range(40))
     assert report.control_refused == 2
     told = "\n".join(tell(tmp_path / "run"))
-    assert re.search(r"the port \d+ for the agent of 'beamline' turned 1 connection away, the last from .*protocol$",
+    assert re.search(r"the port \d+ for the agent of 'beamline' turned 1 away, the last from .*protocol$",
                      told, re.MULTILINE)
     assert re.search(r"the relay of this run, port \d+ turned 1 .* from 127\.0\.0\.1:\d+: a wrong ticket, or none$",
                      told, re.MULTILINE)

@@ -12,7 +12,8 @@ import zmq
 from camlink.carry.far.crossing import Passage
 from camlink.carry.far.ticket import RelayKey
 from camlink.errors import CamlinkError, InputError
-from camlink.runtime.events import AgentLost
+from camlink.runtime.events import AgentLost, Refused
+from camlink.runtime.log import EVENTS, read_log
 from camlink.runtime.master import Master
 from camlink.runtime.messages import MAX_CONTROL_BYTES, Beat, ClusterUp, Failed, Inventory, Joined, Message, encode
 from camlink.runtime.run import make_master, new_folder
@@ -135,7 +136,10 @@ def test_an_agent_speaks_for_itself_and_its_workers_alone(tmp_path: Path) -> Non
                     socket.send(encode(one))
                     assert master._control.poll(5000)
                     master._listen(master._control)
-            assert (agent, master.state.refused) in (("other", 4), ("far", 4))
+        master._hear_news(last=True)
+        assert master.state.refused == 4
+        (told,) = [entry.event for entry in read_log(tmp_path / "run" / EVENTS) if isinstance(entry.event, Refused)]
+        assert (told.where, told.peer, told.count) == ("the control network", "other", 4)
         assert list(master.state.joined) == ["far"]
         assert master.state.workers["count", 0].failure is None
     finally:

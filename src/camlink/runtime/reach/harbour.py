@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 from typing import Final
 
-import msgspec
 from msgspec.structs import replace
 
 from camlink.carry.far.crossing import Passage
@@ -18,9 +17,10 @@ from camlink.carry.far.relay import Relay
 from camlink.carry.far.ticket import MAY, RelayKey
 from camlink.clock import now_s
 from camlink.errors import InputError
-from camlink.runtime.events import Refused
 from camlink.runtime.inventory import network
-from camlink.runtime.messages import Message
+from camlink.runtime.messages import Message, StartScheduler
+from camlink.runtime.reach.dial import pages_of
+from camlink.runtime.reach.refused import tell
 from camlink.workflow.graph import Workflow
 from camlink.workflow.needs import ANY
 
@@ -56,6 +56,13 @@ class Harbour:
             gate.ticket = self._call
         return Passage(self._keys[SENDER], self._keys[RECEIVER], offer, self._call, self._listen).sealed()
 
+    def see(self, agent: str, start: StartScheduler) -> StartScheduler:
+        """Lead to the dashboard of a cluster on another machine, if it has one; the message lets its agent offer it."""
+        if not start.dashboard.socket:
+            return start
+        self.call(pages_of(agent), Path(start.dashboard.socket))
+        return replace(start, passage=self.passage)
+
     def call(self, lane: str, here: Path) -> None:
         """Let a unix socket `here` lead to who offers this lane, and to no other."""
         for other, gate in list(self._gates.items()):
@@ -77,8 +84,7 @@ class Harbour:
         """Who was turned away since the last call, now and then; the `last` time all."""
         if self._relay is None:
             return []
-        return [Refused(where=f"the relay of this run, port {self.port}", **msgspec.structs.asdict(refusal))
-                for refusal in self._relay.refusals.news(last=last)]
+        return tell(self._relay.refusals, f"the relay of this run, port {self.port}", last=last)
 
     def close(self) -> None:
         """Close the port and everything that goes through."""

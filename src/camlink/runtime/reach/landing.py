@@ -8,7 +8,6 @@ import time
 from collections import deque
 from typing import Any, Final, Self
 
-import msgspec
 import zmq
 from msgspec.structs import replace
 
@@ -16,10 +15,10 @@ from camlink.carry.far.admission import Admission, as_server
 from camlink.carry.far.keys import LIFE_S, Keys
 from camlink.clock import now_s
 from camlink.errors import AddressInUse, InputError, PeerLost, WireError
-from camlink.runtime.events import Refused
 from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, Message, decode
 from camlink.runtime.reach.dial import AGENT
 from camlink.runtime.reach.receipts import Receipts, over, read_life
+from camlink.runtime.reach.refused import tell
 
 DOMAIN: Final = "control"
 TEND_MS: Final = 250
@@ -67,8 +66,7 @@ class Landing:
 
     def news(self, *, last: bool = False) -> list[Message]:
         """Who was turned away since the last call, now and then; the `last` time all."""
-        where = f"the port {self.port} for the agent of '{self._site.decode()}'"
-        return [Refused(where=where, **msgspec.structs.asdict(one)) for one in self._door.refusals.news(last=last)]
+        return tell(self._door.refusals, f"the port {self.port} for the agent of '{self._site.decode()}'", last=last)
 
     def _bind(self, host: str, port: int) -> None:
         where = f"tcp://[{host}]:{port or '*'}" if ":" in host else f"tcp://{host}:{port or '*'}"
