@@ -48,6 +48,7 @@ def test_a_thousand_silent_connections_do_not_keep_others_out(page):
                     dialled.sendall(b"GET /api/status HTTP/1.1\r\nHost: 127")
         assert b'"workflow":"w"' in ask(page)
         assert page.viewers < 500
+        noted(page, 500)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -63,6 +64,14 @@ def test_half_a_request_is_closed_in_time(page, monkeypatch):
             pass
 
 
+def noted(page, least):
+    """The audit has so many of those who were turned away, and soon."""
+    deadline = time.monotonic() + 20
+    while page.audit.refused < least:
+        assert time.monotonic() < deadline, page.audit.refused
+        time.sleep(0.01)
+
+
 @pytest.mark.parametrize("name", list(PAYLOADS))
 def test_garbage_is_answered_or_closed_and_harms_nothing(page, name):
     with socket.create_connection(("127.0.0.1", page.port), timeout=10) as dialled:
@@ -71,6 +80,7 @@ def test_garbage_is_answered_or_closed_and_harms_nothing(page, name):
         with contextlib.suppress(ConnectionResetError):
             dialled.recv(65536)
     assert b'"workflow":"w"' in ask(page)
+    noted(page, int(name not in ("nothing", "text")))
 
 
 def test_a_head_without_end_is_cut_off(page):
@@ -81,6 +91,7 @@ def test_a_head_without_end_is_cut_off(page):
                 sent += dialled.send(b"X-A: " + b"a" * 65536 + b"\r\n" if sent else b"GET / HTTP/1.1\r\n")
         assert sent < 50 << 20
     assert b'"workflow":"w"' in ask(page)
+    noted(page, 1)
 
 
 def test_the_page_is_read_through_raw_paths_only_where_it_should(page):

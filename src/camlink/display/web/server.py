@@ -66,7 +66,8 @@ class Server:
         app = build(hosts=LOOPBACK if at_home else (ANY_HOST,), actions=self.actions,
                     door=Door(self.access, self.audit, _is_neighbour if at_home else _is_nobody))
         config = uvicorn.Config(
-            app, log_config=None, log_level="error", access_log=False, lifespan="on", http=Patient,
+            app, log_config=None, log_level="error", access_log=False, lifespan="on",
+            http=type("Patient", (Patient,), {"audit": self.audit}),
             ws="websockets-sansio", ws_max_size=LARGEST_MESSAGE_BYTES, ws_per_message_deflate=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=1,
             limit_concurrency=MOST_CONNECTIONS)  # at level error strangers write no lines on the terminal
