@@ -10,7 +10,9 @@ from camlink.carry.far.crossing import Passage
 from camlink.carry.far.ticket import RelayKey
 from camlink.clock import now_s
 from camlink.runtime.reach import harbour
+from camlink.runtime.reach.dial import LOST_S
 from camlink.runtime.reach.harbour import LEASE_S, Harbour
+from camlink.runtime.states import FAR_SILENCE_S
 
 
 def test_a_quarter_of_its_life_after_it_was_made_a_passage_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,3 +43,8 @@ def test_a_way_to_what_somebody_offers_stays_until_somebody_else_does(tmp_path: 
     assert (second is first, second.path, here.stat().st_mode & 0o777) == (False, here, 0o600)
     made.close()
     assert not here.exists()
+
+
+def test_whoever_misses_renewals_until_its_ticket_ends_was_given_up_long_before() -> None:
+    """So nobody has to catch up when a relay comes back; who takes its place begins with a new ticket."""
+    assert max(LOST_S, FAR_SILENCE_S) < LEASE_S / 4
