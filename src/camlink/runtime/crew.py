@@ -90,6 +90,12 @@ class WorkerState:
         return self.state in ("ended", "failed")
 
     @property
+    def spoke(self) -> bool:
+        """Whether its last words were heard: a heartbeat knows less."""
+        failed = self.failure is not None and self.failure.attempt == self.spec.attempt
+        return self.state == "ended" or failed
+
+    @property
     def outputs(self) -> set[str]:
         """Its outgoing links; a next attempt does not make again those by which everything has arrived."""
         return {link.name for link in self.spec.outputs}
@@ -111,6 +117,8 @@ class WorkerState:
 
     def hear(self, event: Progress) -> None:
         """Take in what it says of itself; of an attempt that it repeats, the accounts were taken in already."""
+        if type(event) is Progress and self.spoke:  # made before the last words, and sent after them
+            return
         if isinstance(event, Done) and event.repeats is not None:
             self.past_sent, self.past_received = self.before
             self.known = 0

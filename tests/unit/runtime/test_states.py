@@ -212,6 +212,16 @@ def test_what_an_earlier_attempt_still_says_changes_nothing() -> None:
     assert state == before
 
 
+@pytest.mark.parametrize("last", [Done, Failed])
+def test_a_heartbeat_that_is_overtaken_by_the_last_words_changes_nothing(last: type[Progress]) -> None:
+    state = started()
+    words = {"error": "ValueError", "text": "x", "place": "", "final": True} if last is Failed else {}
+    for kind, sent, more in ((last, 9, words), (Progress, 7, {})):
+        state.handle(kind(operator="camera", replica=0, facts={}, received={},
+                          sent={"camera->solve": Snapshot(sent=sent)}, **more), 3.0)
+    assert state.workers["camera", 0].sent["camera->solve"].sent == 9
+
+
 def test_a_source_that_died_is_not_replaced_since_its_frames_do_not_come_again() -> None:
     state = started()
     assert messages(state.handle(died("camera"), 3.0), Launch) == []
