@@ -98,11 +98,11 @@ def test_replicas_join_and_leave_by_load_and_nothing_is_lost(tmp_path: Path) -> 
         opened.order(Adjust(operator="count", parameters={"sleep_s": 0.0}))
         opened.order(Pause())
         until(lambda: replicas() == 1, 40)
+        asked = [order["replicas"] for order in opened.status.orders if order["who"] == "load"]
         opened.order(Pause(paused=False))
         report = opened.wait(60)
     assert (report.verdict, report.reasons, report.restarts) == ("complete", (), ())
     assert (report.operators["add"]["distinct"], report.operators["add"]["total"]) == (1000, sum(range(1000)))
-    asked = [order["replicas"] for order in report.orders if order["who"] == "load"]
     assert (asked[:2], asked[-1]) == ([2, 3], 1)
 
 

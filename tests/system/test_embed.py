@@ -32,7 +32,8 @@ def test_the_loop_of_the_program_goes_on_while_it_waits(tmp_path: Path) -> None:
     seen = []
 
     async def main() -> str:
-        async with open_run(flow(60, 0.02), folder=tmp_path / "run") as opened:
+        made = flow(60, 0.02).with_values({"camera.wait_at": 40})  # until some were seen here
+        async with open_run(made, folder=tmp_path / "run") as opened:
             ticking = asyncio.create_task(tick(opened))
             report = await opened
             assert await opened is report  # as often as one likes
@@ -45,6 +46,8 @@ def test_the_loop_of_the_program_goes_on_while_it_waits(tmp_path: Path) -> None:
         while True:
             await asyncio.sleep(0.01)
             seen.append(opened.status.frames.get("captured", 0) if opened.status else 0)
+            if seen[-1]:
+                (tmp_path / "run" / toys.GO).touch()
 
     assert asyncio.run(main()) == "complete"
     assert any(0 < captured < 60 for captured in seen)
