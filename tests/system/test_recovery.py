@@ -140,6 +140,22 @@ def test_what_is_forgotten_with_a_journal_is_counted(tmp_path: Path) -> None:
     assert 30 <= lost <= FRAMES - report.operators["add"]["distinct"] <= lost + 40  # what the last heartbeat told
 
 
+def test_of_a_damaged_journal_one_block_is_forgotten_and_the_worker_goes_on_with_the_rest(tmp_path: Path) -> None:
+    def act() -> None:
+        with (tmp_path / "journal/add-0-frames.blocks").open("r+b") as journal:
+            journal.seek(2000)
+            journal.write(b"damage")
+        child("worker", "add/0/").kill()
+
+    report = play(flow(), tmp_path, act)
+    assert report.verdict == "degraded"
+    lost, where = report.reasons
+    assert lost == "1 frames lost: set aside by add: its journal is damaged"
+    assert where.startswith(f"add: {tmp_path}/journal/add-0-frames.blocks: the bytes ")
+    assert report.operators["add"]["distinct"] == report.frames["delivered"] == FRAMES - 1
+    assert len(report.restarts) == 1
+
+
 @pytest.mark.full
 def test_a_site_whose_agents_die_again_and_again_is_given_up(tmp_path: Path) -> None:
     made = flow(Site("here"), Site("there"), source="here", rest="there")

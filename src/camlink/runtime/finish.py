@@ -15,7 +15,7 @@ import msgspec
 import psutil
 
 from camlink.block import Block, Frames, Result, Void
-from camlink.carry.disk.journal import SUFFIX, map_blocks, write_blocks
+from camlink.carry.disk.journal import SUFFIX, Damage, map_blocks, write_blocks
 from camlink.carry.disk.spilling import read_spilled
 from camlink.errors import CamlinkError, FormatError, StorageError
 from camlink.runtime.agent import SAVE_S
@@ -140,14 +140,13 @@ def _processes(sockets: str) -> list[int]:
 
 
 def _journals(folder: Path, pool: Pool) -> Iterator[str]:
-    """Put every block in the journals into the pool; tells of those that are damaged, up to where they are used."""
+    """Put every block in the journals into the pool; tells of those that are damaged."""
     for path in sorted((folder / JOURNALS).glob("*")):
         if path.suffix in (SUFFIX, ".newest"):
-            try:
-                for block in map_blocks(path):
-                    pool.setdefault(block.header.source, {})[key_of(block)] = block
-            except FormatError as error:
-                yield f"a journal is damaged, and what follows there is gone: {error}"
+            damage: list[Damage] = []
+            for block in map_blocks(path, damage):
+                pool.setdefault(block.header.source, {})[key_of(block)] = block
+            yield from (f"a journal is damaged: {one}" for one in damage)
 
 
 def _spilled(folder: Path, pool: Pool) -> Iterator[str]:

@@ -93,6 +93,20 @@ def test_a_log_that_does_not_tell_of_an_input_is_refused(tmp_path: Path) -> None
         list(finish(tmp_path))
 
 
+def test_what_is_whole_of_a_damaged_journal_is_finished_and_the_rest_is_told(tmp_path: Path) -> None:
+    begun(tmp_path)
+    journal = tmp_path / JOURNALS / f"keep-0-frames{SUFFIX}"
+    for index in (3, 4, 5):
+        block = toy_frames(toy_scan(6), index, 1)
+        write_blocks(journal, type(block)(msgspec.structs.replace(block.header, source="camera"), block.arrays))
+    whole = bytearray(journal.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    journal.write_bytes(whole)
+    told = list(finish(tmp_path))
+    assert [line for line in told if "journal is damaged" in line and f"{journal}: the bytes" in line]
+    assert "keep took 5 frames or results" in told
+
+
 def test_what_is_finished_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun(tmp_path)
     closed = []

@@ -1,7 +1,8 @@
 """Journal: blocks appended to a file as they would travel, with a checksum each; readable after any crash.
 
 A record is a head {magic, parts, bytes, CRC-32 of all parts}, the size of each part, and the parts of the envelope.
-What was appended before a process was killed is in the file; a record that was cut ends the reading.
+What was appended before a process was killed is in the file; a record that was cut ends the reading. Who goes on from a
+journal reads past what is damaged, to the next whole record (decision 41).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from camlink.block import Block, Result
 from camlink.carry.envelope import MAX_ARRAYS, MAX_BLOCK_BYTES, decode, encode
@@ -24,27 +25,39 @@ _HEAD: Final = struct.Struct("<4sIQI")
 SUFFIX: Final = ".blocks"
 
 
+class Damage(NamedTuple):
+    """The bytes of a file from `begin` to `end` hold no whole block."""
+
+    path: Path
+    begin: int
+    end: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: the bytes {self.begin} to {self.end} are damaged, and what they held is left out"
+
+
 class Journal:
     """What an operator took and would need again: its next attempt reads it before the links go on.
 
     Frames and plans are appended; of results only the newest of each source is kept. Raises StorageError when the
-    disk refuses.
+    disk refuses. `damage` is what was found of it in the replay.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.damage: list[Damage] = []
         self._file = -1
         self._end = 0
 
     def replay(self) -> Iterator[Block]:
-        """What earlier attempts left, results last; a record that was cut is taken off the file."""
+        """What earlier attempts left, results last; a record that was cut is taken off the file, damage stays there."""
         if self.path.exists():
-            for block, end in _records(self.path):
+            for block, end in _whole_records(self.path, self.damage):
                 self._end = end
                 yield block
-            os.truncate(self.path, self._end)
+            os.truncate(self.path, max([self._end, *(one.end for one in self.damage)]))
         for path in sorted(self.path.parent.glob(f"{self.path.stem}.*.newest")):
-            yield from read_blocks(path)
+            yield from (block for block, _ in _whole_records(path, self.damage))
 
     def append(self, block: Block) -> None:
         """Keep a block."""
@@ -87,12 +100,13 @@ def read_blocks(path: Path) -> Iterator[Block]:
     return (block for block, _ in _records(path))
 
 
-def map_blocks(path: Path) -> Iterator[Block]:
+def map_blocks(path: Path, damage: list[Damage] | None = None) -> Iterator[Block]:
     """As read_blocks, but large arrays stay in the file until somebody looks at them, and need not be aligned.
 
-    Nobody may write or cut the file while a block lives.
+    Nobody may write or cut the file while a block lives. With `damage` what is damaged is told there and left out.
     """
-    return (block for block, _ in _records(path, _mapped))
+    return (block for block, _ in (
+        _records(path, _mapped) if damage is None else _whole_records(path, damage, _mapped)))
 
 
 def _open(path: Path) -> int:
@@ -124,7 +138,7 @@ def _write(file: int, block: Block, path: Path) -> None:
 
 def _mapped(file: BinaryIO) -> Callable[[int], memoryview]:
     """Like file.read, without reading."""
-    whole, at = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), 0
+    whole, at = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), file.tell()
 
     def take(count: int) -> memoryview:
         nonlocal at
@@ -134,11 +148,47 @@ def _mapped(file: BinaryIO) -> Callable[[int], memoryview]:
     return take
 
 
-def _records(path: Path, reader: Callable[[BinaryIO], Callable[[int], Any]] = lambda file: file.read,
-             ) -> Iterator[tuple[Block, int]]:
-    """Blocks with the offset behind each."""
+Reader = Callable[[BinaryIO], Callable[[int], Any]]
+
+
+def _plain(file: BinaryIO) -> Callable[[int], bytes]:
+    return file.read
+
+
+def _whole_records(path: Path, damage: list[Damage], reader: Reader = _plain) -> Iterator[tuple[Block, int]]:
+    """As _records, but goes on behind what is damaged, which is told."""
+    begin: int | None = 0
+    while begin is not None:
+        end, cut = begin, True
+        try:
+            for block, at in _records(path, reader, begin):
+                end = at
+                yield block, end
+        except FormatError:
+            cut = False
+        begin = _next_record(path, end + 1)
+        if begin is not None or not cut:
+            damage.append(Damage(path, end, begin or path.stat().st_size))
+
+
+def _next_record(path: Path, begin: int) -> int | None:
+    """Where the first whole record from `begin` on lies, if there is one."""
+    if begin >= path.stat().st_size:
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
+        while (begin := whole.find(MAGIC, begin)) >= 0:
+            with suppress(FormatError):
+                if next(_records(path, begin=begin), None) is not None:
+                    return begin
+            begin += 1
+    return None
+
+
+def _records(path: Path, reader: Reader = _plain, begin: int = 0) -> Iterator[tuple[Block, int]]:
+    """Blocks from the byte `begin` on, with the offset behind each."""
     with path.open("rb") as file:
-        left, at = os.fstat(file.fileno()).st_size, 0
+        file.seek(begin)
+        left, at = os.fstat(file.fileno()).st_size - begin, begin
         read = reader(file) if left else file.read
         while left >= _HEAD.size:
             magic, count, total, crc = _HEAD.unpack(read(_HEAD.size))

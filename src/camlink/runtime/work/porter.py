@@ -17,6 +17,7 @@ from camlink.runtime.work.seen import Seen
 
 JOURNALS: Final = "journal"
 DEAD_LETTERS: Final = "dead-letters"
+DAMAGED: Final = "its journal is damaged"
 
 
 class Porter:
@@ -41,10 +42,16 @@ class Porter:
         self.broken = ""
         self._known = False
         self._lie_there: set[str] = set()
-        if spec.attempt and self._letters.exists():
-            for letter in Journal(self._letters).replay():  # one that was cut is taken off: others follow it
+        self._before = Journal(self._letters)
+        if spec.attempt:
+            for letter in self._before.replay():  # one that was cut is taken off: others follow it
                 self._count_aside(letter, str(letter.header.facts.get("error", "")),
                                   counts=bool(letter.header.facts.get("counts", True)))
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read of what earlier attempts left."""
+        return [str(one) for one in (*self._before.damage, *self._journal.damage)]
 
     def earlier(self) -> Iterator[Block] | None:
         """What earlier attempts of this worker had taken."""
@@ -54,6 +61,11 @@ class Porter:
         for block in self._journal.replay():
             self.remembered += block.count if isinstance(block, Frames) else 0
             yield block
+        if damaged := sum(one.end - one.begin for one in self._journal.damage if one.path == self._journal.path):
+            whole = self._journal.path.stat().st_size - damaged
+            frames = max(round(damaged * self.remembered / max(whole, 1)), 1)  # as many as so many bytes hold elsewhere
+            self.aside[DAMAGED] = frames
+            self.remembered += frames
         self.recalled = self.remembered
 
     def admit(self, block: Block) -> Block | None:

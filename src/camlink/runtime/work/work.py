@@ -130,11 +130,12 @@ class Work:
                 "unkept": next((part.broken for part in parts if part.broken), "")}
 
     def facts(self) -> dict[str, Any]:
-        """What a heartbeat says of joins, and of all that was not in order."""
-        if self.joined is not None:
-            return self.joined.facts()
-        warnings = [one for inbox in self.inboxes.values() if inbox.ordered for one in inbox.ordered.order.warnings]
-        return {"warnings": warnings} if warnings else {}
+        """What a heartbeat says of joins, of all that was not in order, and of journals that are damaged."""
+        told = self.joined.facts() if self.joined is not None else {}
+        warnings = [*told.get("warnings", [])]
+        warnings += [one for inbox in self.inboxes.values() if inbox.ordered for one in inbox.ordered.order.warnings]
+        warnings += [one for porter in self.porters.values() for one in porter.damage]
+        return {**told, "warnings": warnings} if warnings else told
 
     def close(self, *, well: bool) -> None:
         """Close the journals; they go when the worker ended well."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from camlink.block import Block, Header, RawFrames, Result
-from camlink.carry.disk.journal import Journal, read_blocks, write_blocks
+from camlink.carry.disk.journal import Damage, Journal, map_blocks, read_blocks, write_blocks
 from camlink.errors import FormatError
 from camlink.testing.toys import toy_frames, toy_scan
 
@@ -71,6 +71,45 @@ def test_damage_in_the_middle_is_an_error_with_its_place(tmp_path: Path) -> None
     path.write_bytes(whole)
     with pytest.raises(FormatError, match="checksum of the record is wrong"):
         list(read_blocks(path))
+
+
+def three(path: Path) -> list[int]:
+    """A journal of three blocks, and where each of its records ends."""
+    ends = []
+    for index in range(3):
+        write_blocks(path, toy_frames(SCAN, index, 1))
+        ends.append(path.stat().st_size)
+    return ends
+
+
+@pytest.mark.parametrize(("at", "value"), [(0, 0), (4, 255), (8, 1), (15, 0x7f), (17, 9), (30, 255), (-1, 255)])
+def test_who_goes_on_from_a_journal_loses_the_damaged_block_alone_and_tells_where_it_was(
+        tmp_path: Path, at: int, value: int) -> None:
+    path = tmp_path / "a.blocks"
+    first, second, _ = three(path)
+    whole = bytearray(path.read_bytes())
+    whole[first + at if at >= 0 else second + at] ^= value or 1
+    path.write_bytes(whole)
+    journal = Journal(path)
+    assert indices(list(journal.replay())) == [0, 2]
+    assert journal.damage == [Damage(path, first, second)]
+    journal.append(toy_frames(SCAN, 3, 1))
+    journal.close(remove=False)
+    later, mapped = Journal(path), list[Damage]()
+    assert indices(list(later.replay())) == indices(list(map_blocks(path, mapped))) == [0, 2, 3]
+    assert later.damage == mapped == journal.damage
+
+
+def test_what_follows_the_last_block_and_is_none_is_found_by_every_attempt(tmp_path: Path) -> None:
+    path = tmp_path / "a.blocks"
+    *_, end = three(path)
+    with path.open("ab") as file:
+        file.write(bytes(5000))  # as a file system may leave it when the power fails
+    for found in ([0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3, 3]):
+        journal = Journal(path)
+        assert (indices(list(journal.replay())), journal.damage) == (found, [Damage(path, end, end + 5000)])
+        journal.append(toy_frames(SCAN, 3, 1))
+        journal.close(remove=False)
 
 
 @given(junk=st.binary(min_size=20, max_size=200))
