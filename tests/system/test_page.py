@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from apart import until
 from playwright.sync_api import expect
 
 from camlink.block import Result
+from camlink.display.client import LETTER, connect
 from camlink.display.live import Live
 from camlink.display.web.server import PageServer
 from camlink.testing.toys import toy_frames, toy_scan
@@ -252,12 +254,18 @@ def test_the_page_of_the_demo_follows_a_real_run(page, tmp_path):
     try:
         url = next(m.group() for line in demo.stdout if (m := re.search(r"http://\S+", line)))
         page.goto(url)
-        page.get_by_test_id("verdict").get_by_text("running").wait_for()
-        shot(page, "demo-start")
-        first = {}
-        for panel in ("frame", "map", "object", "probe"):
-            wait_drawn(page, panel, timeout=60_000)
-            first[panel] = pixels(page, panel)[1]
+        letter = tmp_path / "run" / "log" / LETTER
+        until(lambda: letter.exists() and letter.read_bytes(), 60, "the run can be spoken to")
+        with connect(tmp_path / "run") as run:  # the scan waits for the page, however slow that is
+            until(lambda: (now := run.status()) and now.frames.get("captured", 0) > 60, 60, "frames came")
+            run.pause()
+            page.get_by_test_id("verdict").get_by_text("paused").wait_for()
+            shot(page, "demo-start")
+            first = {}
+            for panel in ("frame", "map", "object", "probe"):
+                wait_drawn(page, panel, timeout=60_000)
+                first[panel] = pixels(page, panel)[1]
+            run.resume()
         for panel in ("frame", "map", "object"):
             wait_changed(page, panel, first[panel])
         shot(page, "demo-middle")
