@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, Protocol
 
 import zmq
 
@@ -44,22 +44,6 @@ KILLED_S: Final = 0.02  # who is killed says nothing more
 SAVE_S: Final = 5.0  # for what links keep, once the master is gone
 
 
-class Ending(NamedTuple):
-    """A worker whose process or thread has ended."""
-
-    operator: str
-    replica: int
-    code: int
-    text: str
-    attempt: int
-    holding: str = ""
-
-    @property
-    def line(self) -> str:
-        """Its name on the control network."""
-        return f"{self.operator}/{self.replica}/{self.attempt}"
-
-
 class Workers(Protocol):
     """How an agent gets its workers: as processes, or as threads."""
 
@@ -85,7 +69,7 @@ class Workers(Protocol):
         """Those that somebody has stopped, by name on the control network."""
         ...
 
-    def reap(self) -> list[Ending]:
+    def reap(self) -> list[Exited]:
         """Those that ended since the last call."""
         ...
 
@@ -106,7 +90,7 @@ class Agent:
         self._last_words: set[str] = set()
         self._beat_s = 0.0
         self.bye: Bye | None = None
-        self._ended: list[tuple[Ending, float]] = []
+        self._ended: list[tuple[Exited, float]] = []
         self._unsaid: deque[bytes] = deque()
         self._up = context.socket(zmq.DEALER)
         self._up.setsockopt(zmq.IDENTITY, site.encode())
@@ -184,7 +168,7 @@ class Agent:
         if isinstance(message, Launch):
             self._workers.start(message.spec)
         elif isinstance(message, Kill):
-            self._workers.kill(f"{message.operator}/{message.replica}/{message.attempt}")
+            self._workers.kill(message.line)
         elif isinstance(message, StartScheduler | JoinCluster) and self._cluster is not None:
             self._cluster.obey(message)
         elif isinstance(message, Renew):
@@ -203,7 +187,7 @@ class Agent:
         except WireError:
             return  # the master misses the worker's heartbeat, and says so
         if isinstance(message, Done | Failed):
-            self._last_words.add(f"{message.operator}/{message.replica}/{message.attempt}")
+            self._last_words.add(message.line)
         self._say(payload, news=type(message) is Progress)
 
     def _tell_endings(self) -> None:
@@ -212,7 +196,7 @@ class Agent:
             spoke = ending.line in self._last_words
             if spoke or time.monotonic() - since > (LAST_WORDS_S if ending.code >= 0 else KILLED_S):
                 self._ended.remove((ending, since))
-                self._tell(Exited(**ending._asdict()))
+                self._tell(ending)
 
     def _tell(self, message: Message, *, news: bool = False) -> None:
         self._say(encode(message), news=news)

@@ -56,13 +56,12 @@ def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str,
 
 
 def _link(checked: Checked, link: Link, far: frozenset[str]) -> LinkSpec:
-    nodes = checked.workflow.nodes
-    senders, receivers = nodes[link.source].replicas, nodes[link.target].replicas
     return LinkSpec(
         name=link.name, source=link.source, target=link.target, output=link.output.name, input=link.input.name,
         kind=_kind(checked, link, far), policy=link.policy,
         limit_bytes=DEFAULT_LIMIT_BYTES * (2 if checked.ordered(link.target) else 1),
-        turns=link.name in checked.turns, senders=senders, receivers=receivers, block=link.output.block.__name__)
+        turns=link.name in checked.turns, receivers=checked.workflow.nodes[link.target].replicas,
+        block=link.output.block.__name__)
 
 
 def _kind(checked: Checked, link: Link, far: frozenset[str]) -> Literal["memory", "shm", "zmq", "far"]:

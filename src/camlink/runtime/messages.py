@@ -39,7 +39,6 @@ class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["memory", "shm", "zmq", "far"]
     policy: str
     limit_bytes: int
-    senders: int = 1
     receivers: int = 1
     block: str = "Block"
     turns: bool = False  # somebody behind it takes frames in order
@@ -94,12 +93,21 @@ class Launch(Message):
     spec: WorkerSpec
 
 
-class Kill(Message):
-    """End this attempt of a worker now."""
+class OfWorker(Message, kw_only=True):
+    """Base of what is about one attempt of a worker."""
 
     operator: str
     replica: int
     attempt: int = 0
+
+    @property
+    def line(self) -> str:
+        """The name of that attempt on the control network, as of its WorkerSpec."""
+        return f"{self.operator}/{self.replica}/{self.attempt}"
+
+
+class Kill(OfWorker):
+    """End this attempt of a worker now."""
 
 
 class Bye(Message):
@@ -265,23 +273,16 @@ class ClusterUp(Message):
     address: str
 
 
-class Exited(Message):
-    """A worker's process has ended; `holding` names the block it was working on."""
+class Exited(OfWorker, kw_only=True):
+    """The process or thread of a worker has ended; `holding` names the block it was working on."""
 
-    operator: str
-    replica: int
     code: int
     text: str = ""
-    attempt: int = 0
     holding: str = ""
 
 
-class FromWorker(Message, kw_only=True):
+class FromWorker(OfWorker):
     """Base of what a worker says."""
-
-    operator: str
-    replica: int
-    attempt: int = 0
 
 
 class Ready(FromWorker, kw_only=True):

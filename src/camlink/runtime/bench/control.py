@@ -16,10 +16,10 @@ import zmq
 from camlink.carry.far.admission import Admission, as_client, as_server
 from camlink.carry.far.keys import Keys, make_keys
 from camlink.errors import PeerLost
-from camlink.runtime.agent import Agent, Ending
+from camlink.runtime.agent import Agent
 from camlink.runtime.control import Line
 from camlink.runtime.inventory import take_inventory
-from camlink.runtime.messages import Bye, Go, Linked, WorkerSpec, decode, encode
+from camlink.runtime.messages import Bye, Exited, Go, Linked, WorkerSpec, decode, encode
 from camlink.runtime.reach.dial import AGENT, MASTER, Dial
 from camlink.runtime.reach.landing import DOMAIN, Landing
 
@@ -44,7 +44,7 @@ class _Nobody:
     def stopped(self) -> tuple[str, ...]:
         return ()
 
-    def reap(self) -> list[Ending]:
+    def reap(self) -> list[Exited]:
         return []
 
     def end_all(self) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 import zmq
 
-from camlink.runtime.agent import Agent, Ending
+from camlink.runtime.agent import Agent
 from camlink.runtime.inventory import take_inventory
-from camlink.runtime.messages import Message, WorkerSpec
+from camlink.runtime.messages import Exited, Message, WorkerSpec
 from camlink.runtime.place.local import END_S
 from camlink.runtime.work.host import Host
 from camlink.runtime.work.worker import Worker
@@ -81,12 +81,13 @@ class Threads:
         """A thread cannot be stopped either."""
         return ()
 
-    def reap(self) -> list[Ending]:
+    def reap(self) -> list[Exited]:
         """Those that ended since the last call."""
         ended = [spec for thread, spec in self._running.values() if not thread.is_alive()]
         for spec in ended:
             del self._running[spec.line]
-        return [Ending(spec.operator, spec.replica, 0, "", spec.attempt) for spec in ended]
+        return [Exited(operator=spec.operator, replica=spec.replica, attempt=spec.attempt, code=0)
+                for spec in ended]
 
     def end_all(self) -> None:
         """Wait for all threads, in bounded time."""

@@ -10,8 +10,7 @@ from typing import Final, Self
 
 import msgspec
 
-from camlink.runtime.agent import Ending
-from camlink.runtime.messages import Message, WorkerSpec
+from camlink.runtime.messages import Exited, Message, WorkerSpec
 from camlink.runtime.nursery import Birth
 from camlink.runtime.place.births import LOST, UNBORN, Births
 from camlink.runtime.work.hand import read_hand
@@ -126,7 +125,7 @@ class Processes:
         """Those that somebody has sent SIGSTOP."""
         return self._births.stopped()
 
-    def reap(self) -> list[Ending]:
+    def reap(self) -> list[Exited]:
         """Those that ended since the last call, with the end of their log when they did not end well."""
         self._births.look()  # where nobody runs any more too: a nursery may have ended
         endings = []
@@ -135,7 +134,8 @@ class Processes:
             if code is not None:
                 del self._running[line]
                 text = "" if code == 0 else f"{_meaning(code)} {_tail(path)}".strip()
-                endings.append(Ending(spec.operator, spec.replica, code, text, spec.attempt, read_hand(spec)))
+                endings.append(Exited(operator=spec.operator, replica=spec.replica, attempt=spec.attempt, code=code,
+                                      text=text, holding=read_hand(spec)))
         return endings
 
     def end_all(self) -> None:
