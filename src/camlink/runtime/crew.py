@@ -206,7 +206,7 @@ class Crew:
         """
         spec = worker.spec
         if there:
-            yield Send(worker.site, Kill(operator=spec.operator, replica=spec.replica, attempt=spec.attempt))
+            yield Send(worker.site, Kill(**spec.who))
         worker.next_attempt(at)
         outputs = tuple(replace(k, receivers=self._listening(k)) for k in spec.outputs if not self._has_all(k))
         worker.spec = replace(worker.spec, outputs=outputs)
@@ -220,8 +220,7 @@ class Crew:
     def move(self, worker: WorkerState, agent: str) -> Iterator[Instruction]:
         """Let a worker go on at another agent: it is ended here, and its exit is the beginning of its next attempt."""
         worker.moves_to = agent
-        yield Send(worker.site, Kill(operator=worker.spec.operator, replica=worker.spec.replica,
-                                     attempt=worker.spec.attempt))
+        yield Send(worker.site, Kill(**worker.spec.who))
 
     def launch(self, worker: WorkerState, at: float) -> Iterator[Instruction]:
         """Start a worker at its agent."""

@@ -82,6 +82,11 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
         """Its name on the control network: every attempt has its own."""
         return f"{self.operator}/{self.replica}/{self.attempt}"
 
+    @property
+    def who(self) -> dict[str, Any]:
+        """How messages name an attempt (OfWorker)."""
+        return {"operator": self.operator, "replica": self.replica, "attempt": self.attempt}
+
 
 class Message(msgspec.Struct, kw_only=True, tag=True):
     """Base of everything on the control network."""

@@ -389,7 +389,7 @@ class RunState(Crew):
         yield from (Send(site, Bye()) for site in self.joined)
 
     def _kill(self, worker: WorkerState, text: str, at: float, *, final: bool = False) -> Iterator[Instruction]:
-        kill = Kill(operator=worker.spec.operator, replica=worker.spec.replica, attempt=worker.spec.attempt)
+        kill = Kill(**worker.spec.who)
         started = worker.state != "waiting"
         if started and worker.site in self.joined:
             yield self.to(worker, kill)

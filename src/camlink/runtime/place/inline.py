@@ -86,8 +86,7 @@ class Threads:
         ended = [spec for thread, spec in self._running.values() if not thread.is_alive()]
         for spec in ended:
             del self._running[spec.line]
-        return [Exited(operator=spec.operator, replica=spec.replica, attempt=spec.attempt, code=0)
-                for spec in ended]
+        return [Exited(**spec.who, code=0) for spec in ended]
 
     def end_all(self) -> None:
         """Wait for all threads, in bounded time."""

@@ -134,8 +134,7 @@ class Processes:
             if code is not None:
                 del self._running[line]
                 text = "" if code == 0 else f"{_meaning(code)} {_tail(path)}".strip()
-                endings.append(Exited(operator=spec.operator, replica=spec.replica, attempt=spec.attempt, code=code,
-                                      text=text, holding=read_hand(spec)))
+                endings.append(Exited(**spec.who, code=code, text=text, holding=read_hand(spec)))
         return endings
 
     def end_all(self) -> None:

@@ -194,9 +194,9 @@ class Worker:
 
     def state(self) -> dict[str, Any]:
         """Facts and accounts now."""
-        base = {"operator": self.spec.operator, "replica": self.spec.replica, "attempt": self.spec.attempt}
         return {
-            **base, "facts": {**self.facts(), **({"control_refused": self.line.refused} if self.line.refused else {})},
+            **self.spec.who,
+            "facts": {**self.facts(), **({"control_refused": self.line.refused} if self.line.refused else {})},
             "sent": self.ends.sent(), "received": self.ends.received(),
             **(self.work.tell() if self.work is not None else {}),
         }
@@ -214,9 +214,7 @@ class Worker:
 
     def say(self, kind: type[Message], **more: Any) -> None:
         """Send one message to the master."""
-        base = self.state() if issubclass(kind, Progress) else {
-            "operator": self.spec.operator, "replica": self.spec.replica, "attempt": self.spec.attempt}
-        self.line.say(kind(**base, **more))
+        self.line.say(kind(**(self.state() if issubclass(kind, Progress) else self.spec.who), **more))
 
     def fail(self, error: Exception) -> None:
         """Tell the master what was raised and where; the trace goes to the log of this worker."""
