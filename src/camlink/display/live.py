@@ -48,7 +48,7 @@ class _Store:
 class Live:
     """The newest block of each source, and the status of the run; safe for one writer a source and many readers."""
 
-    def __init__(self, shelf_bytes: int = SHELF_BYTES) -> None:
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._store = _Store(None, {}, Points())
         self._curves: dict[str, Curve] = {}
@@ -56,7 +56,7 @@ class Live:
         self._scan = ""
         self._pace = Pace()
         self._newest: dict[tuple[str, Lens], Label] = {}
-        self._pictures: Shelf[Picture] = Shelf(shelf_bytes, lambda image: image.pixels.nbytes)
+        self._pictures: Shelf[Picture] = Shelf(SHELF_BYTES, lambda image: image.pixels.nbytes)
 
     def show(self, block: Block) -> None:
         """Take the newest block of its source; returns at once, pictures are made when somebody looks."""
@@ -99,10 +99,6 @@ class Live:
     def labels(self) -> list[Label]:
         """What can be looked at now, by name."""
         return [offer.label for _, offer in sorted(self._store.offers.items())]
-
-    def label(self, name: str) -> Label:
-        """The label of one picture; raises UnknownName."""
-        return self._offer(name).label
 
     def points(self) -> Points:
         """Where the beam has been."""

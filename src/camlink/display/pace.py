@@ -43,11 +43,7 @@ class Pace:
             self._made[key] = at_s, cost_s
             return True
 
-    def period_s(self, at_s: float) -> float:
-        """The time between two versions of a picture [s], for each that is looked at now."""
-        with self._lock:
-            return self._period_s(at_s)
-
     def _period_s(self, at_s: float) -> float:
+        """The time between two versions of a picture [s], for each that is looked at now."""
         cost_s = sum(cost_s for made_s, cost_s in self._made.values() if at_s - made_s < _ACTIVE_S)
         return min(max(LEAST_S, cost_s / self._share), MOST_S)

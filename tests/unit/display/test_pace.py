@@ -28,8 +28,8 @@ def test_what_nobody_looks_at_any_more_costs_nothing() -> None:
     pace = Pace(share=0.05, processors=2)
     for key in range(20):
         pace.note(key, 0.05, 0.0)
-    assert pace.period_s(0.1) == MOST_S
-    assert pace.period_s(10.0) == LEAST_S
+    assert pace._period_s(0.1) == MOST_S
+    assert pace._period_s(10.0) == LEAST_S
 
 
 def test_only_one_of_those_who_wait_makes_the_picture() -> None:
