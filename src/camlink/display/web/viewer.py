@@ -37,7 +37,6 @@ class Panel:
     name: str
     lens: Lens
     seen: int = 0
-    sent_any: bool = False
     dropped: int = 0
     in_flight: set[int] = field(default_factory=set)
     described: tuple[Any, ...] = ()
@@ -154,9 +153,9 @@ class Viewer:
         label, image = found
         if label.version == panel.seen:
             return  # a newer one is not made yet
-        if panel.sent_any:
+        if panel.seen:
             panel.dropped += max(0, label.version - panel.seen - 1)
-        panel.seen, panel.sent_any = label.version, True
+        panel.seen = label.version
         await self._describe(number, panel, label, image)
         self._sequence += 1
         panel.in_flight.add(self._sequence)
