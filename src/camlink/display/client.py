@@ -17,7 +17,7 @@ import msgspec
 from camlink.display.desk.records import Entry, Form, Run, Start
 from camlink.display.web.action import PATH, Answer, Fault, Me
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.events import Adjust, Cancel, Order, Pause, Scale, Tag
+from camlink.runtime.events import Adjust, Cancel, Pause, Scale, Tag
 from camlink.runtime.status import RunStatus
 
 PATIENCE_S: Final = 10.0
@@ -91,27 +91,27 @@ class Client:
 
     def stop(self, *, force: bool = False) -> None:
         """End the run; what arrived is kept."""
-        self._order("stop", Cancel(force=force))
+        self._act("stop", Cancel(force=force))
 
     def pause(self) -> None:
         """Let the sources that can give no more frames."""
-        self._order("pause", Pause(paused=True))
+        self._act("pause", Pause(paused=True))
 
     def resume(self) -> None:
         """Let them go on."""
-        self._order("pause", Pause(paused=False))
+        self._act("pause", Pause(paused=False))
 
     def scale(self, operator: str, replicas: int) -> None:
         """Let replicas of a transform join or leave until there are so many."""
-        self._order("scale", Scale(operator=operator, replicas=replicas))
+        self._act("scale", Scale(operator=operator, replicas=replicas))
 
     def set(self, operator: str, **parameters: Any) -> None:
         """Let an operator work with these parameters from its next block on."""
-        self._order("set", Adjust(operator=operator, parameters=parameters))
+        self._act("set", Adjust(operator=operator, parameters=parameters))
 
     def tag(self, text: str) -> None:
         """Keep a word about the scan with its record."""
-        self._order("tag", Tag(text=text))
+        self._act("tag", Tag(text=text))
 
     def invite(self, role: str = "viewer", who: str = "") -> str:
         """An address that lets its holder in with a role, as `who` if that is said; only the owner may."""
@@ -151,9 +151,6 @@ class Client:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-    def _order(self, name: str, order: Order) -> None:
-        self._act(name, order)
 
     def _act(self, name: str, arguments: Any, timeout_s: float = 0.0) -> Answer:
         asked = self._ask("POST", PATH + name, msgspec.json.encode(arguments), timeout_s)

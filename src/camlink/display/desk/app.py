@@ -19,8 +19,8 @@ from camlink.display.desk.menu import Menu
 from camlink.display.desk.records import PICTURE, REPORT, Entry, Form, Run
 from camlink.display.desk.runs import Runs
 from camlink.display.web.access import Pass
-from camlink.display.web.action import Action, Fault
-from camlink.display.web.app import STATIC, assemble, assets, built, json_answer
+from camlink.display.web.action import Action, Fault, json_answer
+from camlink.display.web.app import STATIC, assemble, assets, built
 from camlink.display.web.door import HOLDER, LOGIN, Door, peer_of, said_for
 from camlink.display.web.guard import READING
 from camlink.display.web.openapi import Described

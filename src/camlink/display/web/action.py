@@ -69,7 +69,7 @@ class Actions:
         held = request.scope.get(HOLDER) or _NOBODY
         may = sorted(name for name, action in self._known.items() if held.role >= action.role)
         choices = {name: self._known[name].choices for name in may if self._known[name].choices is not None}
-        return _json(Me(held.who, held.role.name.lower(), may, choices))
+        return json_answer(Me(held.who, held.role.name.lower(), may, choices))
 
     async def act(self, request: Request) -> Response:
         """Do one action; 403 when the role is not enough."""
@@ -80,7 +80,7 @@ class Actions:
         if held.role < action.role:
             needed = action.role.name.lower()
             self._audit.turned_away(peer_of(request.scope), f"{held.who}: {name}", f"needs the role {needed}")
-            return _json(Fault(f"'{name}' needs the role {needed}; you are {held.role.name.lower()}"), 403)
+            return json_answer(Fault(f"'{name}' needs the role {needed}; you are {held.role.name.lower()}"), 403)
         body = await request.body()
         peer, said = peer_of(request.scope), f"{name} {body.decode('utf8', 'replace')[:500]}".strip()
         self._audit.asked(peer, held.who, said)
@@ -91,7 +91,7 @@ class Actions:
             self._audit.ended(peer, held.who, said, f"refused: {error}")
             raise
         self._audit.ended(peer, held.who, said, "done")
-        return _json(Answer(name, answer))
+        return json_answer(Answer(name, answer))
 
 
 def _read(name: str, body: bytes, record: type[Any]) -> Any:
@@ -101,6 +101,7 @@ def _read(name: str, body: bytes, record: type[Any]) -> Any:
         raise ParameterError(f"{name}: {error}") from None
 
 
-def _json(value: object, status: int = 200) -> Response:
+def json_answer(value: object, status: int = 200) -> Response:
+    """A value as JSON that nobody keeps."""
     return Response(msgspec.json.encode(value), status, media_type="application/json",
                     headers={"Cache-Control": "no-store"})

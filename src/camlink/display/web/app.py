@@ -22,7 +22,7 @@ from camlink.display.colour import COLOUR_MAPS
 from camlink.display.image import LARGEST_VIEW_PX, Lens
 from camlink.display.live import Live
 from camlink.display.png import png
-from camlink.display.web.action import Action, Actions
+from camlink.display.web.action import Action, Actions, json_answer
 from camlink.display.web.audit import Audit
 from camlink.display.web.crowd import Crowd
 from camlink.display.web.dashboards import Dashboards
@@ -202,12 +202,6 @@ async def _wrong_request(request: Request, error: Exception) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     return json_answer({"error": str(error)}, 503)
-
-
-def json_answer(value: object, status: int = 200) -> Response:
-    """A value as JSON that nobody keeps."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json",
-                    headers={"Cache-Control": "no-store"})
 
 
 def _integer(value: str, name: str) -> int:
