@@ -255,7 +255,9 @@ class Reduce:
         yield CountFrames(header, _columns(done))
 
     def _tell(self, sensor: Sensor) -> None:
-        self._context.tell(photons=self._photons / max(self._given, 1), warnings=self._warnings(sensor))
+        self._context.tell(warnings=self._warnings(sensor))
+        if self._given:  # of a replica that had no exposure there is no mean
+            self._context.tell(photons=self._photons / self._given)
         if self._merge is None:
             return
         self._context.tell(merged=self._merge.merged, unpaired=self._merge.unpaired)
@@ -269,7 +271,7 @@ class Reduce:
         late = self._merge.late if self._merge else 0
         bare = sensor.bare if p.dark == "required" else 0
         unknown = sensor.correction.unknown
-        shared = self._merge is not None and self._merge.exposures > 1 and self._context.replica > 0
+        shared = self._merge is not None and self._merge.unpaired and self._context.replica  # all may go to one
         every = (
             (bare, f"no dark frames came before {bare} exposures: only the overscan was subtracted, and bad pixels are "
                    "not known; take dark frames first, or set dark: optional"),

@@ -311,6 +311,18 @@ def test_replicas_know_what_one_would_know(to: list[int], tmp_path: Path) -> Non
         assert (facts["centre_y_px"], facts["centre_x_px"]) == CENTRE
         assert facts["warnings"] == []
     assert "dark_frames" not in {name for one in told if one.facts not in knowing for name in one.facts}
+    assert "photons" not in {name for one in told if one.facts not in knowing for name in one.facts}
+
+
+@pytest.mark.parametrize(("to", "shared"), [
+    ([1] * 15, False), ([0, 1, 0] + [1] * 12, False), ([0, 0, 0] + [0, 1] * 6, True),
+], ids=["all to the second", "but for darks", "in turns"])
+def test_exposures_of_a_point_are_said_to_be_apart_only_when_they_are(
+        to: list[int], shared: bool, tmp_path: Path) -> None:
+    told = [Told(replica, tmp_path / "run") for replica in (0, 1)]
+    dealt(scan_of(double=True), [Reduce.make(BASE, one) for one in told], to)
+    said = [text for one in told for text in one.facts.get("warnings", []) if "several replicas" in text]
+    assert len(said) == shared
 
 
 @pytest.mark.parametrize("journaled", [[0, 1], [0]], ids=["in its journal", "not in its journal"])
