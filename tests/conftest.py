@@ -8,7 +8,11 @@ settings.register_profile("fast", settings.get_profile("untimed"), max_examples=
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.load_profile("fast" if "not slow" in config.getoption("markexpr") else "untimed")
+    """The same examples for the same tests, so that no change fails by what it did not do; others with a seed."""
+    chosen = settings.get_profile("fast" if "not slow" in config.getoption("markexpr") else "untimed")
+    same = config.getoption("--hypothesis-seed") is None
+    settings.register_profile("chosen", chosen, derandomize=same, database=None if same else chosen.database)
+    settings.load_profile("chosen")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
