@@ -132,25 +132,26 @@ def test_an_agent_that_is_lost_is_replaced(slurm: Path, tmp_path: Path, fault: C
                                            request: pytest.FixtureRequest) -> None:
     pytest.importorskip("psij", reason="psij-python is not installed: pip install -e '.[sites]'")
     made = Workflow("lost", sites={"here": Site("here"), "cluster": Site("cluster", "slurm")})
-    frames = made.add("camera", toys.camera, frames=FRAMES, gap_s=0.01)
+    frames = made.add("camera", toys.camera, frames=FRAMES, gap_s=0.01, wait_at=FRAMES - 1)
     made.add("add", toys.add, made.add("count", toys.count, frames, at="cluster"))
-    seen: list[tuple[float, int]] = []
+    folder, seen = tmp_path / "run", list[tuple[float, int]]()
 
     def watch(status: RunStatus) -> None:
         delivered = int(status.frames.get("delivered", 0))
         if delivered > (seen[-1][1] if seen else 0):
             seen.append((time.monotonic(), delivered))
 
-    with open_run(made, folder=tmp_path / "run", watch=watch) as opened:
+    with open_run(made, folder=folder, watch=watch) as opened:
         until(lambda: seen, 60, "frames are delivered")
         began_s = time.monotonic()
         fault()
+        until(lambda: '"AgentLost"' in (folder / "events.jsonl").read_text(), 60, "the agent is lost")
+        (folder / toys.GO).touch()  # the run has not ended before
         report: Report = opened.wait(120)
     after = [began_s, *(at for at, _ in seen if at > began_s)]
     longest_s = max(later - at for at, later in itertools.pairwise(after))
     keep(request.node.callspec.id, longest_gap_s=round(longest_s, 2), verdict=report.verdict, reasons=report.reasons,
          agents=report.agents)
-    assert '"AgentLost"' in (tmp_path / "run" / "events.jsonl").read_text()
     assert report.verdict == "complete", report.reasons
     assert report.operators["add"]["total"] == sum(range(FRAMES))
     assert_law(list(report.links))
@@ -188,7 +189,7 @@ def test_who_comes_after_the_first_life_of_the_keys_is_linked(
     made = Workflow("old", sites={"here": Site("here"), "beamline": Site("beamline", "ssh", {
         "host": "127.0.0.1", "port": sshd.node, **way})})
     made.add("add", toys.add, made.add("count", toys.count, made.add(
-        "camera", toys.camera, frames=FRAMES, gap_s=0.012), at="beamline"))
+        "camera", toys.camera, frames=FRAMES, gap_s=0.01, wait_at=FRAMES - 1), at="beamline"))
     seen: list[int] = []
     with open_run(made, folder=tmp_path / "run", watch=lambda s: seen.append(int(s.frames["delivered"]))) as opened:
         over_s = time.monotonic() + harbour.LEASE_S
@@ -196,6 +197,7 @@ def test_who_comes_after_the_first_life_of_the_keys_is_linked(
         told = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().split("\n")[:-1]]
         os.kill(next(event["event"]["pid"] for event in told if event["event"].get("type") == "Ready"
                      and event["event"]["operator"] == "count"), signal.SIGKILL)
+        (tmp_path / "run" / toys.GO).touch()  # the run has not ended before
         report = opened.wait(60)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert [restart["operator"] for restart in report.restarts] == ["count"]

@@ -41,7 +41,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 def flow(site: Site, **camera: Any) -> Workflow:
     made = Workflow("sites", sites={"here": Site("here"), site.name: site})
-    frames = made.add("camera", toys.camera, at=site.name, **{"frames": 40, **camera})
+    frames = made.add("camera", toys.camera, **{"frames": 40, "at": site.name, **camera})
     count = made.add("count", toys.count, frames, at=site.name)
     added = made.add("add", toys.add, count, at=site.name)
     made.add("look", toys.look, added, policy="latest")
@@ -126,15 +126,16 @@ def test_an_agent_runs_behind_a_jump_host(sshd: Any, tmp_path: Path) -> None:
     way = {"user": getpass.getuser(), "key": str(sshd.folder / "id"), "known_hosts": str(sshd.folder / "known_hosts")}
     jump = {"host": "127.0.0.1", "port": sshd.login, **way}
     site = Site("beamline", "ssh", {"host": "127.0.0.1", "port": sshd.node, "jump": [jump], **way})
-    with open_run(flow(site, gap_s=0.05), folder=tmp_path / "run") as opened:  # and strangers knock meanwhile
+    with open_run(flow(site, at="here", wait_at=20), folder=tmp_path / "run") as opened:
         master = opened._master
         until(lambda: (placer := master._placers.get("beamline")) and placer._landing and placer._landing.met, 60,
-              "the agent has come")
+              "the agent has come")  # and before the run can end strangers knock
         for port in (master._placers["beamline"]._landing.port, master._harbour.port):
             with socket.create_connection(("127.0.0.1", port)) as stranger, suppress(ConnectionResetError):
                 stranger.sendall(b"GET / HTTP/1.1\r\n\r\n".ljust(ASKING_BYTES))
                 while stranger.recv(100):
                     pass
+        (tmp_path / "run" / toys.GO).touch()
         report = opened.wait(60)
     assert (report.verdict, report.reasons) == ("complete", ())
     assert report.operators["add"]["total"] == sum(range(40))
