@@ -68,8 +68,8 @@ class Checked:
 
     def before(self, name: str) -> tuple[str, ...]:
         """The operators before `name` whose replicas may change the order of what comes to it."""
-        return before(name, self.links, {node.name: shares(node, self.operators[node.name])
-                                         for node in self.workflow.nodes.values()})
+        return before(name, _ways(self.links), {node.name: shares(node, self.operators[node.name])
+                                                for node in self.workflow.nodes.values()})
 
     @property
     def turns(self) -> frozenset[str]:
@@ -330,8 +330,8 @@ class _Check:
             if not issubclass(port.block, Frames):
                 self.fault(f"{node.name}.ordered: {port.name} is a {_type(port)}; only frames have an order",
                            node.name, "ordered")
-        replicas = before(node.name, self.links, {name: shares(self.flow.nodes[name], one)
-                                                  for name, one in self.operators.items()})
+        replicas = before(node.name, _ways(self.links), {name: shares(self.flow.nodes[name], one)
+                                                         for name, one in self.operators.items()})
         for link in self.links:
             inside = link.source in replicas and link.target in (node.name, *replicas)
             if (inside or link.target in replicas) and not (
@@ -346,6 +346,10 @@ class _Check:
             known[link.source] = 1  # for a way that leads back to it
             known[link.source] = max((self.thinned(k, known) for k in self.links if k.target == link.source), default=1)
         return known[link.source] * read_policy(link.policy).step
+
+
+def _ways(links: Iterable[Link]) -> list[tuple[str, str]]:
+    return [(link.source, link.target) for link in links]
 
 
 def _type(port: Port) -> str:

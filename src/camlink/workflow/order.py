@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Mapping, Sequence
 
 from camlink.workflow.graph import Node
 from camlink.workflow.operator import Operator
-
-
-class Way(Protocol):
-    """What is looked at of a link."""
-
-    @property
-    def source(self) -> str:
-        """The operator at its beginning."""
-        ...
-
-    @property
-    def target(self) -> str:
-        """The operator at its end."""
-        ...
 
 
 def asks_for_order(node: Node, operator: Operator) -> bool:
@@ -33,11 +18,10 @@ def shares(node: Node, operator: Operator) -> bool:
     return operator.passes_on and not node.ordered
 
 
-def before(name: str, links: Iterable[Way], sharing: Mapping[str, bool],
+def before(name: str, ways: Sequence[tuple[str, str]], sharing: Mapping[str, bool],
            found: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """The operators before `name` that may change the order of what comes to it."""
-    ways = tuple(links)
-    for way in ways:
-        if way.target == name and sharing.get(way.source) and way.source not in found:
-            found = before(way.source, ways, sharing, (*found, way.source))
+    """The operators before `name` that may change the order of what comes to it; `ways` lead from one to another."""
+    for source, target in ways:
+        if target == name and sharing.get(source) and source not in found:
+            found = before(source, ways, sharing, (*found, source))
     return found
