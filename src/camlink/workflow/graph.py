@@ -141,11 +141,15 @@ class Workflow:
 
     def at_line(self, *path: str) -> str:
         """' (line L, column C)' of the deepest known part of `path`, or nothing."""
-        for depth in range(len(path), 0, -1):
-            if path[:depth] in self.places:
-                line, column = self.places[path[:depth]]
-                return f" (line {line}, column {column})"
-        return ""
+        return line_of(path, self.places)
+
+
+def line_of(path: tuple[str, ...], places: Mapping[tuple[str, ...], Place]) -> str:
+    """' (line L, column C)' of the deepest part of `path` whose place is known, or nothing."""
+    for depth in range(len(path), 0, -1):
+        if place := places.get(path[:depth]):
+            return f" (line {place[0]}, column {place[1]})"
+    return ""
 
 
 def _wire(upstream: Node | Wire | str) -> Wire:

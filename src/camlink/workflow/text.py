@@ -14,7 +14,7 @@ import yaml
 from camlink.errors import FormatError, UnknownName, WorkflowError
 from camlink.policy import POLICIES, is_policy
 from camlink.workflow.elastic import Elastic
-from camlink.workflow.graph import DEFAULT_SITE, Kind, Node, Place, Site, Wire, Workflow
+from camlink.workflow.graph import DEFAULT_SITE, Kind, Node, Place, Site, Wire, Workflow, line_of
 from camlink.workflow.join import KEYS, Join
 
 MAX_TEXT_BYTES: Final = 1 << 20
@@ -119,11 +119,7 @@ class _Reader:
         return sites, at
 
     def fault(self, text: str, path: tuple[str, ...]) -> None:
-        for depth in range(len(path), 0, -1):
-            if place := self.places.get(path[:depth]):
-                text += f" (line {place[0]}, column {place[1]})"
-                break
-        self.faults.append(text)
+        self.faults.append(text + line_of(path, self.places))
 
     def mapping(self, node: yaml.Node | None, path: tuple[str, ...], what: str) -> dict[str, yaml.Node]:
         if node is None or (isinstance(node, yaml.ScalarNode) and node.tag.endswith(":null")):
