@@ -20,7 +20,7 @@ from camlink.runtime.messages import Dashboard
 from camlink.runtime.place.placers import foresee
 from camlink.runtime.report import Report
 from camlink.runtime.status import RunStatus
-from camlink.settings import Settings, read_settings
+from camlink.settings import read_settings
 from camlink.workflow.check import Checked, check
 from camlink.workflow.graph import Workflow
 from camlink.workflow.operator import Screen
@@ -31,11 +31,11 @@ LEAVE_S: Final = 15.0
 CLOSE_S: Final = 60.0  # a batch system may take so long to end the job of an agent, and who left would let it stand
 
 
-def new_folder(workflow: Workflow, settings: Settings) -> Path:
+def new_folder(runs: Path, workflow: str) -> Path:
     """A new folder for a run, which is nobody else's: <runs>/<date>-<workflow>; raises StorageError."""
-    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9_.-]', '-', workflow.name)[:64]}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{re.sub(r'[^A-Za-z0-9_.-]', '-', workflow)[:64]}"
     for number in range(1000):
-        folder = settings.runs / (f"{stem}-{number}" if number else stem)
+        folder = runs / (f"{stem}-{number}" if number else stem)
         try:
             folder.mkdir(parents=True)
             return folder
@@ -43,8 +43,8 @@ def new_folder(workflow: Workflow, settings: Settings) -> Path:
             continue
         except OSError as error:
             raise StorageError(f"cannot make the folder of the run {folder}: {error.strerror}; choose another with "
-                               "--folder") from None
-    raise PeerLost(f"{settings.runs}: a thousand runs began in this second")
+                               "--folder or CAMLINK_RUNS") from None
+    raise PeerLost(f"{runs}: a thousand runs began in this second")
 
 
 def check_here(workflow: Workflow) -> Checked:
@@ -60,7 +60,7 @@ def make_master(workflow: Workflow, *, folder: Path | None = None, screen: Scree
     settings = read_settings()
     checked = check_here(workflow).must_run()
     told = provenance(write_workflow(workflow))
-    found = (folder or new_folder(workflow, settings)).resolve()  # agents work in other folders
+    found = (folder or new_folder(settings.runs, workflow.name)).resolve()  # agents work in other folders
     return Master(checked, found, provenance=told, sockets=settings.sockets, screen=screen, watch=watch,
                   new=folder is None)
 

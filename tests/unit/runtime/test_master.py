@@ -17,7 +17,6 @@ from camlink.runtime.log import EVENTS, read_log
 from camlink.runtime.master import Master
 from camlink.runtime.messages import MAX_CONTROL_BYTES, Beat, ClusterUp, Failed, Inventory, Joined, Message, encode
 from camlink.runtime.run import make_master, new_folder
-from camlink.settings import Settings
 from camlink.testing import toys
 from camlink.workflow.graph import Site, Workflow
 
@@ -37,8 +36,7 @@ def flow(**options: object) -> Workflow:
 
 
 def test_two_runs_that_begin_in_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    runs = Settings(runs=tmp_path / "runs")
-    found = {new_folder(Workflow(name), runs) for name in ("a/b: ../c", "a/b: ../c", "../../x")}
+    found = {new_folder(tmp_path / "runs", name) for name in ("a/b: ../c", "a/b: ../c", "../../x")}
     assert len(found) == 3
     assert {folder.parent for folder in found} == {tmp_path / "runs"}
     assert all(folder.is_dir() for folder in found)

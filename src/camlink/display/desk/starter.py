@@ -18,7 +18,8 @@ import msgspec
 from camlink.display.client import LETTER
 from camlink.display.desk.menu import Menu
 from camlink.display.desk.records import AUDIT, REPORT, STARTED, Start, Started
-from camlink.errors import InputError, OperatorFailed, PeerLost, StorageError
+from camlink.errors import InputError, OperatorFailed, PeerLost
+from camlink.runtime.run import new_folder
 
 START_S: Final = 60.0
 LOOK_S: Final = 0.05
@@ -49,25 +50,14 @@ class Starter:
             if (going := self._going()) >= self._most:
                 raise InputError(f"{going} runs go on, and this desk has at most {self._most} at once; stop one, or "
                                  "wait for its end")
-            folder = self._make_folder(wanted.workflow)
+            folder = new_folder(self._runs, Path(wanted.workflow).stem)
+            (folder / "log").mkdir()
             child = self._launch(folder, words)
             self._children.append(child)
             started = Started(folder.name, wanted.workflow, who, time.time(), child.pid, wanted.parameters)
             (folder / "log" / STARTED).write_bytes(msgspec.json.encode(started))
         self._await_page(folder, child)
         return {"run": folder.name}
-
-    def _make_folder(self, workflow: str) -> Path:
-        stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{Path(workflow).stem}"
-        try:
-            for number in range(1000):
-                folder = self._runs / (f"{stem}-{number}" if number else stem)
-                if not folder.exists():
-                    (folder / "log").mkdir(parents=True)
-                    return folder
-        except OSError as error:
-            raise StorageError(f"cannot make a folder in {self._runs}: {error.strerror}") from None
-        raise PeerLost(f"{self._runs}: a thousand runs began in this second")
 
     def _launch(self, folder: Path, words: list[str]) -> subprocess.Popen[bytes]:
         with (folder / "log" / ERRORS).open("wb") as errors:
