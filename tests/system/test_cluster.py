@@ -63,7 +63,7 @@ class Cluster:
 
     @property
     def pids(self) -> list[int]:
-        return self.side.pids
+        return [worker.process.pid for worker in self.side._workers]
 
     def close(self) -> None:
         self.executor.close()

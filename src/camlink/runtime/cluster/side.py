@@ -89,12 +89,6 @@ class ClusterSide:
         self._gate: OfferGate | None = None
         self._told = ""
         self._next_s = 0.0
-        self.replaced = 0
-
-    @property
-    def pids(self) -> list[int]:
-        """The processes of the workers here."""
-        return [worker.process.pid for worker in self._workers]
 
     def obey(self, message: StartScheduler | JoinCluster) -> None:
         """Start the scheduler of the site, or workers that belong to it; of those that are there, renew the passes."""
@@ -124,7 +118,6 @@ class ClusterSide:
             for number, worker in enumerate(self._workers):
                 if worker.is_gone():
                     worker.end()
-                    self.replaced += 1
                     self._workers[number] = self._hire(self._join)
                     self._next_s = time.monotonic() + PAUSE_S
         address = self._scheduler.address if self._scheduler is not None else ""
