@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future
 from typing import Any, Final
 
-from camlink.errors import Closed, InputError, OperatorFailed, PeerLost
+from camlink.errors import Closed, OperatorFailed, PeerLost
 from camlink.workflow.executor import Handle, Tally, TaskState
 
 THREADS: Final = 2
@@ -75,8 +75,6 @@ class ThreadExecutor:
     """Work on threads of this process, by priority; the default, without any cluster."""
 
     def __init__(self, threads: int = THREADS) -> None:
-        if threads < 1:
-            raise InputError(f"an executor needs at least one thread, not {threads}")
         self._number = itertools.count()
         self._heap: list[_Piece] = []
         self._held = Held()

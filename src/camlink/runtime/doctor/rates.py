@@ -75,8 +75,8 @@ def disk_rate(runs: Path) -> float:
         return 32 * block.nbytes / (time.perf_counter() - begun_s)
 
 
-def look_at_rates(runs: Path, sockets: Path, links: tuple[LinkSpec, ...] = (),
-                  demand: dict[str, float] | None = None) -> Iterator[Finding]:
+def look_at_rates(runs: Path, sockets: Path, links: tuple[LinkSpec, ...],
+                  demand: dict[str, float]) -> Iterator[Finding]:
     """What each kind of link and the disk carry; for `links` what that means, against `demand` [bytes/s] by name."""
     rates: dict[str, float] = {}
     for kind in ("shm", "zmq"):
@@ -94,7 +94,7 @@ def look_at_rates(runs: Path, sockets: Path, links: tuple[LinkSpec, ...] = (),
         return
     yield graded("disk speed", written, f"{written / 1e6:.0f} MB/s until it is on the disk", least=0, good=100e6,
                  remedy="journals and spills of a fast scan do not fit through: choose a faster disk")
-    yield from _for_links(links, {**rates, "memory": float("inf")}, written, demand or {})
+    yield from _for_links(links, {**rates, "memory": float("inf")}, written, demand)
 
 
 def _for_links(links: tuple[LinkSpec, ...], rates: dict[str, float], written: float,

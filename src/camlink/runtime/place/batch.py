@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from camlink.errors import InputError, PeerLost
-from camlink.runtime.place.job import SYSTEMS, JobSpec, JobState, JobStatus
+from camlink.runtime.place.job import JobSpec, JobState, JobStatus
 from camlink.runtime.place.script import script
 
 WHY: Final = {
@@ -27,8 +27,6 @@ class PsijSubmitter:
     """Jobs of one batch system; `folder` (mode 0700) holds their scripts and goes with `close`."""
 
     def __init__(self, system: str, folder: Path) -> None:
-        if system not in SYSTEMS:
-            raise InputError(f"batch system '{system}' is not known (known: {', '.join(SYSTEMS)})")
         logging.getLogger("psij").addHandler(logging.NullHandler())  # what it has to say comes with its exceptions
         try:
             import psij

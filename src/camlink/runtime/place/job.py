@@ -13,8 +13,7 @@ from camlink.errors import InputError
 
 _VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LEFT: Final = re.compile(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)")
-SYSTEMS: Final = ("lsf", "pbs", "pbs_classic", "slurm")
-QUEUED: Final = (*SYSTEMS, "facility")
+QUEUED: Final = ("lsf", "pbs", "pbs_classic", "slurm", "facility")
 """Placers whose agents wait in a queue, and whose time is limited."""
 # what a workflow may say of a job: it stands in scripts, and the words as they are
 Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.,:@/+-]{0,64}$")]
@@ -31,7 +30,6 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     folder: Path
     output: Path
     nodes: int = 1
-    tasks_per_node: int = 1
     cpus: int = 1
     gpus: int = 0
     memory_bytes: int = 0

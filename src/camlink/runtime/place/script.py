@@ -43,7 +43,7 @@ def script(system: str, spec: JobSpec, kept: str = "") -> str:
 
 
 def _slurm(spec: JobSpec, **_: Any) -> Iterable[str]:
-    asked = {"job-name": spec.name, "nodes": spec.nodes, "ntasks-per-node": spec.tasks_per_node,
+    asked = {"job-name": spec.name, "nodes": spec.nodes, "ntasks-per-node": 1,
              "cpus-per-task": spec.cpus, "time": max(1, round(spec.walltime_s / 60)), "chdir": str(spec.folder),
              "output": "/dev/null", "export": "NONE", "gpus-per-task": spec.gpus,
              "mem": f"{spec.memory_bytes // 1024}K" if spec.memory_bytes else "", "partition": spec.queue,
@@ -53,14 +53,14 @@ def _slurm(spec: JobSpec, **_: Any) -> Iterable[str]:
 
 
 def _pbs(spec: JobSpec, *, classic: bool) -> Iterable[str]:
-    cores, memory = spec.cpus * spec.tasks_per_node, f"{spec.memory_bytes // 1024}kb"
+    memory = f"{spec.memory_bytes // 1024}kb"
     yield f"N {spec.name}"
     if classic:
-        yield f"l nodes={spec.nodes}:ppn={cores}" + (f":gpus={spec.gpus}" if spec.gpus else "")
+        yield f"l nodes={spec.nodes}:ppn={spec.cpus}" + (f":gpus={spec.gpus}" if spec.gpus else "")
         yield f"l mem={memory}" if spec.memory_bytes else ""
         yield "n" if spec.exclusive else ""
     else:
-        yield (f"l select={spec.nodes}:ncpus={cores}:mpiprocs={spec.tasks_per_node}"
+        yield (f"l select={spec.nodes}:ncpus={spec.cpus}:mpiprocs=1"
                + (f":ngpus={spec.gpus}" if spec.gpus else "") + (f":mem={memory}" if spec.memory_bytes else ""))
         yield f"l place=scatter{':excl' if spec.exclusive else ''}"
     yield f"l walltime={_clock(spec.walltime_s, seconds=True)}"
@@ -71,8 +71,8 @@ def _pbs(spec: JobSpec, *, classic: bool) -> Iterable[str]:
 
 def _lsf(spec: JobSpec, **_: Any) -> Iterable[str]:
     yield f"J {spec.name}"
-    yield f"n {spec.nodes * spec.tasks_per_node * spec.cpus}"
-    yield f'R "span[ptile={spec.tasks_per_node * spec.cpus}]"'
+    yield f"n {spec.nodes * spec.cpus}"
+    yield f'R "span[ptile={spec.cpus}]"'
     yield f'gpu "num={spec.gpus}"' if spec.gpus else ""
     yield f"M {spec.memory_bytes // 1024}KB" if spec.memory_bytes else ""
     yield "x" if spec.exclusive else ""

@@ -52,8 +52,6 @@ class Reach:
     """A connection through some hops to the last one; as an async context it is made, and everything of it ends."""
 
     def __init__(self, hops: tuple[Hop, ...]) -> None:
-        if not hops:
-            raise InputError("ssh: name at least one host")
         self._hops, self._stack = hops, AsyncExitStack()
         self._keeping: list[Any] = []
         self._last: Any = None
