@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,9 @@ from camlink.runtime.work.porter import JOURNALS
 MOST_SHARE: Final = 0.02
 """Making and writing it takes at most this share of the time, however large it is."""
 EVERY_S: Final = 0.25
+SEEN: Final = 3
+"""The quickest of so many tells what one costs: one that the machine held up must not put the next off for long."""
+GUESS_S: Final = 0.04
 
 
 class Checkpoint:
@@ -30,6 +34,7 @@ class Checkpoint:
         self._operator, self._attempt, self._clock = spec.operator, spec.attempt, clock
         self._path = Path(spec.folder) / JOURNALS / f"{spec.operator}-{spec.replica}.kept"
         self._next_s = clock() + EVERY_S
+        self._took_s = deque([GUESS_S], maxlen=SEEN)
         self.trouble = ""
 
     def keep(self, make: Callable[[], Result | None]) -> None:
@@ -46,7 +51,8 @@ class Checkpoint:
         except (OSError, StorageError) as error:
             self.trouble = f"not kept: {error}"
         now_s = self._clock()
-        self._next_s = now_s + max(EVERY_S, (now_s - began_s) / MOST_SHARE)
+        self._took_s.append(now_s - began_s)
+        self._next_s = now_s + max(EVERY_S, min(self._took_s) / MOST_SHARE)
 
     def read(self) -> Result | None:
         """What earlier attempts of this worker kept last."""

@@ -10,7 +10,7 @@ import pytest
 
 from camlink.block import Header, Result
 from camlink.runtime.messages import WorkerSpec
-from camlink.runtime.work.checkpoint import EVERY_S, MOST_SHARE, Checkpoint
+from camlink.runtime.work.checkpoint import EVERY_S, GUESS_S, MOST_SHARE, Checkpoint
 from camlink.testing.toys import toy_scan
 
 SPEC = WorkerSpec(operator="solve", replica=0, where="", kind="solver", parameters={}, inputs=(), outputs=(),
@@ -63,11 +63,27 @@ def test_it_takes_a_small_share_of_the_time_however_long_it_takes(tmp_path: Path
         return made(len(calls))
 
     one = Checkpoint(spec(tmp_path), clock)
-    while clock.now_s < 200:
+    while clock.now_s < 1000:
         one.keep(make)
-        clock.now_s += 0.1
+        clock.now_s += 0.5
     assert 0.5 * len(calls) / clock.now_s <= 1.1 * MOST_SHARE
     assert np.diff(calls).min() > EVERY_S
+
+
+@pytest.mark.parametrize("slow", [0, 3])
+def test_one_that_was_held_up_does_not_put_the_next_off_for_long(slow: int, tmp_path: Path) -> None:
+    clock, calls = Clock(), []
+
+    def make() -> Result:
+        clock.now_s += 1.0 if len(calls) == slow else 0.001
+        calls.append(clock.now_s)
+        return made(len(calls))
+
+    one = Checkpoint(spec(tmp_path), clock)
+    while clock.now_s < 10:
+        one.keep(make)
+        clock.now_s += 0.1
+    assert np.diff(calls).max() <= GUESS_S / MOST_SHARE + 0.2
 
 
 @pytest.mark.parametrize(("damage", "says"), [
