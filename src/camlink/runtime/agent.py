@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 import zmq
@@ -25,6 +26,7 @@ from camlink.runtime.messages import (
     Joined,
     Kill,
     Launch,
+    Luggage,
     Message,
     Progress,
     Renew,
@@ -35,6 +37,7 @@ from camlink.runtime.messages import (
     encode,
 )
 from camlink.runtime.reach.dial import Dial
+from camlink.runtime.reach.luggage import unpack
 
 POLL_MS: Final = 100
 SOON_MS: Final = 10
@@ -83,10 +86,11 @@ class Agent:
 
     def __init__(self, site: str, context: zmq.Context[Any], master: str, address: str, workers: Workers,
                  has: Inventory, dial: Dial | None = None, cluster: ClusterSide | None = None,
-                 master_end: int = -1, orphaned: Callable[[], bool] = lambda: False) -> None:
+                 master_end: int = -1, orphaned: Callable[[], bool] = lambda: False,
+                 luggage: Path | None = None) -> None:
         self._site, self._workers, self._dial, self._has = site, workers, dial, has
         self._master_end, self._orphaned = master_end, orphaned
-        self._cluster = cluster
+        self._cluster, self._luggage = cluster, luggage
         self._last_words: set[str] = set()
         self._beat_s = 0.0
         self.bye: Bye | None = None
@@ -165,7 +169,9 @@ class Agent:
         except WireError as error:
             raise PeerLost(f"agent {self._site}: the master sent what is no message ({error}); is it another camlink?"
                            ) from None
-        if isinstance(message, Launch):
+        if isinstance(message, Luggage) and self._luggage is not None:
+            unpack(message, self._luggage)
+        elif isinstance(message, Launch):
             self._workers.start(message.spec)
         elif isinstance(message, Kill):
             self._workers.kill(message.line)

@@ -25,14 +25,13 @@ STREAM_S: Final = 300.0
 BLOCK_S: Final = 30.0
 WAIT_S: Final = {**dict.fromkeys(QUEUED, 3600.0), "join": 600.0}
 FAR_WAIT_S: Final = 30.0
-_ON_THIS_HOST: Final = ("inline", "local")
 
 
 def lay_out(checked: Checked, folder: Path, sockets: Path, provenance: dict[str, str]) -> RunState:
     """The state of a run before its beginning; who hosts whom is settled when all agents are there."""
     used = {host for name in checked.operators for host in checked.hosts(name)}
     sites = {agent: site for site in checked.workflow.sites.values() for agent in site.names if agent in used}
-    far = frozenset(agent for agent, site in sites.items() if site.placer not in _ON_THIS_HOST)
+    far = frozenset(agent for agent, site in sites.items() if site.far)
     links = {link.name: _link(checked, link, far) for link in checked.links}
     workers = {}
     for name, operator in checked.operators.items():

@@ -48,6 +48,7 @@ from camlink.runtime.place.inline import InlinePlacer, make_host
 from camlink.runtime.place.placers import make_placer
 from camlink.runtime.reach.harbour import open_harbour
 from camlink.runtime.reach.leads import Leads
+from camlink.runtime.reach.luggage import pack
 from camlink.runtime.reach.refused import tell
 from camlink.runtime.report import Report, make_report
 from camlink.runtime.rundir import make_socket_folder
@@ -94,9 +95,8 @@ class Master:
 
     def __init__(self, checked: Checked, folder: Path, *, provenance: Mapping[str, str], sockets: Path,
                  screen: Screen | None, watch: Callable[[RunStatus], None], new: bool = False) -> None:
-        self._checked, self._folder = checked, folder
+        self._checked, self._folder, self._show = checked, folder, watch
         self._provenance = dict(provenance)
-        self._show = watch
         self.status: RunStatus | None = None
         self._new = new or not os.path.isdir(folder)
         self._placers: dict[str, Placer] = {}
@@ -106,8 +106,7 @@ class Master:
         self._watch = Watch(checked.workflow.name, {n.name: n.use for n in checked.workflow.nodes.values()})
         self._load = Load({n.name: n.elastic for n in checked.workflow.nodes.values() if n.elastic})
         self._logged: dict[tuple[str, int], float] = {}
-        self._over = False
-        self._refusals = Refusals()
+        self._over, self._refusals = False, Refusals()
         with ExitStack() as made:  # who cannot begin leaves nothing behind
             made.callback(self._remove_folder)
             _make_folder(folder)
@@ -118,7 +117,7 @@ class Master:
             self._control, self._local = self._listening()
             self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
             self._clusters = Clusters(checked.workflow.sites, self._sockets, folder.name)
-            self.state = lay_out(checked, folder, self._sockets, self._provenance)
+            self.state, self._luggage = lay_out(checked, folder, self._sockets, self._provenance), pack(checked)
             self._harbour = open_harbour(checked.workflow, self._sockets.name)  # folders may be named alike
             if self._harbour is not None:
                 made.callback(self._harbour.close)
@@ -264,8 +263,10 @@ class Master:
             self._handle(event)
 
     def _help(self, message: Joined | ClusterUp) -> None:
-        """Bring up the clusters of sites that want one, beside the steps of the run."""
+        """Give an agent its luggage; bring up the clusters of sites that want one, beside the steps of the run."""
         site = self.state.agents.get(message.site, "")
+        if isinstance(message, Joined) and site in self._luggage:
+            self._send(message.site, "", self._luggage[site])
         sent = self._clusters.joined(message, site) if isinstance(message, Joined) else self._clusters.up(message, site)
         self._say_of_clusters(sent)
 

@@ -1,6 +1,6 @@
 """The messages of the control network: small, typed, never on the way of a frame.
 
-master -> agent    Launch, Kill, Bye,               agent -> master    Joined, Beat, Exited, ClusterUp
+master -> agent    Luggage, Launch, Kill, Bye,      agent -> master    Joined, Beat, Exited, ClusterUp
                    StartScheduler, JoinCluster,
                    Renew
 master -> worker   Connect, Go, Stop, Leave,        worker -> master   Ready, Linked, Parted, Progress, Done,
@@ -18,6 +18,7 @@ import msgspec
 from camlink.carry.account import Snapshot
 from camlink.errors import WireError
 from camlink.runtime.cluster.certificates import Pass
+from camlink.workflow.beside import FILE_NAME, MOST_BYTES, MOST_FILES
 from camlink.workflow.join import Join
 from camlink.workflow.needs import Needs
 
@@ -90,6 +91,19 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 class Message(msgspec.Struct, kw_only=True, tag=True):
     """Base of everything on the control network."""
+
+
+class Luggage(Message):
+    """The files from beside the workflow that workers of this agent import, by name: plain names, bounded."""
+
+    files: dict[str, bytes]
+
+    def __post_init__(self) -> None:
+        if len(self.files) > MOST_FILES or sum(map(len, self.files.values())) > MOST_BYTES:
+            raise ValueError(f"luggage has at most {MOST_FILES} files and {MOST_BYTES} bytes")
+        for name in self.files:
+            if not FILE_NAME.fullmatch(name):
+                raise ValueError(f"luggage has no file {name[:80]!a}")
 
 
 class Launch(Message):
@@ -348,7 +362,7 @@ class Failed(Progress, kw_only=True):
 
 
 AnyMessage = (
-    Launch | Kill | Bye | StartScheduler | JoinCluster | ClusterUp | Renew
+    Luggage | Launch | Kill | Bye | StartScheduler | JoinCluster | ClusterUp | Renew
     | Connect | Go | Stop | Leave | Hold | Change | Detach | Cut | Lose | Expect | SetAside | Save
     | Joined | Beat | Exited | Ready | Linked | Parted | Progress | Done | Failed
 )

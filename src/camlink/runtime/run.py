@@ -13,11 +13,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from camlink.errors import PeerLost, StorageError
+from camlink.errors import InputError, PeerLost, StorageError
 from camlink.runtime.events import Order, Scale
 from camlink.runtime.master import Master
 from camlink.runtime.messages import Dashboard
 from camlink.runtime.place.placers import foresee
+from camlink.runtime.reach.luggage import pack
 from camlink.runtime.report import Report
 from camlink.runtime.status import RunStatus
 from camlink.settings import read_settings
@@ -51,6 +52,10 @@ def check_here(workflow: Workflow) -> Checked:
     """Check a workflow, with its needs held against what is known of the machines of its sites before they come."""
     offers, faults = foresee(workflow)
     checked = check(workflow, offers=offers)
+    try:
+        pack(checked)
+    except InputError as error:
+        faults.append(str(error))
     return replace(checked, problems=(*checked.problems, *faults))
 
 

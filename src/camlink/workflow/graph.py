@@ -84,6 +84,11 @@ class Site:
     dashboard: bool = False
 
     @property
+    def far(self) -> bool:
+        """Whether its agents may be on another machine than the master."""
+        return self.placer not in ("inline", "local")
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of its agents: its own for one, `cluster.1`, `cluster.2` ... for several."""
         return (self.name,) if self.agents == 1 else tuple(f"{self.name}.{n + 1}" for n in range(self.agents))

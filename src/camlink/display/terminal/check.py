@@ -10,6 +10,7 @@ from rich.table import Table
 
 from camlink.display.terminal.options import Sites, Values, read_flow
 from camlink.display.terminal.paper import paper
+from camlink.runtime.reach.luggage import pack
 from camlink.runtime.run import check_here
 from camlink.workflow.check import table
 
@@ -25,5 +26,8 @@ def check(file: Annotated[Path, typer.Argument(help="The workflow, a YAML file."
         grid.add_row(*(row[title] for title in ("name", "use", "kind", "at", "inputs", "outputs")))
     console = paper()
     console.print(grid, highlight=False)
+    for site, luggage in pack(checked).items():
+        size = sum(map(len, luggage.files.values()))
+        console.print(f"to {site} go along: {', '.join(luggage.files)} ({size} bytes)", highlight=False)
     console.print(f"[green]{checked.workflow.name}: no problems[/], {len(checked.operators)} operators, "
                   f"{len(checked.links)} links", highlight=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -57,10 +58,12 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "", wal
     address = f"ipc://{sockets}/agent-{site}"
     try:
         has = take_inventory(sockets, walltime_s)
+        luggage = _look_first(sockets / "luggage")
         heard = tuple(has.network) if listen == ANY else (listen,) if listen else ()
         with Dial(join, keys, sockets, site) as dial, FarProcesses(address, sockets, relay, heard) as workers:
             side = ClusterSide(site, sockets, has, relay)
-            agent = Agent(site, context, dial.address, address, workers, has, dial, side)
+            agent = Agent(site, context, dial.address, address, workers, has, dial, side,
+                          luggage=luggage)
             agent.run()
             if dial.over:
                 raise PeerLost(f"the agent of site '{site}' has ended: {dial.over}")
@@ -71,3 +74,11 @@ def work(join: str, key: Path, site: str, relay: str = "", listen: str = "", wal
     finally:
         context.destroy(linger=0)
         shutil.rmtree(sockets, ignore_errors=True)
+
+
+def _look_first(folder: Path) -> Path:
+    """A new folder where this process and those below it look for modules first, as the master found them."""
+    folder.mkdir(mode=0o700)
+    sys.path.insert(0, str(folder))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH"))))
+    return folder

@@ -248,8 +248,8 @@ def load(spec: WorkerSpec, known: Mapping[str, Operator]) -> Operator:
         found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise InputError(f"operator '{spec.operator}': cannot load {spec.where} in a process of its own on "
-                         f"{socket.gethostname()} ({error}); install its package there, or on this machine put its "
-                         "module beside the workflow file") from None
+                         f"{socket.gethostname()} ({error}); put its module, as one file, beside the workflow file, "
+                         "or install its package there") from None
     if not isinstance(found, Operator):
         raise InputError(f"operator '{spec.operator}': {spec.where} is a {type(found).__name__}, not an operator")
     return found
