@@ -18,7 +18,6 @@ from camlink.display.web.door import HOLDER, peer_of
 from camlink.errors import CamlinkError, ParameterError, UnknownName
 
 PATH: Final = "/api/act/"
-_NOBODY: Final = Pass("", Role.VIEWER, 0.0)
 
 
 @dataclass(frozen=True)
@@ -66,14 +65,15 @@ class Actions:
 
     async def me(self, request: Request) -> Response:
         """Who asks, the role, and what the role may do, as JSON."""
-        held = request.scope.get(HOLDER) or _NOBODY
+        held: Pass = request.scope[HOLDER]
         may = sorted(name for name, action in self._known.items() if held.role >= action.role)
         choices = {name: self._known[name].choices for name in may if self._known[name].choices is not None}
         return json_answer(Me(held.who, held.role.name.lower(), may, choices))
 
     async def act(self, request: Request) -> Response:
         """Do one action; 403 when the role is not enough."""
-        name, held = request.path_params["name"], request.scope.get(HOLDER) or _NOBODY
+        name: str = request.path_params["name"]
+        held: Pass = request.scope[HOLDER]
         action = self._known.get(name)
         if action is None:
             raise UnknownName("action", name[:80], self._known)

@@ -23,7 +23,6 @@ from camlink.display.image import LARGEST_VIEW_PX, Lens
 from camlink.display.live import Live
 from camlink.display.png import png
 from camlink.display.web.action import Action, Actions, json_answer
-from camlink.display.web.audit import Audit
 from camlink.display.web.crowd import Crowd
 from camlink.display.web.dashboards import Dashboards
 from camlink.display.web.door import Door
@@ -140,21 +139,16 @@ class Routes:
         await Viewer(socket, self._live, self._pool, self._crowd).serve()
 
 
-def build_app(live: Live, *, hosts: Collection[str] = LOOPBACK, static: Path = STATIC, door: Door | None = None,
-              actions: Mapping[str, Action] | None = None,
-              dashboards: Mapping[str, Dashboard] | None = None) -> ASGIApp:
-    """The whole app around `live`; `hosts` are the names under which it may be asked ("*" for any).
-
-    Without a `door` everybody may look, and nobody may act.
-    """
+def build_app(live: Live, *, hosts: Collection[str], door: Door, actions: Mapping[str, Action],
+              dashboards: Mapping[str, Dashboard], static: Path = STATIC) -> ASGIApp:
+    """The whole app around `live`; `hosts` are the names under which it may be asked ("*" for any)."""
     pool = ThreadPoolExecutor(THREADS, thread_name_prefix="camlink-picture")
-    led = Dashboards({} if dashboards is None else dashboards, door.audit if door else Audit())
-    routes = [*Routes(live, pool, static).all(), *led.routes()]
+    routes = [*Routes(live, pool, static).all(), *Dashboards(dashboards, door.audit).routes()]
     return assemble(routes, RUN, pool, hosts=hosts, door=door, actions=actions)
 
 
 def assemble(routes: Sequence[BaseRoute], described: Described, pool: ThreadPoolExecutor, *, hosts: Collection[str],
-             door: Door | None, actions: Mapping[str, Action] | None) -> ASGIApp:
+             door: Door, actions: Mapping[str, Action]) -> ASGIApp:
     """An app of these routes, its actions, its door and its description; `pool` is closed with it."""
 
     @asynccontextmanager
@@ -163,10 +157,9 @@ def assemble(routes: Sequence[BaseRoute], described: Described, pool: ThreadPool
         pool.shutdown(wait=False, cancel_futures=True)
 
     async def schema(request: Request) -> Response:
-        return json_answer(describe(actions or {}, described))
+        return json_answer(describe(actions, described))
 
-    acting = Actions({} if actions is None else actions, door.audit if door else Audit())
-    every = [*acting.routes(), *(door.routes() if door else ()), Route(SCHEMA, schema), *routes]
+    every = [*Actions(actions, door.audit).routes(), *door.routes(), Route(SCHEMA, schema), *routes]
     app = Starlette(routes=every, lifespan=lifespan,
                     exception_handlers={InputError: _wrong_request, CamlinkError: _failed})
     return Guard(app, hosts, door)

@@ -66,8 +66,8 @@ class Dashboards:
 
 
 def _may(scope: Scope) -> bool:
-    held: Pass | None = scope.get(HOLDER)
-    return held is not None and held.role >= Role.OPERATOR
+    held: Pass = scope[HOLDER]
+    return held.role >= Role.OPERATOR
 
 
 async def _end(scope: Scope, receive: Receive, send: Send, status: int, text: str) -> None:

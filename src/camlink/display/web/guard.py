@@ -46,9 +46,9 @@ def host_name(authority: str) -> str:
 
 
 class Guard:
-    """ASGI shell around the app; without a `door` everybody may look and nobody may act."""
+    """ASGI shell around the app: it tells who asks, by the `door`, and turns away whom that does not know."""
 
-    def __init__(self, app: ASGIApp, hosts: Collection[str], door: Door | None = None) -> None:
+    def __init__(self, app: ASGIApp, hosts: Collection[str], door: Door) -> None:
         self._app, self._door = app, door
         self._hosts = frozenset(name.lower() for name in hosts)
 
@@ -90,17 +90,14 @@ class Guard:
         length = headers.get("content-length", "0")[:20]
         if not length.isdecimal() or int(length) > LARGEST_BODY_BYTES:
             return Refusal(413, f"at most {LARGEST_BODY_BYTES} bytes are taken")
-        if self._door is None:
-            return None
         scope[HOLDER] = self._door.holder(scope)
         if scope[HOLDER] is None and scope["path"] != LOGIN:
             return Refusal(401, f"login first, at {LOGIN}")
         return None
 
     def _note(self, scope: Scope, refusal: Refusal) -> None:
-        if self._door is not None:
-            action = f"{scope.get('method', 'socket')} {scope['path'][:120]}"
-            self._door.audit.turned_away(peer_of(scope), action, refusal.text)
+        action = f"{scope.get('method', 'socket')} {scope['path'][:120]}"
+        self._door.audit.turned_away(peer_of(scope), action, refusal.text)
 
 
 def _foreign(scope: Scope, headers: Headers, host: str) -> Refusal | None:

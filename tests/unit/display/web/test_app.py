@@ -9,7 +9,10 @@ from starlette.websockets import WebSocketDisconnect
 
 from camlink.block import Header, Result, Scan
 from camlink.display.live import Live
-from camlink.display.web.app import build_app
+from camlink.display.web.access import Access
+from camlink.display.web.app import LOOPBACK, build_app
+from camlink.display.web.audit import Audit
+from camlink.display.web.door import Door
 from camlink.display.web.guard import host_name
 from camlink.display.web.message import LARGEST_MESSAGE_BYTES
 from camlink.display.web.viewer import MOST_FAULTS, WINDOW
@@ -26,6 +29,12 @@ ORIGIN = {"origin": "http://localhost"}
 def show(live, value=1.0):
     arrays = {"object": np.full((8, 6), value * 1j), "map": np.arange(48.0).reshape(8, 6)}
     live.show(Result(Header(scan=SCAN, made_s=2.0, source="solve", facts={"iteration": 1}), arrays))
+
+
+def app_of(live, static):
+    """A page at which everybody may look."""
+    return build_app(live, hosts=LOOPBACK, static=static, door=Door(Access(), Audit(), lambda _: True), actions={},
+                     dashboards={})
 
 
 @pytest.fixture
@@ -47,7 +56,7 @@ def static(tmp_path):
 
 @pytest.fixture
 def client(live, static):
-    with TestClient(build_app(live, static=static), base_url="http://localhost") as client:
+    with TestClient(app_of(live, static), base_url="http://localhost") as client:
         yield client
 
 
@@ -63,7 +72,7 @@ def test_the_page_is_served_with_its_security_headers(client):
 
 
 def test_a_page_that_is_not_built_says_how_to_build_it(live, tmp_path):
-    with TestClient(build_app(live, static=tmp_path), base_url="http://localhost") as client:
+    with TestClient(app_of(live, tmp_path), base_url="http://localhost") as client:
         answer = client.get("/")
     assert answer.status_code == 503
     assert "npm run build" in answer.text
@@ -97,7 +106,7 @@ def test_status_graph_pictures_and_colours_are_json(client):
 
 
 def test_before_the_first_status_there_is_null(static):
-    with TestClient(build_app(Live(), static=static), base_url="http://localhost") as client:
+    with TestClient(app_of(Live(), static), base_url="http://localhost") as client:
         assert client.get("/api/status").json() is None
         assert client.get("/api/graph").json()["nodes"] == []
 

@@ -31,7 +31,8 @@ class Page:
         self.actions = {role.name.lower(): Action(role, lambda who, given: self.done.append((who, given)))
                         for role in Role}
         door = Door(self.access, self.audit, lambda scope: trusts)
-        self.app = build_app(Live(), static=static, hosts=hosts, door=door, actions=self.actions)
+        self.app = build_app(Live(), static=static, hosts=hosts, door=door, actions=self.actions,
+                             dashboards={})
 
     def client(self, role=None):
         client = TestClient(self.app, base_url=HOME, follow_redirects=False)

@@ -7,7 +7,7 @@ from starlette.routing import Mount, WebSocketRoute
 from camlink.display.live import Live
 from camlink.display.web.access import Access, Role
 from camlink.display.web.action import PATH, Action
-from camlink.display.web.app import build_app
+from camlink.display.web.app import LOOPBACK, build_app
 from camlink.display.web.audit import Audit
 from camlink.display.web.door import Door
 from camlink.display.web.openapi import describe
@@ -22,7 +22,8 @@ def actions():
 def test_the_schema_is_valid_and_names_every_route_and_action(actions):
     told = describe(actions)
     validate(told)
-    app = build_app(Live(), door=Door(Access(), Audit(), lambda _: True), actions=actions)
+    app = build_app(Live(), hosts=LOOPBACK, door=Door(Access(), Audit(), lambda _: True), actions=actions,
+                    dashboards={})
     routes = [r for r in app._app.routes if not isinstance(r, Mount | WebSocketRoute)]
     served = {(re.sub(r":\w+}", "}", route.path), method.lower()) for route in routes
               for method in route.methods - {"HEAD"}}
