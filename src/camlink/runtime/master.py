@@ -44,7 +44,7 @@ from camlink.runtime.messages import (
 from camlink.runtime.nursery import Birth
 from camlink.runtime.orders import choices_of, examine
 from camlink.runtime.place.births import Births
-from camlink.runtime.place.inline import InlinePlacer, make_host
+from camlink.runtime.place.inline import InlinePlacer
 from camlink.runtime.place.placers import make_placer
 from camlink.runtime.reach.harbour import open_harbour
 from camlink.runtime.reach.leads import Leads
@@ -54,7 +54,7 @@ from camlink.runtime.report import Report, make_report
 from camlink.runtime.rundir import make_socket_folder
 from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
-from camlink.runtime.work.host import NoScreen
+from camlink.runtime.work.host import Host, NoScreen
 from camlink.workflow.check import MASTER, Checked
 from camlink.workflow.operator import Screen
 
@@ -115,7 +115,8 @@ class Master:
             self._context: zmq.Context[Any] = zmq.Context()
             made.callback(self._context.destroy, linger=0)
             self._control, self._local = self._listening()
-            self._host = make_host(self._context, operators=checked.operators, screen=screen or NoScreen())
+            self._host = Host(self._context, f"inproc://agent-{id(self._context):x}", operators=checked.operators,
+                              screen=screen or NoScreen())
             self._clusters = Clusters(checked.workflow.sites, self._sockets, folder.name)
             self.state, self._luggage = lay_out(checked, folder, self._sockets, self._provenance), pack(checked)
             self._harbour = open_harbour(checked.workflow, self._sockets.name)  # folders may be named alike

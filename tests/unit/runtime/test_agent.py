@@ -13,7 +13,8 @@ import zmq
 from camlink.runtime.agent import Agent
 from camlink.runtime.inventory import take_inventory
 from camlink.runtime.messages import Done, Joined, Linked, Progress, decode, encode
-from camlink.runtime.place.inline import Threads, make_host
+from camlink.runtime.place.inline import Threads
+from camlink.runtime.work.host import Host
 from camlink.testing.ends import until
 
 MANY = 4000  # more than the queues between agent and master hold
@@ -25,7 +26,7 @@ def test_an_agent_whose_master_is_stopped_hears_its_workers_and_ends_with_it(tmp
     master, worker = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     master.bind(f"ipc://{tmp_path}/master")
     read, write = os.pipe()
-    agent = Agent("here", context, f"ipc://{tmp_path}/master", f"ipc://{tmp_path}/agent", Threads(make_host(context)),
+    agent = Agent("here", context, f"ipc://{tmp_path}/master", f"ipc://{tmp_path}/agent", Threads(Host(context, "inproc://agent")),
                   take_inventory(tmp_path), master_end=read)
     serving = threading.Thread(target=agent.run, daemon=True)
     serving.start()

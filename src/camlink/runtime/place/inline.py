@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from typing import Any
-
-import zmq
 
 from camlink.runtime.agent import Agent
 from camlink.runtime.inventory import take_inventory
@@ -65,7 +61,7 @@ class Threads:
 
     def start(self, spec: WorkerSpec) -> None:
         """Start a worker thread."""
-        thread = threading.Thread(target=_body(spec, self._host), name=spec.operator, daemon=True)
+        thread = threading.Thread(target=lambda: Worker(spec, self._host).run(), name=spec.operator, daemon=True)
         self._running[spec.line] = thread, spec
         thread.start()
 
@@ -95,15 +91,3 @@ class Threads:
             thread.join(max(deadline - time.monotonic(), 0))
         self.left = [thread.name for thread, _ in self._running.values() if thread.is_alive()]
         self._running.clear()
-
-
-def _body(spec: WorkerSpec, host: Host) -> Callable[[], Any]:
-    def run() -> None:
-        Worker(spec, host).run()
-
-    return run
-
-
-def make_host(context: zmq.Context[Any], **known: Any) -> Host:
-    """What the threads of this process share, with a control address of their own."""
-    return Host(context, f"inproc://agent-{id(context):x}", **known)
