@@ -83,7 +83,7 @@ def test_work_waits_for_its_arguments_and_holds_up_nobody_else():
     go.clear()
     running = executor.submit(go.wait, 5)
     late = executor.submit(double, running)
-    threading.Timer(0.05, go.set).start()
+    late.future.add_done_callback(lambda _: go.set())  # the close cancels it, and then waits for what runs
     executor.close()
     with pytest.raises(Closed):
         late.result(5)
@@ -94,7 +94,7 @@ def test_a_long_chain_that_waits_is_cancelled_whole_at_the_close(one, caplog):
     chain = [one.submit(go.wait, 5)]
     for _ in range(1500):
         chain.append(one.submit(double, chain[-1]))
-    threading.Timer(0.05, go.set).start()
+    chain[1].future.add_done_callback(lambda _: go.set())  # the last that is cancelled
     one.close()
     assert one.tally() == (0, 1, 0, 1500)
     assert not caplog.records  # what callbacks raise is only logged

@@ -17,7 +17,7 @@ TINY = Geometry(rows=20, chips=1)
 IMAGE = np.random.default_rng(3).integers(0, 0x2000, TINY.shape, dtype=np.uint16)
 
 
-def collect(receiver, count, limit_s=3.0):
+def collect(receiver, count, limit_s=20.0):
     frames, end = [], time.monotonic() + limit_s
     while len(frames) < count and time.monotonic() < end:
         frames += receiver.receive(0.05)
@@ -99,7 +99,7 @@ def test_without_an_address_the_first_camera_is_listened_to():
             sim.send(11, IMAGE)
             assert [f.number for f in collect(receiver, 1)] == [11]
             noise.sendto(b"hello again", (receiver.host, receiver.port))
-            end = time.monotonic() + 2
+            end = time.monotonic() + 20
             while not receiver.counters.foreign and time.monotonic() < end:
                 list(receiver.receive(0.05))
             assert receiver.counters.foreign == 1
