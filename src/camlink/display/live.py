@@ -145,11 +145,6 @@ class Live:
         offer = self._offer(name)
         return offer.label, any_value(offer.plane, y, x)
 
-    @property
-    def made(self) -> int:
-        """Pictures computed so far; a picture that many viewers share counts once."""
-        return self._pictures.made
-
     def _offer(self, name: str) -> Offer:
         store = self._store.offers
         if name not in store:

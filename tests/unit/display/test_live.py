@@ -131,11 +131,11 @@ def test_a_picture_is_made_once_for_all_viewers_of_a_version():
         thread.start()
     for thread in threads:
         thread.join(5)
-    assert live.made == 1
+    assert live._pictures.made == 1
     live.image("solve/object", Lens(part="phase"))
     live.show(result())
     live.image("solve/object", Lens())
-    assert live.made == 3
+    assert live._pictures.made == 3
 
 
 def test_while_it_is_too_early_for_a_newer_picture_all_get_the_one_that_was_made(monkeypatch):
@@ -152,7 +152,7 @@ def test_while_it_is_too_early_for_a_newer_picture_all_get_the_one_that_was_made
     assert live.glance("camera/frame", lens) is None
     assert live.glance("camera/frame", lens) == (label, image)  # somebody makes it now
     newer, _ = live.image("camera/frame", lens)
-    assert (newer.version, live.made) == (6, 2)
+    assert (newer.version, live._pictures.made) == (6, 2)
     with pytest.raises(UnknownName):
         live.glance("nobody", lens)
 
