@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from camlink.carry.far.admission import Admission, as_server
 from camlink.carry.far.keys import LIFE_S, Keys
 from camlink.clock import now_s
-from camlink.errors import AddressInUse, InputError, PeerLost, WireError
+from camlink.errors import InputError, PeerLost, WireError
 from camlink.runtime.messages import MAX_CONTROL_BYTES, Bye, Message, decode
 from camlink.runtime.reach.dial import AGENT
 from camlink.runtime.reach.receipts import Receipts, over, read_life
@@ -29,7 +29,7 @@ LOOK_S: Final = 0.02
 class Landing:
     """An encrypted port for the agent of one site; towards the master it looks like an agent beside it."""
 
-    def __init__(self, site: str, master: str, keys: Keys, host: str = "127.0.0.1", port: int = 0) -> None:
+    def __init__(self, site: str, master: str, keys: Keys, host: str = "127.0.0.1") -> None:
         self._context: zmq.Context[Any] = zmq.Context()
         self._admission = Admission(self._context)
         self._admission.admit(DOMAIN, keys, AGENT)
@@ -44,7 +44,7 @@ class Landing:
         for socket in (self._far, self._near):
             socket.setsockopt(zmq.MAXMSGSIZE, MAX_CONTROL_BYTES)
             socket.setsockopt(zmq.LINGER, 2000)
-        self._bind(host, port)
+        self._bind(host)
         self._near.connect(master)
         self._receipts = Receipts(0)
         self._bye = False
@@ -68,17 +68,16 @@ class Landing:
         """Who was turned away since the last call, now and then; the `last` time all."""
         return tell(self._door.refusals, f"the port {self.port} for the agent of '{self._site.decode()}'", last=last)
 
-    def _bind(self, host: str, port: int) -> None:
-        where = f"tcp://[{host}]:{port or '*'}" if ":" in host else f"tcp://{host}:{port or '*'}"
+    def _bind(self, host: str) -> None:
+        where = f"tcp://[{host}]:*" if ":" in host else f"tcp://{host}:*"
         try:
             self._far.bind(where)
         except zmq.ZMQError as error:
             self._admission.leave(self._door)
             self._admission.close()
             self._context.destroy(linger=0)
-            kind = AddressInUse if error.errno == zmq.EADDRINUSE else InputError
-            raise kind(f"landing for agents: cannot listen at {host} port {port}: {error.strerror}; choose another "
-                       "`address` for the site") from None
+            raise InputError(f"landing for agents: cannot listen at {host}: {error.strerror}; choose another `address` "
+                             "for the site") from None
         self.address = self._far.getsockopt_string(zmq.LAST_ENDPOINT)
         self.port = int(self.address.rpartition(":")[2])
 
