@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from camlink.errors import InputError, PeerLost
+from camlink.errors import PeerLost
 from camlink.runtime.place.batch import PsijSubmitter
 from camlink.runtime.place.job import JobSpec, JobState, JobStatus
 
@@ -113,8 +113,3 @@ def test_a_full_queue_is_said_and_a_waiting_job_can_be_cancelled(submitter: Psij
 def test_what_slurm_refuses_is_said(submitter: PsijSubmitter, tmp_path: Path) -> None:
     with pytest.raises(PeerLost, match="nowhere"):
         asyncio.run(submitter.submit(spec(tmp_path, "true", queue="nowhere")))
-
-
-def test_an_unknown_system_is_said(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="known: lsf, pbs"):
-        PsijSubmitter("cron", tmp_path)
