@@ -49,6 +49,13 @@ def test_a_dashboard_wants_bokeh_where_its_cluster_is(monkeypatch: pytest.Monkey
         parse_workflow("workflow: w\nsites: {here: {dask: {dashbord: true}}}\noperators: {camera: {use: twin}}")
 
 
+def test_a_placer_that_is_not_known_is_said_with_its_line(find: Find) -> None:
+    (fault,) = problems("workflow: w\nsites: {far: {placer: slrum}}\noperators: {camera: {use: toy.camera}}", find)
+    assert "site far: " in fault
+    assert "'slrum'; did you mean 'slurm'?" in fault
+    assert fault.endswith("(line 2, column 15)")
+
+
 def test_a_good_graph_resolves_every_link_by_type(find: Find) -> None:
     checked = check(good(), find).must_run()
     assert {(k.name, k.input.name, k.policy) for k in checked.links} == {
