@@ -55,7 +55,7 @@ def pixels(page, panel):
     return page.evaluate(PIXELS, panel)
 
 
-def wait_drawn(page, panel, timeout=20_000):
+def wait_drawn(page, panel, timeout=60_000):
     page.wait_for_function("(id) => document.querySelector(`[data-testid=${id}-canvas]`)?.dataset.sequence",
                            arg=panel, timeout=timeout)
 
@@ -263,7 +263,7 @@ def test_the_page_of_the_demo_follows_a_real_run(page, tmp_path):
             shot(page, "demo-start")
             first = {}
             for panel in ("frame", "map", "object", "probe"):
-                wait_drawn(page, panel, timeout=60_000)
+                wait_drawn(page, panel)
                 first[panel] = pixels(page, panel)[1]
             run.resume()
         for panel in ("frame", "map", "object"):
