@@ -60,10 +60,14 @@ def write_private(path: Path, data: bytes) -> None:
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o600)  # whatever the umask
-            file.write(data)
-        part.replace(path)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, 0o600)  # whatever the umask
+                file.write(data)
+            part.replace(path)
+        except OSError:
+            part.unlink()  # half of it would be in the way of the next try
+            raise
     except OSError as error:
         raise StorageError(f"cannot write {path}: {error.strerror}; choose a folder of your own") from None
 

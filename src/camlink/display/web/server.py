@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ import msgspec
 import uvicorn
 from starlette.types import ASGIApp, Scope
 
+from camlink.carry.far.keys import write_private
 from camlink.display.client import Letter
 from camlink.display.live import Live
 from camlink.display.web.access import Access, Role
@@ -28,7 +28,7 @@ from camlink.display.web.guard import ANY_HOST
 from camlink.display.web.message import LARGEST_MESSAGE_BYTES
 from camlink.display.web.patience import Patient
 from camlink.display.web.peer import is_loopback, is_same_user
-from camlink.errors import AddressInUse, InputError, StorageError, UnknownName, WorldError
+from camlink.errors import AddressInUse, InputError, UnknownName, WorldError
 from camlink.runtime.messages import Dashboard
 
 START_S: Final = 10.0
@@ -97,12 +97,7 @@ class Server:
         """
         letter = Letter(self.url, self.access.invite(Role.OPERATOR, float("inf"), "command line", speaks=True),
                         self.encryption.fingerprint if self.encryption else "")
-        try:
-            opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(opened, "wb") as file:
-                file.write(msgspec.json.encode(letter))
-        except OSError as error:
-            raise StorageError(f"cannot leave the address of the page in {path}: {error.strerror}") from None
+        write_private(path, msgspec.json.encode(letter))
         self._letter = path
 
     @property

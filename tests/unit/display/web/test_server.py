@@ -1,3 +1,4 @@
+import resource
 import socket
 import threading
 import urllib.request
@@ -6,7 +7,7 @@ import pytest
 
 from camlink.display.live import Live
 from camlink.display.web.server import PageServer
-from camlink.errors import AddressInUse, InputError
+from camlink.errors import AddressInUse, InputError, StorageError
 from camlink.runtime.status import RunStatus
 
 
@@ -33,6 +34,21 @@ def test_a_port_that_is_taken_is_said_so():
 def test_an_address_that_cannot_be_is_an_input_error(host, port):
     with pytest.raises(InputError):
         PageServer(Live(), host=host, port=port)
+
+
+def test_the_address_for_other_programs_is_there_whole_or_not_at_all(tmp_path):
+    """Who finds half of it takes the page for gone; a full disk would leave that half."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with PageServer(Live()) as page:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+        try:
+            with pytest.raises(StorageError):
+                page.leave_letter(tmp_path / "page.json")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not (tmp_path / "page.json").exists()
+        page.leave_letter(tmp_path / "page.json")
+        assert (tmp_path / "page.json").stat().st_mode & 0o777 == 0o600
 
 
 def test_nonsense_at_the_port_is_refused_and_says_nothing_on_the_terminal(caplog):
