@@ -271,7 +271,7 @@ class Reduce:
         late = self._merge.late if self._merge else 0
         bare = sensor.bare if p.dark == "required" else 0
         unknown = sensor.correction.unknown
-        shared = self._merge is not None and self._merge.unpaired and self._context.replica  # all may go to one
+        shared = self._merge.unpaired if self._merge and self._context.replica else 0  # all may go to one
         every = (
             (bare, f"no dark frames came before {bare} exposures: only the overscan was subtracted, and bad pixels are "
                    "not known; take dark frames first, or set dark: optional"),
@@ -279,7 +279,8 @@ class Reduce:
             (unknown, f"{unknown} samples have a gain code that is none of 0, {p.middle_gain_code:#x} and 0xc000 and "
                       "were masked; check middle_gain_code"),
             (sensor.blind, "no light to find the centre by, the middle of the sensor was taken; set centre"),
-            (shared, "exposures of a point went to several replicas, and only some were merged; leave out replicas"),
+            (shared, f"{shared} points were merged without exposures that were lost or went to another replica; "
+                     "leave out replicas"),
             (self._context.siblings.trouble, self._context.siblings.trouble),
             (late, f"{late} exposures came after their point was given out and were not merged; raise merge_window"),
         )

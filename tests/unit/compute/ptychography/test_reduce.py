@@ -321,7 +321,7 @@ def test_exposures_of_a_point_are_said_to_be_apart_only_when_they_are(
         to: list[int], shared: bool, tmp_path: Path) -> None:
     told = [Told(replica, tmp_path / "run") for replica in (0, 1)]
     dealt(scan_of(double=True), [Reduce.make(BASE, one) for one in told], to)
-    said = [text for one in told for text in one.facts.get("warnings", []) if "several replicas" in text]
+    said = [text for one in told for text in one.facts.get("warnings", []) if "another replica" in text]
     assert len(said) == shared
 
 
