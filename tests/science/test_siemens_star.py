@@ -77,7 +77,7 @@ def test_three_modes_explain_the_star_better_and_positions_stay_near():
     last = {}
     for modes, every in ((1, 0), (3, 0), (3, 5)):
         parameters = SolveParameters(algorithm="raar", fractions=4, modes=modes, positions_every=every)
-        (last[modes, every],) = Own("star", parameters).run(dataset, Budget(40, samples=1))
+        (last[modes, every],) = Own("star", parameters).run(dataset, Budget(20, samples=1))
     errors = {which: fourier_error(dataset, snapshot) for which, snapshot in last.items()}
     assert errors[3, 0] < 0.95 * errors[1, 0]
     assert errors[3, 5] < 1.05 * errors[3, 0]
