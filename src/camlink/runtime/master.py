@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -51,7 +51,7 @@ from camlink.runtime.reach.leads import Leads
 from camlink.runtime.reach.luggage import pack
 from camlink.runtime.reach.refused import tell
 from camlink.runtime.report import Report, make_report
-from camlink.runtime.rundir import make_socket_folder
+from camlink.runtime.rundir import NURSERY_LOG, make_run_folder, make_socket_folder, remove_unused
 from camlink.runtime.status import RunStatus
 from camlink.runtime.watch import Watch
 from camlink.runtime.work.host import Host, NoScreen
@@ -60,7 +60,6 @@ from camlink.workflow.operator import Screen
 
 TICK_S: Final = 0.1
 LOG_S: Final = 0.9
-NURSERY_LOG: Final = "nursery.log"
 
 
 class Placer(Protocol):
@@ -108,8 +107,8 @@ class Master:
         self._logged: dict[tuple[str, int], float] = {}
         self._over, self._refusals = False, Refusals()
         with ExitStack() as made:  # who cannot begin leaves nothing behind
-            made.callback(self._remove_folder)
-            _make_folder(folder)
+            made.callback(remove_unused, folder, new=self._new)
+            make_run_folder(folder)
             self._sockets = make_socket_folder(sockets)
             made.callback(shutil.rmtree, self._sockets, ignore_errors=True)
             self._context: zmq.Context[Any] = zmq.Context()
@@ -357,7 +356,7 @@ class Master:
         with ThreadPoolExecutor(len(self._placers) + 1) as pool:  # each may wait for a machine of its own
             closing = [pool.submit(placer.close) for placer in self._placers.values()]
         with ExitStack() as rest:  # from the last to the first
-            rest.callback(self._remove_folder)
+            rest.callback(remove_unused, self._folder, new=self._new)
             rest.callback(shutil.rmtree, self._sockets, ignore_errors=True)
             if all(one.exception() or one.result() for one in closing):  # else a thread still has sockets
                 rest.callback(self._context.destroy, linger=0)
@@ -375,27 +374,3 @@ class Master:
                 rest.callback(self._births.close)
             for one in closing:
                 rest.callback(one.result)
-
-    def _remove_folder(self) -> None:
-        """Of a run that never began no empty folder stays."""
-        log = self._folder / "log"
-        with suppress(OSError):  # somebody has put something there
-            if not (self._folder / EVENTS).exists():
-                (log / NURSERY_LOG).unlink(missing_ok=True)
-                log.rmdir()
-                if self._new:
-                    self._folder.rmdir()
-
-
-def _make_folder(folder: Path) -> None:
-    if (folder / EVENTS).exists():
-        raise InputError(f"{folder} holds a run already; choose another folder, nothing is ever overwritten")
-    try:
-        str(folder).encode()
-        (folder / "log").mkdir(parents=True, exist_ok=True)
-    except UnicodeEncodeError:
-        raise InputError(f"{str(folder)!a}: the name of the folder is no text in UTF-8; choose another with --folder"
-                         ) from None
-    except OSError as error:
-        raise StorageError(f"cannot make the folder of the run {folder}: {error.strerror}; choose another with --folder"
-                           ) from None

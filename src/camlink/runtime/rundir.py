@@ -1,4 +1,4 @@
-"""The folders of a run on a machine; that of its sockets is removed at the end, and swept when its owner was killed."""
+"""The folders of a run on a machine: its own, and that of its sockets, which is removed at the end or swept later."""
 
 from __future__ import annotations
 
@@ -13,9 +13,36 @@ from typing import Final
 
 import psutil
 
-from camlink.errors import StorageError
+from camlink.errors import InputError, StorageError
+from camlink.runtime.log import EVENTS
 
+NURSERY_LOG: Final = "nursery.log"
 _NAME: Final = re.compile(r"camlink-(\d+)-\w+")
+
+
+def make_run_folder(folder: Path) -> None:
+    """Make the folder of a run with that of its logs; raises InputError where a run is already, or StorageError."""
+    if (folder / EVENTS).exists():
+        raise InputError(f"{folder} holds a run already; choose another folder, nothing is ever overwritten")
+    try:
+        str(folder).encode()
+        (folder / "log").mkdir(parents=True, exist_ok=True)
+    except UnicodeEncodeError:
+        raise InputError(f"{str(folder)!a}: the name of the folder is no text in UTF-8; choose another with --folder"
+                         ) from None
+    except OSError as error:
+        raise StorageError(f"cannot make the folder of the run {folder}: {error.strerror}; choose another with --folder"
+                           ) from None
+
+
+def remove_unused(folder: Path, *, new: bool) -> None:
+    """Remove what was made for a run that never began; its folder too, when that is `new` and holds nothing else."""
+    with suppress(OSError):  # somebody has put something there
+        if not (folder / EVENTS).exists():
+            (folder / "log" / NURSERY_LOG).unlink(missing_ok=True)
+            (folder / "log").rmdir()
+            if new:
+                folder.rmdir()
 
 
 def make_socket_folder(parent: Path) -> Path:

@@ -55,7 +55,7 @@ def test_what_cannot_begin_says_why_and_leaves_nothing(case: str, tmp_path: Path
     if case == "address":
         made = flow(address="192.0.2.1")  # of nobody
     elif case == "begun meanwhile":
-        monkeypatch.setattr("camlink.runtime.master._make_folder", begun)
+        monkeypatch.setattr("camlink.runtime.master.make_run_folder", begun)
     elif case == "name":
         folder = tmp_path / os.fsdecode(b"M\xfcller")
     else:
