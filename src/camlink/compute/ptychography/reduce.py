@@ -260,11 +260,11 @@ class Reduce:
             self._context.tell(photons=self._photons / self._given)
         if self._merge is None:
             return
-        self._context.tell(merged=self._merge.merged, unpaired=self._merge.unpaired)
         # the same for all replicas that had an exposure: told as measures (float), of which the mean is shown
         self._context.tell(dark_frames=float(sensor.darks.frames), bad_pixels=float(sensor.darks.bad))
         if sensor.centre is not None:
             self._context.tell(centre_y_px=float(sensor.centre[0]), centre_x_px=float(sensor.centre[1]))
+        self._context.tell(merged=self._merge.merged, unpaired=self._merge.unpaired)
 
     def _warnings(self, sensor: Sensor) -> list[str]:
         p = self._parameters
